@@ -1,0 +1,77 @@
+"""The command evaluate.py: CorLoc of a checkpoint on the frames of a split."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from colocam.device import make_autocast, pick_device
+from colocam.entry import exit_status
+from colocam.errors import UserError
+from colocam.evaluation.report import report_frames, write_summary
+from colocam.model.checkpoint import load_checkpoint
+from colocam.video.data import open_data
+from colocam.video.records import BoxedFrame, VideoData
+from colocam.video.synthetic import SIZES, builtin_folder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs evaluate.py with these arguments (None: the process's) and returns its exit status."""
+    options = _parser().parse_args(argv)
+    return exit_status(lambda: _evaluate(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description="Evaluates a checkpoint: CorLoc of its localizer and of its seed CAM.",
+    )
+    add = parser.add_argument
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="a checkpoint of train.py")
+    add("--data", type=Path, metavar="DIR", help="data folder (default: built-in clip set)")
+    add("--splits", type=Path, metavar="DIR", help="split files (default: DATA/splits if there)")
+    add("--split", choices=("test", "val"), default="test", help="frames to evaluate")
+    add("--json", type=Path, metavar="FILE", help="write the numbers here")
+    add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--amp", choices=("auto", "on", "off"), default="auto", help="bfloat16 autocast")
+    add("--seed", type=int, default=0, help="split of a plain folder, as in training")
+    add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in set")
+    add("--clip-seed", type=int, default=0, help="seed of the built-in clip set")
+    return parser
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    console = Console()
+    device = pick_device(options.device)
+    model, info = load_checkpoint(options.ckpt)
+    folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
+    data = open_data(folder, options.splits, seed=options.seed)
+    for note in data.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    records = _relabelled(data, getattr(data, options.split), info.classes, options.ckpt)
+    if not records:
+        raise UserError(f"{folder}: no frame to evaluate in split {options.split!r}")
+    summary = report_frames(
+        model.to(device, memory_format=torch.channels_last), info, records, info.classes,
+        device=device, autocast=make_autocast(options.amp, device), console=console,
+        method="localizer", folder=options.report,
+    )  # fmt: skip
+    if options.json is not None:
+        write_summary(options.json, summary)
+
+
+def _relabelled(
+    data: VideoData, records: Sequence[BoxedFrame], classes: Sequence[str], ckpt: Path
+) -> list[BoxedFrame]:
+    """The records with the checkpoint's class numbers."""
+    unknown = [name for name in data.classes if name not in classes]
+    if unknown:
+        raise UserError(
+            f"{ckpt}: knows the classes {', '.join(classes)}, not {', '.join(unknown)} of the data"
+        )
+    number = [classes.index(name) for name in data.classes]
+    return [replace(record, label=number[record.label]) for record in records]

@@ -1,0 +1,124 @@
+"""Runs a model over frames with boxes: score maps and seed CAMs to CorLoc."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from colocam.cam import Method, activation_map, normalized_map
+from colocam.evaluation.boxes import scale_box
+from colocam.evaluation.corloc import CorLoc
+from colocam.model import Localizer
+from colocam.video.batches import FrameBatch, frame_batches
+from colocam.video.records import BoxedFrame
+from colocam.video.transforms import normalized
+
+
+@dataclass
+class Evaluation:
+    """What one pass over the frames gave.
+
+    Attributes:
+        localizer: CorLoc of S¹, or None where only the classifier ran.
+        seed_cam: CorLoc of the seed CAM of the true class.
+        unreadable: ids of the frames that could not be decoded.
+    """
+
+    localizer: CorLoc | None
+    seed_cam: CorLoc
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's outputs for one batch, on the CPU.
+
+    Attributes:
+        logits: (B, K).
+        cams: (B, S, S) in [0, 1], of the true class.
+        scores: (B, S, S) S¹, or None.
+    """
+
+    logits: np.ndarray
+    cams: np.ndarray
+    scores: np.ndarray | None
+
+
+@torch.inference_mode()
+def run_model(
+    model: Localizer, images: Tensor, labels: Tensor | None, cam: Method, decode: bool = True
+) -> Outputs:
+    """One forward pass over images (B, 3, S, S) uint8, wherever they are.
+
+    Args:
+        model: in eval mode, on the device of the images.
+        images: frames resized to the model's size.
+        labels: (B,) classes whose CAM is wanted; None: the most probable one.
+        cam: "cam" or "layercam".
+        decode: also run the decoder.
+    """
+    inputs = normalized(images).contiguous(memory_format=torch.channels_last)
+    features = model.encoder(inputs)
+    logits = model.classify(features)
+    classes = logits.argmax(1) if labels is None else labels
+    size = (images.shape[2], images.shape[3])
+    cams = normalized_map(activation_map(features[-1], model.head.weight, classes, cam), size)
+    scores = None
+    if decode:
+        scores = model.decode(features, size).float().softmax(1)[:, 1].cpu().numpy()
+    return Outputs(logits.float().cpu().numpy(), cams.cpu().numpy(), scores)
+
+
+def evaluate(
+    model: Localizer,
+    records: Sequence[BoxedFrame],
+    classes: Sequence[str],
+    *,
+    side: int,
+    cam: Method,
+    device: torch.device,
+    decode: bool = True,
+    batch_size: int = 32,
+    autocast: Callable[[], torch.autocast] | None = None,
+    on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
+) -> Evaluation:
+    """Evaluates every frame once (CorLoc as in `colocam.evaluation.corloc`).
+
+    Args:
+        model: on `device`; set to eval mode, and back after.
+        records: frames to evaluate.
+        classes: class names, in the order of the labels.
+        side: pixels to which frames are resized.
+        cam: the seed CAM that is the baseline.
+        device: where to compute.
+        decode: evaluate the localizer too; off: the classifier and its CAM alone.
+        batch_size: frames a forward pass.
+        autocast: makes the context of mixed precision; None: full precision.
+        on_batch: called with every batch and its outputs (progress, pictures).
+    """
+    result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+    training = model.training
+    model.eval()
+    for batch in frame_batches(records, side, batch_size):
+        result.unreadable += batch.unreadable
+        if not batch.records:
+            continue
+        labels = torch.tensor([record.label for record in batch.records], device=device)
+        with autocast() if autocast else torch.autocast(device.type, enabled=False):
+            outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+        _score(result, batch, outputs, side)
+        if on_batch is not None:
+            on_batch(batch, outputs)
+    model.train(training)
+    return result
+
+
+def _score(result: Evaluation, batch: FrameBatch, outputs: Outputs, side: int) -> None:
+    rankings = np.argsort(-outputs.logits, axis=1, kind="stable")
+    for i, (record, size) in enumerate(zip(batch.records, batch.sizes, strict=True)):
+        boxes = [scale_box(box, size, (side, side)) for box in record.boxes]
+        result.seed_cam.add(outputs.cams[i], boxes, record.label, rankings[i])
+        if result.localizer is not None and outputs.scores is not None:
+            result.localizer.add(outputs.scores[i], boxes, record.label, rankings[i])

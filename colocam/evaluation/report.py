@@ -1,0 +1,136 @@
+"""What an evaluation leaves: numbers as JSON, a table, a contact sheet of examples."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from colocam.evaluation.boxes import box_at, scale_box
+from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
+from colocam.evaluation.pictures import Example, contact_sheet
+from colocam.evaluation.tables import corloc_markdown, corloc_table
+from colocam.model import Localizer
+from colocam.model.checkpoint import CheckpointInfo, write_whole
+from colocam.video.batches import FrameBatch
+from colocam.video.records import BoxedFrame
+
+DEFAULT_THRESHOLD = 0.5  # for boxes where validation had none to choose a threshold by
+
+
+def report_frames(
+    model: Localizer,
+    info: CheckpointInfo,
+    records: Sequence[BoxedFrame],
+    classes: Sequence[str],
+    *,
+    device: torch.device,
+    autocast: Callable[[], torch.autocast],
+    console: Console,
+    method: str,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluates frames, prints the table, and writes it with pictures below `folder`.
+
+    Args:
+        model: on `device`.
+        info: of the model's checkpoint; its thresholds give the honest CorLoc.
+        records: frames to evaluate.
+        classes: class names, in the order of the labels.
+        device: where to compute.
+        autocast: makes the context of mixed precision.
+        console: where the table is printed.
+        method: heads the localizer's column.
+        folder: gets evaluation.json, table.md and contact_sheet.png; None: nothing is written.
+
+    Returns:
+        the summary, see `summarize`.
+    """
+    gallery = Gallery(records)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("evaluating", total=len(records))
+
+        def on_batch(batch: FrameBatch, outputs: Outputs) -> None:
+            progress.advance(bar, len(batch.records) + len(batch.unreadable))
+            gallery.collect(batch, outputs)
+
+        result = evaluate(
+            model, records, classes, side=info.size, cam=info.cam, device=device,
+            decode=info.kind == "localizer", autocast=autocast, on_batch=on_batch,
+        )  # fmt: skip
+    summary = summarize(result, info)
+    baseline = summary.get("baseline", summary)
+    shown = method if info.kind == "localizer" else f"seed CAM ({info.cam})"
+    console.print(corloc_table(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown))
+    for name in result.unreadable:
+        console.print(f"warning: {name}: cannot be decoded, left out", style="yellow")
+    if folder is not None:
+        write_summary(folder / "evaluation.json", summary)
+        table = corloc_markdown(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown)
+        write_whole(folder / "table.md", table.encode())
+        gallery.write(folder / "contact_sheet.png", info, classes, method)
+    return summary
+
+
+def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
+    """The keys that evaluate.py promises; the seed CAM's own under "baseline".
+
+    Of a classifier alone: the seed CAM's keys.
+    """
+    baseline = result.seed_cam.summary(info.cam_threshold)
+    if result.localizer is None:
+        return baseline
+    return {**result.localizer.summary(info.threshold), "baseline": baseline}
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Writes a summary as JSON."""
+    write_whole(path, (json.dumps(summary, indent=1) + "\n").encode())
+
+
+class Gallery:
+    """Collects examples while an evaluation runs, evenly spread over the records.
+
+    Args:
+        records: the frames that will be evaluated.
+        count: most examples to keep.
+    """
+
+    def __init__(self, records: Sequence[BoxedFrame], count: int = 24) -> None:
+        chosen = np.linspace(0, max(0, len(records) - 1), min(count, len(records)))
+        self.wanted = {records[i].id for i in chosen.round().astype(int)}
+        self.kept: list[tuple[BoxedFrame, tuple[int, int], np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def collect(self, batch: FrameBatch, outputs: Outputs) -> None:
+        """For `evaluate(on_batch=…)`; a classifier alone has no score maps to show."""
+        if outputs.scores is None:
+            return
+        for i, record in enumerate(batch.records):
+            if record.id in self.wanted:
+                frame = np.ascontiguousarray(batch.images[i].permute(1, 2, 0).numpy())
+                self.kept.append(
+                    (record, batch.sizes[i], frame, outputs.cams[i], outputs.scores[i])
+                )
+
+    def write(self, path: Path, info: CheckpointInfo, classes: Sequence[str], method: str) -> None:
+        """Draws the contact sheet, boxes at the thresholds that were best on validation."""
+        threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
+        cam_threshold = DEFAULT_THRESHOLD if info.cam_threshold is None else info.cam_threshold
+        examples = [
+            Example(
+                frame,
+                [scale_box(box, size, (info.size, info.size)) for box in record.boxes],
+                classes[record.label],
+                cam,
+                box_at(cam, cam_threshold),
+                score,
+                box_at(score, threshold),
+            )
+            for record, size, frame, cam, score in self.kept
+        ]
+        if examples:
+            contact_sheet(examples, path, method=method)

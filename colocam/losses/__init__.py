@@ -1,0 +1,21 @@
+"""The terms of Eq. 5, one file each, and their sum."""
+
+from colocam.losses.joint_color_crf import JointColorCRF
+from colocam.losses.partial_cross_entropy import partial_cross_entropy
+from colocam.losses.size_barrier import barrier_sharpness, log_barrier, size_barrier
+from colocam.losses.spatial_crf import SpatialCRF
+from colocam.losses.total import LocalizerLoss, LossSettings
+from colocam.losses.weighting import Schedule, adaptive_weight
+
+__all__ = [
+    "JointColorCRF",
+    "LocalizerLoss",
+    "LossSettings",
+    "Schedule",
+    "SpatialCRF",
+    "adaptive_weight",
+    "barrier_sharpness",
+    "log_barrier",
+    "partial_cross_entropy",
+    "size_barrier",
+]

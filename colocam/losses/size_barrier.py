@@ -1,0 +1,48 @@
+"""ASC: both areas as large as possible, by an extended log barrier (CoLo-CAM, Eq. 3)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def log_barrier(constraint: Tensor, z: float) -> Tensor:
+    """Extended log barrier of the constraint f ≤ 0 (Kervadec et al. 2019), elementwise.
+
+    −(1/z)·log(−f) where f ≤ −1/z², else z·f − (1/z)·log(1/z²) + 1/z.
+
+    Args:
+        constraint: f, any shape.
+        z: sharpness, > 0.
+    """
+    bound = -1 / z**2
+    inside = constraint <= bound
+    barrier = -torch.log(-torch.where(inside, constraint, bound)) / z
+    line = z * constraint - math.log(1 / z**2) / z + 1 / z
+    return torch.where(inside, barrier, line)
+
+
+def size_barrier(probs: Tensor, z: float) -> Tensor:
+    """Barrier of f = −area, averaged over the two maps and over frames.
+
+    Args:
+        probs: (B, 2, H, W) maps after softmax; an area is their sum over pixels.
+        z: sharpness of the barrier, see `barrier_sharpness`.
+
+    Returns:
+        scalar.
+
+    Raises:
+        ValueError: z is not positive.
+    """
+    if z <= 0:
+        raise ValueError(f"z: must be positive, got {z}")
+    probs = probs if probs.dtype == torch.float64 else probs.float()
+    return log_barrier(-probs.sum((2, 3)), z).mean()
+
+
+def barrier_sharpness(
+    epoch: int, first: float = 1.0, growth: float = 1.01, last: float = 10.0
+) -> float:
+    """z of an epoch counted from 0: `first`, growing by `growth` an epoch, at most `last`."""
+    return min(last, first * growth**epoch)

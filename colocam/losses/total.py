@@ -1,0 +1,104 @@
+"""The loss of stage 2: the sum of the four terms of Eq. 5, each with its schedule."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from colocam.losses.joint_color_crf import JointColorCRF, frames_per_sequence
+from colocam.losses.partial_cross_entropy import partial_cross_entropy
+from colocam.losses.size_barrier import barrier_sharpness, size_barrier
+from colocam.losses.spatial_crf import SpatialCRF
+from colocam.losses.weighting import Schedule, adaptive_weight
+
+REFERENCE_SIDE = 224  # the papers' λ of the CRF terms and σ_xy belong to 224×224
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights, schedules and bandwidths of Eq. 5, as for 224×224; scaled to other sizes.
+
+    Attributes:
+        pl, crf, asc, coloc: schedules of the terms. `coloc.weight` is λ_c under the adaptive
+            weight, λ under the constant one.
+        coloc_adaptive: adaptive (λ_c · R / |[R]|) or constant weight of the joint term.
+        form: "association" or "cut".
+        sigma_rgb: of both CRF terms, in levels.
+        sigma_xy: of the spatial term, in pixels at 224×224.
+        spatial_method, joint_method: filters behind the two CRF terms.
+    """
+
+    pl: Schedule = field(default=Schedule(1.0))
+    crf: Schedule = field(default=Schedule(2e-9))
+    asc: Schedule = field(default=Schedule(0.01))
+    coloc: Schedule = field(default=Schedule(9.0))
+    coloc_adaptive: bool = True
+    form: str = "association"
+    sigma_rgb: float = 15.0
+    sigma_xy: float = 100.0
+    spatial_method: str = "permutohedral"
+    joint_method: str = "grid"
+
+
+class LocalizerLoss(nn.Module):
+    """Sum of partial cross-entropy, CRF, size barrier and CoLoc (CoLo-CAM, Eq. 5).
+
+    Args:
+        settings: weights and schedules.
+        size: (H, W) of the frames. Energies grow with the square of the number of pixels, so
+            constant weights of the CRF terms act as λ·(224²/HW)²; σ_xy scales with the side.
+    """
+
+    def __init__(self, settings: LossSettings, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.settings = settings
+        pixels = size[0] * size[1]
+        self.energy_scale = (REFERENCE_SIDE**2 / pixels) ** 2
+        self.spatial = SpatialCRF(
+            settings.sigma_rgb,
+            settings.sigma_xy * pixels**0.5 / REFERENCE_SIDE,
+            settings.form,
+            settings.spatial_method,
+        )
+        self.joint = JointColorCRF(settings.sigma_rgb, settings.form, settings.joint_method)
+
+    def forward(
+        self,
+        images: Tensor,
+        maps: Tensor,
+        seeds: Tensor,
+        sequence: Tensor,
+        num_sequences: int,
+        epoch: float,
+    ) -> dict[str, Tensor]:
+        """The weighted terms that are on at `epoch`, and their sum under "total".
+
+        Args:
+            images: (B, 3, H, W) uint8 frames as the network saw them.
+            maps: (B, 2, H, W) before softmax.
+            seeds: (B, H, W) uint8, see `colocam.seeds`.
+            sequence: (B,) integers 0…G−1.
+            num_sequences: G.
+            epoch: counted from 0, fractional within an epoch.
+        """
+        settings = self.settings
+        maps = maps.float()
+        probs = maps.softmax(1)
+        terms: dict[str, Tensor] = {}
+        if weight := settings.pl.at(epoch):
+            terms["pl"] = weight * partial_cross_entropy(maps, seeds)
+        if weight := settings.crf.at(epoch):
+            terms["crf"] = weight * self.energy_scale * self.spatial(images, probs).mean()
+        if weight := settings.asc.at(epoch):
+            terms["asc"] = weight * size_barrier(probs, barrier_sharpness(int(epoch)))
+        if weight := settings.coloc.at(epoch):
+            energy = self.joint(images, probs, sequence, num_sequences)
+            joined = frames_per_sequence(sequence, num_sequences) >= 2
+            terms["coloc"] = self._weighted(energy, weight).sum() / joined.sum().clamp(min=1)
+        terms["total"] = torch.stack([*terms.values()]).sum() if terms else maps.sum() * 0
+        return terms
+
+    def _weighted(self, energy: Tensor, weight: float) -> Tensor:
+        if self.settings.coloc_adaptive:
+            return adaptive_weight(energy, weight)
+        return weight * self.energy_scale * energy

@@ -1,0 +1,135 @@
+"""Checkpoints: one safetensors file with everything that is needed to load it."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from colocam.errors import UserError
+from colocam.model.localizer import Localizer
+
+FORMAT, VERSION = "colocam", 1
+KINDS = ("classifier", "localizer")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What stands beside the weights.
+
+    Attributes:
+        kind: "classifier" (the decoder is untrained and left out) or "localizer".
+        encoder: backbone's name.
+        classes: class names, in the order of the logits.
+        size: side in pixels to which frames are resized before the forward pass.
+        cam: activation map that made the seeds.
+        cam_threshold, threshold: τ that was best on validation for the seed CAM's and for the
+            localizer's boxes; None where there were no boxes.
+        epoch: epoch after which it was written, counted from 0.
+        scores: what was measured on validation then, in %.
+    """
+
+    kind: str
+    encoder: str
+    classes: tuple[str, ...]
+    size: int
+    cam: str
+    epoch: int
+    scores: dict[str, float]
+    cam_threshold: float | None = None
+    threshold: float | None = None
+
+
+def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
+    """Writes the checkpoint: whole under its name, or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if info.kind == "localizer" or name.startswith(("encoder.", "head."))
+    }
+    header = {"format": FORMAT, "version": str(VERSION), "info": json.dumps(asdict(info))}
+    write_whole(path, save(tensors, metadata=header))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file under its name whole, or not at all (temporary file, fsync, rename).
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    unfinished = path.parent / f".{path.name}-{os.getpid()}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):  # after an interruption too; once renamed it is gone
+            unfinished.unlink()
+
+
+def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localizer, CheckpointInfo]:
+    """Reads a checkpoint: the model on the CPU in eval mode, and what stands beside it.
+
+    Args:
+        path: a file written by `save_checkpoint`.
+        kind: the kind that is needed; None: any.
+
+    Raises:
+        UserError: missing, damaged, of another format, version, kind or architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; give a .safetensors file that train.py wrote")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from error
+    info = _read_info(path, header)
+    if kind is not None and info.kind != kind:
+        raise UserError(f"{path}: holds a {info.kind}, a {kind} is needed")
+    return _build(path, info, state), info
+
+
+def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path}: not a checkpoint of this package; give one that train.py wrote")
+    version = header.get("version", "")
+    if version != str(VERSION):
+        raise UserError(f"{path}: format version {version!r}, this package reads {VERSION}")
+    try:
+        values = json.loads(header["info"])
+        info = CheckpointInfo(**{**values, "classes": tuple(values["classes"])})
+        if info.kind not in KINDS:
+            raise ValueError(f"kind {info.kind!r}")
+        return info
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its header is damaged ({error})") from error
+
+
+def _build(path: Path, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> Localizer:
+    try:
+        model = Localizer(info.encoder, len(info.classes))
+        parts = ("encoder.", "head.") if info.kind == "classifier" else ("",)
+        wanted = {name for name in model.state_dict() if name.startswith(parts)}
+        if wanted != set(state):
+            raise RuntimeError(f"{len(wanted ^ set(state))} tensors differ")
+        model.load_state_dict(state, strict=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        line = str(error).splitlines()[-1].strip()  # the first only says that some differ
+        raise UserError(f"{path}: does not hold a {info.encoder} {info.kind} ({line})") from error
+    return model.eval()

@@ -1,0 +1,1 @@
+"""The loop of both stages, and the command that runs them."""

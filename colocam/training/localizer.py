@@ -1,0 +1,146 @@
+"""Stage 2: the decoder, over the frozen classifier, with the four terms of Eq. 5."""
+
+import torch
+from torch import Tensor
+
+from colocam.cam import activation_map, normalized_map
+from colocam.config import Config
+from colocam.evaluation.evaluate import evaluate
+from colocam.losses import LocalizerLoss, LossSettings, Schedule
+from colocam.losses.total import REFERENCE_SIDE
+from colocam.model import Localizer
+from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
+from colocam.seeds import sample_seeds
+from colocam.training.loop import Epochs, make_optimizer
+from colocam.training.run import Run
+from colocam.video.batches import SequenceBatch
+from colocam.video.transforms import normalized
+
+
+def loss_settings(config: Config) -> LossSettings:
+    """The weights, schedules and bandwidths that a configuration asks for."""
+    schedules = {
+        term: Schedule(
+            getattr(config, f"{term}_weight"),
+            getattr(config, f"{term}_first_epoch"),
+            getattr(config, f"{term}_last_epoch"),
+            getattr(config, f"{term}_ramp"),
+        )
+        for term in ("pl", "crf", "asc", "coloc")
+    }
+    return LossSettings(
+        **schedules,
+        coloc_adaptive=config.coloc_weighting == "adaptive",
+        form=config.energy_form,
+        sigma_rgb=config.sigma_rgb,
+        sigma_xy=config.sigma_xy,
+        spatial_method=config.spatial_method,
+        joint_method=config.joint_method,
+    )
+
+
+class LocalizerStep:
+    """One SGD step of stage 2; nothing in it waits for the device."""
+
+    def __init__(self, run: Run, model: Localizer) -> None:
+        config = run.config
+        self.run, self.model = run, model
+        self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))
+        self.optimizer, self.scheduler = make_optimizer(
+            [(module, config.lr) for module in model.decoder_modules()], config, config.decay_every
+        )
+        self.generator = torch.Generator(run.device).manual_seed(config.seed)
+        self.seed_pixels = max(1, round(config.seed_pixels * (config.crop / REFERENCE_SIDE) ** 2))
+        for module in model.classifier_modules():
+            module.requires_grad_(False)
+
+    def __call__(self, batch: SequenceBatch, epoch: float) -> dict[str, Tensor]:
+        """The losses of one step, detached from nothing: (scalar tensors on the device)."""
+        size = (batch.images.shape[2], batch.images.shape[3])
+        images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
+        with self.run.autocast():
+            with torch.no_grad():
+                features = self.model.encoder(images)
+            maps = self.model.decode(features, size)
+        seeds = self.seeds(features[-1], batch.labels, size)
+        losses = self.loss(batch.images, maps, seeds, batch.sequence, batch.num_sequences, epoch)
+        losses["total"].backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return losses
+
+    @torch.no_grad()
+    def seeds(self, features: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pseudo-labels (B, H, W) from the CAMs of the videos' tags."""
+        config = self.run.config
+        cams = activation_map(features, self.model.head.weight, labels, config.cam)
+        return sample_seeds(
+            normalized_map(cams, size),
+            config.seed_scheme,
+            self.seed_pixels,
+            config.seed_foreground_share,
+            config.seed_background_share,
+            self.generator,
+        )
+
+
+def train_localizer(run: Run, model: Localizer) -> set[str]:
+    """Trains decoder and last convolution of `model`, whose classifier stays as it is.
+
+    Leaves `localizer-best` (CorLoc on validation; the last where that has no boxes) and
+    `localizer-last`.
+
+    Returns:
+        names of the frames that could not be decoded.
+    """
+    config = run.config
+    step = LocalizerStep(run, model)
+    epochs = Epochs("localizer", run.loader(config.frames), config.epochs, run.console)
+    best: list[float] = []
+    for epoch in range(config.epochs):
+        model.train()
+        for module in model.classifier_modules():
+            module.eval()  # frozen: its batch norm keeps its statistics
+        means = epochs.run(epoch, step, run.device)
+        step.scheduler.step()
+        scores: dict[str, float] = {}
+        if run.evaluates_after(epoch, config.epochs):
+            scores = _validate(run, model, epoch, best)
+        run.metrics.log(stage="localizer", epoch=epoch, **means, **scores)
+        text = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name in _TERMS)
+        text += "".join(f"  {name} (val) {value:.1f} %" for name, value in scores.items())
+        run.console.print(
+            f"localizer  {epoch + 1:3d}/{config.epochs}  {text}  "
+            f"{means['frames_per_second']:.0f} frames/s"
+        )
+    return epochs.unreadable
+
+
+_TERMS = ("pl", "crf", "asc", "coloc", "total")
+
+
+def _validate(run: Run, model: Localizer, epoch: int, best: list[float]) -> dict[str, float]:
+    """Scores on validation; writes the last checkpoint, and the best if it is."""
+    config = run.config
+    result = evaluate(
+        model, run.data.val, run.data.classes, side=config.crop, cam=config.cam,
+        device=run.device, autocast=run.autocast,
+    )  # fmt: skip
+    scores, threshold, cam_threshold = {}, None, None
+    if run.has_boxes():
+        scores = {
+            "localization": result.localizer.summary()["corloc"]["0.5"],
+            "seed_cam": result.seed_cam.summary()["corloc"]["0.5"],
+        }
+        threshold = result.localizer.best_threshold()
+        cam_threshold = result.seed_cam.best_threshold()
+    info = CheckpointInfo(
+        "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
+        cam_threshold=cam_threshold, threshold=threshold,
+    )  # fmt: skip
+    save_checkpoint(run.checkpoint("localizer-last"), model, info)
+    score = scores.get("localization", 0.0)
+    if not best or score >= max(best):
+        save_checkpoint(run.checkpoint("localizer-best"), model, info)
+    best.append(score)
+    return scores

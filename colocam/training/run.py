@@ -1,0 +1,67 @@
+"""What a run is: its configuration, data, device, folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from colocam.config import Config
+from colocam.training.loop import Metrics
+from colocam.video.batches import SequenceLoader, SequenceSettings
+from colocam.video.records import VideoData
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's surroundings, shared by its stages.
+
+    Attributes:
+        config: of the run.
+        data: classes, training shots, validation and test frames.
+        out: run folder.
+        device: where it computes.
+        autocast: makes contexts of mixed precision.
+        metrics: the log `metrics.jsonl`.
+        console: where progress is shown.
+    """
+
+    config: Config
+    data: VideoData
+    out: Path
+    device: torch.device
+    autocast: Callable[[], torch.autocast]
+    metrics: Metrics
+    console: Console
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.out / "checkpoints"
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint `name`."""
+        return self.checkpoints / f"{name}.safetensors"
+
+    def loader(self, frames: int) -> SequenceLoader:
+        """Batches of sequences of `frames` frames, drawn from the training shots."""
+        config = self.config
+        settings = SequenceSettings(
+            frames, config.sampling, config.frame_limit, config.resize, config.crop, config.seed
+        )
+        return SequenceLoader(
+            self.data.train,
+            settings,
+            config.batch_size,
+            workers=config.workers,
+            pin=self.device.type == "cuda",
+        )
+
+    def has_boxes(self) -> bool:
+        """Whether validation can measure CorLoc."""
+        return any(record.boxes for record in self.data.val)
+
+    def evaluates_after(self, epoch: int, epochs: int) -> bool:
+        """Whether validation follows `epoch` (counted from 0) of `epochs`."""
+        return (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == epochs

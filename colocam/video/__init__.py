@@ -1,0 +1,1 @@
+"""Data in: layouts of data sets, decoding, frame sampling."""

@@ -1,0 +1,161 @@
+"""A plain folder as data set: DIR/<class>/<video>, with an optional DIR/boxes.csv.
+
+A video is a file that OpenCV reads or a folder of frames, and counts as one shot.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from colocam.errors import UserError
+from colocam.video.boxes_csv import BoxLine, read_boxes_csv
+from colocam.video.frames import ImageFrames, VideoFrames, is_image, open_video
+from colocam.video.notes import count_of
+from colocam.video.records import Box, clamp_box
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of the folder.
+
+    `name` is its path relative to the data folder, `boxes` maps frame numbers to their boxes,
+    `clamped` counts the boxes that reached past the image.
+    """
+
+    name: str
+    label: int
+    frames: ImageFrames | VideoFrames
+    boxes: dict[int, tuple[Box, ...]]
+    clamped: int
+
+
+def open_class_folders(data: Path, notes: list[str]) -> dict[str, list[Video]]:
+    """Open every video of the folder.
+
+    Args:
+        data: the data folder.
+        notes: receives lines for the user: entries ignored, frames left out, boxes clamped.
+
+    Returns:
+        The videos of each class, classes and videos sorted by name; a class's label is its rank.
+
+    Raises:
+        UserError: for a folder without classes, a class without videos, a video that cannot be
+            decoded, and whatever is wrong with boxes.csv.
+    """
+    names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
+    lines = _read_box_lines(data / "boxes.csv", [video for of in names.values() for video in of])
+    videos = {
+        name: [_open(data, video, label, lines[video], notes) for video in names[name]]
+        for label, name in enumerate(names)
+    }
+    clamped = sum(video.clamped for of in videos.values() for video in of)
+    if clamped:
+        notes.append(f"boxes.csv: {count_of(clamped, 'box')} reaching past the image clamped to it")
+    return videos
+
+
+def _list_classes(data: Path) -> list[str]:
+    names = sorted(entry.name for entry in _entries(data) if entry.is_dir())
+    if not names:
+        raise UserError(f"{data}: holds no class folder; videos go into {data}/<class>/<video>")
+    return names
+
+
+def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
+    videos, ignored, images = [], [], 0
+    for entry in _entries(data / class_name):
+        if _is_video(entry):
+            videos.append(f"{class_name}/{entry.name}")
+        else:
+            ignored.append(entry.name)
+            images += entry.is_file() and is_image(entry.name)
+    if not videos:
+        hint = (
+            "its images must lie in a folder per video"
+            if images
+            else "add a video file or a folder of frames, or remove the class"
+        )
+        raise UserError(f"{data / class_name}: a class folder without a video; {hint}")
+    if ignored:
+        what = count_of(len(ignored), "item")
+        notes.append(f"{class_name}: {what} ignored as not a video (first: {min(ignored)})")
+    return sorted(videos)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
+
+
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir():
+        return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
+    return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _read_box_lines(path: Path, videos: list[str]) -> defaultdict[str, list[BoxLine]]:
+    """The lines of boxes.csv by video; none where there is no such file."""
+    # A file system may spell an accented name in another Unicode form than the table does.
+    known = {unicodedata.normalize("NFC", video): video for video in videos}
+    lines: defaultdict[str, list[BoxLine]] = defaultdict(list)
+    if not path.exists():
+        return lines
+    for line in read_boxes_csv(path):
+        video = known.get(unicodedata.normalize("NFC", line.video))
+        if video is None:
+            raise UserError(
+                f"{path}, line {line.line}: no video {line.video!r} in the folder; "
+                "write it as <class>/<video>, with its extension"
+            )
+        lines[video].append(line)
+    return lines
+
+
+def _open(data: Path, name: str, label: int, lines: list[BoxLine], notes: list[str]) -> Video:
+    frames = open_video(data / name, name, notes)
+    by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
+    for line in lines:
+        if not 0 <= line.frame < len(frames):
+            raise UserError(
+                f"{data / 'boxes.csv'}, line {line.line}: frame {line.frame} of {name}, which has "
+                f"{count_of(len(frames), 'frame')}, counted from 0"
+            )
+        by_frame[line.frame].append(line)
+    boxes, bad = {}, []
+    for index in sorted(by_frame):
+        size = frames.frame_size(index)
+        if size is None:
+            bad.append(index)
+        else:
+            boxes[index] = tuple(_clamp(data, line, size) for line in by_frame[index])
+    if bad:
+        what = count_of(len(bad), "frame")
+        notes.append(f"{name}: {what} with boxes cannot be decoded, left out (first: {bad[0]})")
+    pairs = [
+        (line.box, box) for i in boxes for line, box in zip(by_frame[i], boxes[i], strict=True)
+    ]
+    return Video(name, label, frames, boxes, clamped=sum(old != new for old, new in pairs))
+
+
+def _clamp(data: Path, line: BoxLine, size: tuple[int, int]) -> Box:
+    right, bottom = size[0] - 1, size[1] - 1  # corners are pixels, the last ones included
+    x0, y0, x1, y1 = line.box
+    if x0 > right or y0 > bottom or x1 < 0 or y1 < 0:
+        raise UserError(
+            f"{data / 'boxes.csv'}, line {line.line}: the box lies outside the image, which is "
+            f"{size[0]} pixels wide and {size[1]} high"
+        )
+    return clamp_box(line.box, right, bottom)

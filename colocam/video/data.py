@@ -1,0 +1,46 @@
+"""Opening a data set: which layout lies in the folder, and what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from colocam.errors import UserError
+from colocam.video.class_folders import open_class_folders
+from colocam.video.holdout import hold_out
+from colocam.video.records import VideoData
+from colocam.video.split_layout import open_split_layout
+
+
+def open_data(data: str | Path, splits: str | Path | None = None, *, seed: int = 0) -> VideoData:
+    """Open a data set without decoding more of it than is needed to check it.
+
+    With split files (given, or in `data`/splits) their ids are folders and files below `data`, as
+    in YouTube-Objects. Without them `data` is a plain folder `<class>/<video>`, a video being a
+    file that OpenCV reads or a folder of frames, maybe with a `boxes.csv`.
+
+    Args:
+        data: the data folder.
+        splits: the folder that holds class_id.yaml, train/, val/ and test/.
+        seed: splits the videos of a plain folder into train, val and test.
+
+    Returns:
+        The shots to train on and the frames to evaluate on.
+
+    Raises:
+        UserError: for whatever the user has to mend, naming the file and what to do.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        what = "not a folder" if data.exists() else "no such folder"
+        raise UserError(f"{data}: {what}; --data takes a folder that holds one folder per class")
+    if splits is None and (data / "splits" / "class_id.yaml").is_file():
+        splits = data / "splits"
+    if splits is not None:
+        return open_split_layout(data, Path(splits))
+    if any(data.glob("*/data/*/shots")):
+        raise UserError(
+            f"{data}: laid out as YouTube-Objects, which needs its split files; "
+            "give their folder with --splits"
+        )
+    notes: list[str] = []
+    return hold_out(open_class_folders(data, notes), seed, notes)

@@ -1,0 +1,58 @@
+"""From decoded frames to what the network and the losses see."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop and flip, the same for all frames of a sequence.
+
+    Attributes:
+        x, y: upper left corner, pixels of the resized frame.
+        side: of the square crop, pixels.
+        flip: mirrored left to right.
+    """
+
+    x: int
+    y: int
+    side: int
+    flip: bool
+
+    @classmethod
+    def draw(cls, resized: int, side: int, rng: np.random.Generator) -> "Crop":
+        """A uniformly drawn place in a `resized`×`resized` frame, flipped with probability ½."""
+        x, y = rng.integers(0, resized - side + 1, 2)
+        return cls(int(x), int(y), side, bool(rng.random() < 0.5))
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        frame = frame[self.y : self.y + self.side, self.x : self.x + self.side]
+        return frame[:, ::-1] if self.flip else frame
+
+
+def resized(frame: np.ndarray, side: int) -> np.ndarray:
+    """A frame (H, W, 3) uint8 resized to (side, side, 3); area averaging where it shrinks."""
+    height, width = frame.shape[:2]
+    shrinks = height >= side and width >= side
+    return cv2.resize(
+        frame, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+
+
+def to_tensor(frames: list[np.ndarray]) -> Tensor:
+    """Frames (H, W, 3) uint8 of one size to a tensor (B, 3, H, W) uint8, channels-last."""
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+def normalized(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) uint8 to float32 with ImageNet mean and standard deviation."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std

@@ -1,0 +1,132 @@
+"""Checks of arguments: every complaint is a ValueError that begins with the argument's name.
+
+Checks of shape and type cost nothing. Checks of content read the data, and so wait for a GPU; the
+torch operations that they guard wait for it anyway.
+"""
+
+import math
+import numbers
+
+import torch
+from torch import Tensor
+
+METHODS = ("permutohedral", "grid", "dense", "permutohedral-published")
+BACKENDS = ("auto", "triton", "torch")
+FORMS = ("association", "cut")
+LATTICE_DIMENSIONS = (1, 5)
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Value must be one of the allowed words."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")
+
+
+def check_backend(backend: str) -> None:
+    """Backend must be known, and present in this installation."""
+    check_choice("backend", backend, BACKENDS)
+    if backend == "triton":
+        raise ValueError(
+            "backend 'triton' is not available in this installation: use 'auto' or 'torch'"
+        )
+
+
+def check_sigma(name: str, sigma: float) -> None:
+    """Sigma must be a finite number above zero."""
+    if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real):
+        raise ValueError(f"{name} must be a number, not {type(sigma).__name__}")
+    if not math.isfinite(sigma) or sigma <= 0:
+        raise ValueError(f"{name} is {sigma}: it must be finite and above 0")
+
+
+def check_num_groups(num_groups: int) -> None:
+    """At least one group, as a plain int."""
+    if isinstance(num_groups, bool) or not isinstance(num_groups, numbers.Integral):
+        raise ValueError(f"num_groups must be an int, not {type(num_groups).__name__}")
+    if num_groups < 1:
+        raise ValueError(f"num_groups is {num_groups}: it must be at least 1")
+
+
+def check_tensor(name: str, tensor: Tensor, dimensions: int, shape: str) -> None:
+    """A tensor with so many dimensions."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a tensor {shape}, not {type(tensor).__name__}")
+    if tensor.ndim != dimensions:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it must be {shape}")
+
+
+def check_float(name: str, tensor: Tensor) -> None:
+    """A tensor of real floating-point numbers."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} is {tensor.dtype}: it must be floating point")
+
+
+def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Both tensors on one device."""
+    if tensor.device != other.device:
+        raise ValueError(f"{name} is on {tensor.device}, {other_name} on {other.device}")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """No NaN, no infinity."""
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} has NaN or infinite entries")
+
+
+def check_group(group: Tensor, length: int, num_groups: int, like_name: str, like: Tensor) -> None:
+    """Group ids: whole numbers 0...num_groups-1, one for each of `length`."""
+    check_tensor("group", group, 1, f"({length},)")
+    if len(group) != length:
+        raise ValueError(f"group has {len(group)} entries, {like_name} has {length}")
+    if group.is_floating_point() or group.is_complex() or group.dtype == torch.bool:
+        raise ValueError(f"group is {group.dtype}: it must hold integers")
+    check_device("group", group, like_name, like)
+    if length and (int(group.min()) < 0 or int(group.max()) >= num_groups):
+        raise ValueError(f"group has ids outside 0...{num_groups - 1}")
+
+
+def check_filter(values: Tensor, features: Tensor, method: str) -> None:
+    """The tensors of `gaussian_filter`."""
+    check_tensor("values", values, 2, "(P, C)")
+    check_tensor("features", features, 2, "(P, d)")
+    check_float("values", values)
+    check_float("features", features)
+    if len(values) != len(features):
+        raise ValueError(f"features has {len(features)} rows, values has {len(values)}")
+    check_device("features", features, "values", values)
+    d = features.shape[1]
+    low, high = {"grid": (3, 3), "dense": (1, d)}.get(method, LATTICE_DIMENSIONS)
+    if not low <= d <= high:
+        allowed = f"{low}" if low == high else f"{low}...{high}"
+        raise ValueError(f"features has {d} columns: method {method!r} takes {allowed}")
+    check_finite("values", values)
+    check_finite("features", features)
+
+
+def check_images(images: Tensor) -> None:
+    """(B, 3, H, W), uint8 or float, finite, within 0...255."""
+    check_tensor("images", images, 4, "(B, 3, H, W)")
+    if images.shape[1] != 3:
+        raise ValueError(f"images has shape {tuple(images.shape)}: it must be (B, 3, H, W)")
+    if images.dtype != torch.uint8:
+        if not images.is_floating_point():
+            raise ValueError(f"images is {images.dtype}: it must be uint8 or floating point")
+        check_finite("images", images)
+        if images.numel() and (float(images.min()) < 0 or float(images.max()) > 255):
+            raise ValueError("images has colours outside 0...255")
+
+
+def check_energy(images: Tensor, probs: Tensor) -> None:
+    """The tensors of `crf_energy`."""
+    check_images(images)
+    check_tensor("probs", probs, 4, "(B, K, H, W)")
+    check_float("probs", probs)
+    if probs.shape[1] < 2:
+        raise ValueError(f"probs has {probs.shape[1]} map(s) a frame: it must have at least 2")
+    if probs.shape[0] != images.shape[0] or probs.shape[2:] != images.shape[2:]:
+        raise ValueError(
+            f"probs has shape {tuple(probs.shape)}, images {tuple(images.shape)}: "
+            "frames, height and width must agree"
+        )
+    check_device("probs", probs, "images", images)
+    check_finite("probs", probs)

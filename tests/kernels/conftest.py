@@ -1,0 +1,173 @@
+"""Frames to filter: crops of real clips, and a synthetic textured frame that needs no files."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colocam.kernels import gaussian_filter
+
+SIGMA_RGB, SIGMA_XY = 15.0, 100.0
+VIDEOS = (
+    "person/juggle.mp4",
+    "bird/swan.mp4",
+    "dog/street.mp4",
+    "cat/kitten.mp4",
+    "tennis/court",
+)
+
+
+class Case(NamedTuple):
+    """Frames and maps with the exact filter of the maps, of ones as the last channel."""
+
+    name: str
+    images: Tensor  # (B, 3, H, W) uint8
+    probs: Tensor  # (B, 2, H, W) float64
+    group: Tensor  # (B,)
+    sigma_xy: float | None
+    features: Tensor  # (P, d) float64
+    values: Tensor  # (P, 3) float64
+    exact: Tensor  # (P, 3) float64
+
+    @property
+    def pixel_group(self) -> Tensor:
+        return self.group.repeat_interleave(self.images[0, 0].numel())
+
+
+def smooth_maps(frames, maps, height, width, seed=0, dtype=torch.float64):
+    """Probability maps that vary from place to place: (frames, maps, height, width)."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(frames, maps, 4, 4, generator=generator, dtype=torch.float64) * 3
+    scores = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    return scores.softmax(1).to(dtype)
+
+
+def textured_frames(frames, height, width, seed=0):
+    """Blobs of colour, a slope of light and grain, a little moved in every frame: uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    blobs = torch.rand(1, 3, 5, 5, generator=generator) * 200 + 20
+    frame = F.interpolate(blobs, (height + frames, width), mode="bicubic", align_corners=False)
+    moved = torch.cat([frame[:, :, k : k + height] for k in range(frames)])
+    light = torch.linspace(-25, 25, width).view(1, 1, 1, width)
+    grain = torch.randn(frames, 3, height, width, generator=generator) * 4
+    return (moved + light + grain).round().clamp(0, 255).to(torch.uint8)
+
+
+def features_of(images, sigma_rgb, sigma_xy, dtype=torch.float64):
+    """The contract's features, written down anew: (P, 3) or (P, 5)."""
+    frames, _, height, width = images.shape
+    columns = [images[:, c].reshape(-1).to(dtype) / sigma_rgb for c in range(3)]
+    if sigma_xy is not None:
+        rows, cols = np.mgrid[:height, :width]
+        for place in (cols, rows):
+            flat = torch.from_numpy(np.tile(place.reshape(-1), frames)).to(dtype)
+            columns.append(flat / sigma_xy)
+    return torch.stack(columns, 1)
+
+
+def naive_filter(values, features, group):
+    """The definition, pair by pair, in Python's own floats: for few points."""
+    v, f, g = values.tolist(), features.tolist(), group.tolist()
+    out = [[0.0] * len(v[0]) for _ in v]
+    for i in range(len(v)):
+        for j in range(len(v)):
+            if g[i] == g[j]:
+                w = math.exp(-0.5 * sum((a - b) ** 2 for a, b in zip(f[i], f[j], strict=True)))
+                for c in range(len(v[0])):
+                    out[i][c] += w * v[j][c]
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def naive_energy(images, probs, group, num_groups, sigma_rgb, sigma_xy, form):
+    """The energies from the full matrix W: for few pixels."""
+    f = features_of(images, sigma_rgb, sigma_xy)
+    g = group.repeat_interleave(images[0, 0].numel())
+    w = torch.exp(-0.5 * ((f[:, None] - f[None]) ** 2).sum(-1)) * (g[:, None] == g[None])
+    s = probs.transpose(0, 1).flatten(1).double()  # (K, P)
+    pixel = s * ((1 - s) @ w) if form == "cut" else -s * (s @ w)
+    return torch.stack([pixel[:, g == k].sum() for k in range(num_groups)])
+
+
+def read_frames(path: Path, count: int) -> list[np.ndarray]:
+    if path.is_dir():
+        frames = [cv2.imread(str(file)) for file in sorted(path.iterdir())[:count]]
+    else:
+        video = cv2.VideoCapture(str(path))
+        frames = [video.read()[1] for _ in range(count)]
+    return [cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in frames]
+
+
+def centre_crop(frames: list[np.ndarray], size: int) -> Tensor:
+    height, width = frames[0].shape[:2]
+    y, x = (height - size) // 2, (width - size) // 2
+    return torch.stack(
+        [torch.from_numpy(f[y : y + size, x : x + size].copy()).permute(2, 0, 1) for f in frames]
+    )
+
+
+def make_case(name, images, sigma_xy):
+    """Frames of one group by colour; a group each by colour and place."""
+    frames, _, height, width = images.shape
+    probs = smooth_maps(frames, 2, height, width)
+    group = torch.zeros(frames, dtype=torch.int64) if sigma_xy is None else torch.arange(frames)
+    features = features_of(images, SIGMA_RGB, sigma_xy)
+    values = probs.permute(0, 2, 3, 1).reshape(-1, 2)
+    values = torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], 1)
+    pixel_group = group.repeat_interleave(height * width)
+    exact = gaussian_filter(values, features, pixel_group, method="dense")
+    return Case(name, images, probs, group, sigma_xy, features, values, exact)
+
+
+@pytest.fixture(scope="session")
+def synthetic_cases() -> list[Case]:
+    frames = textured_frames(2, 40, 40)
+    return [make_case("synthetic", frames, s) for s in (None, SIGMA_XY)]
+
+
+@pytest.fixture(scope="session")
+def real_cases(shared) -> list[Case]:
+    """Crops of 32 to 128 pixels of five clips, one to four frames."""
+    cases = []
+    for k, video in enumerate(VIDEOS):
+        frames = [
+            cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            for f in read_frames(shared / "clips" / video, 4)
+        ]
+        crops = [centre_crop(frames, 32), centre_crop(frames[:2], 56)]
+        if k == 0:
+            crops.append(centre_crop(frames[:1], 128))
+        for crop in crops:
+            name = f"{video} {tuple(crop.shape)}"
+            cases += [make_case(name, crop, s) for s in (None, SIGMA_XY)]
+    return cases
+
+
+@pytest.fixture(scope="session")
+def maps():
+    return smooth_maps
+
+
+@pytest.fixture(scope="session")
+def textured():
+    return textured_frames
+
+
+@pytest.fixture(scope="session")
+def features():
+    return features_of
+
+
+@pytest.fixture(scope="session")
+def naive():
+    return naive_filter
+
+
+@pytest.fixture(scope="session")
+def naive_crf():
+    return naive_energy

@@ -1,0 +1,92 @@
+"""PL against its definition, worked by hand and pixel by pixel."""
+
+import math
+
+import pytest
+import torch
+
+from colocam.losses import partial_cross_entropy
+
+
+@pytest.fixture
+def seeds() -> torch.Tensor:
+    """(5, 12, 14): one pixel in three is labelled."""
+    generator = torch.Generator().manual_seed(5)
+    drawn = torch.randint(0, 6, (5, 12, 14), generator=generator)
+    return torch.where(drawn < 2, drawn, 255).to(torch.uint8)
+
+
+def test_four_pixels_worked_by_hand():
+    """Scores 3/4 and 1/4 where the logits differ by log 3; one pixel in four is ignored."""
+    maps = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    maps[0, 1, 0, 0] = math.log(3)  # foreground 3/4
+    maps[0, 0, 0, 1] = math.log(3)  # foreground 1/4
+    seeds = torch.tensor([[[1, 1], [0, 255]]], dtype=torch.uint8)
+    expected = -(math.log(3 / 4) + math.log(1 / 4) + math.log(1 / 2)) / 3
+    assert partial_cross_entropy(maps, seeds).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_it_is_the_mean_over_labelled_pixels_of_the_whole_batch(logits, seeds):
+    total, labelled = 0.0, 0
+    for b, y, x in (seeds != 255).nonzero().tolist():
+        zero, one = logits[b, :, y, x].tolist()
+        right, wrong = (one, zero) if seeds[b, y, x] == 1 else (zero, one)
+        total += math.log(1 + math.exp(wrong - right))
+        labelled += 1
+    got = partial_cross_entropy(logits, seeds)
+    assert got.dtype == torch.float64
+    assert got.item() == pytest.approx(total / labelled, rel=1e-12)
+    assert partial_cross_entropy(logits.float(), seeds).item() == pytest.approx(
+        total / labelled, rel=1e-5
+    )
+
+
+def test_its_gradient_is_its_derivative_and_zero_off_the_seeds(logits, seeds):
+    maps, seeds = logits[:2, :, :4, :4].clone().requires_grad_(), seeds[:2, :4, :4]
+    assert torch.autograd.gradcheck(lambda m: partial_cross_entropy(m, seeds), maps)
+    partial_cross_entropy(maps, seeds).backward()
+    ignored = (seeds == 255)[:, None].expand_as(maps)
+    assert (maps.grad[ignored] == 0).all()
+    assert (maps.grad[~ignored] != 0).all()
+
+
+def test_without_labels_it_is_zero_and_pulls_nowhere(logits):
+    maps = logits.clone().requires_grad_()
+    loss = partial_cross_entropy(maps, torch.full((5, 12, 14), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss == 0
+    assert (maps.grad == 0).all()
+
+
+def test_the_order_of_pixels_and_frames_is_nothing_to_it(logits, seeds):
+    before = partial_cross_entropy(logits, seeds)
+    generator = torch.Generator().manual_seed(2)
+    order, frames = torch.randperm(12 * 14, generator=generator), torch.tensor([3, 0, 4, 1, 2])
+    moved = logits.flatten(2)[:, :, order].view_as(logits)[frames]
+    after = partial_cross_entropy(moved, seeds.flatten(1)[:, order].view_as(seeds)[frames])
+    torch.testing.assert_close(after, before)
+
+
+def test_another_frame_changes_only_its_own_share(logits, seeds):
+    """The gradients of the other frames stay while the number of labels stays."""
+    maps, other = logits.clone().requires_grad_(), logits.clone()
+    other[2] *= -3
+    other.requires_grad_()
+    partial_cross_entropy(maps, seeds).backward()
+    partial_cross_entropy(other, seeds).backward()
+    kept = [0, 1, 3, 4]
+    assert torch.equal(maps.grad[kept], other.grad[kept])
+    assert not torch.equal(maps.grad[2], other.grad[2])
+
+
+def test_half_precision_maps_are_computed_in_single(logits, seeds):
+    half = logits.bfloat16()
+    loss = partial_cross_entropy(half, seeds)
+    assert loss.dtype == torch.float32
+    assert loss == partial_cross_entropy(half.float(), seeds)
+
+
+@pytest.mark.parametrize("shape", [(5, 12, 13), (4, 12, 14), (5, 1, 12, 14)])
+def test_seeds_of_another_shape_are_refused(logits, shape):
+    with pytest.raises(ValueError, match="seeds"):
+        partial_cross_entropy(logits, torch.zeros(shape, dtype=torch.uint8))

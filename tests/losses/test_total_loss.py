@@ -1,0 +1,230 @@
+"""Eq. 5: which terms are in the sum, and with what weights."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from colocam.losses import LocalizerLoss, LossSettings, Schedule
+
+OFF = Schedule(0.0)
+ALONE = LossSettings(OFF, OFF, OFF, OFF, spatial_method="dense", joint_method="dense")
+SIZE = (12, 14)
+ENERGY_SCALE = (224 * 224 / (12 * 14)) ** 2
+
+
+@pytest.fixture
+def seeds() -> torch.Tensor:
+    drawn = torch.randint(0, 6, (5, 12, 14), generator=torch.Generator().manual_seed(5))
+    return torch.where(drawn < 2, drawn, 255).to(torch.uint8)
+
+
+@pytest.fixture
+def terms(crops, logits, seeds, sequence):
+    """Terms of the crops at an epoch: terms(settings, epoch=0, sequence=..., maps=...)."""
+
+    def compute(settings, epoch=0.0, frames_of=sequence, maps=None, num_sequences=None):
+        count = int(frames_of.max()) + 1 if num_sequences is None else num_sequences
+        maps = logits.float() if maps is None else maps
+        return LocalizerLoss(settings, SIZE)(crops, maps, seeds, frames_of, count, epoch)
+
+    return compute
+
+
+def test_terms_are_present_only_while_they_are_on(terms):
+    settings = dataclasses.replace(
+        ALONE,
+        pl=Schedule(1.0, last_epoch=2),
+        crf=Schedule(2e-9, first_epoch=1),
+        asc=Schedule(0.01, first_epoch=2, last_epoch=2),
+        coloc=Schedule(9.0, first_epoch=1, ramp=2.0),
+    )
+    assert set(terms(settings, 0.9)) == {"pl", "total"}
+    assert set(terms(settings, 1.0)) == {"pl", "crf", "total"}  # the ramp begins at 0
+    assert set(terms(settings, 1.1)) == {"pl", "crf", "coloc", "total"}
+    assert set(terms(settings, 2.9)) == {"pl", "crf", "asc", "coloc", "total"}
+    assert set(terms(settings, 3.0)) == {"crf", "coloc", "total"}
+
+
+def test_the_total_is_the_sum_of_the_terms(terms):
+    settings = dataclasses.replace(
+        ALONE, pl=Schedule(1.0), crf=Schedule(2e-9), asc=Schedule(0.01), coloc=Schedule(9.0)
+    )
+    values = terms(settings)
+    total = sum(values[name].double() for name in ("pl", "crf", "asc", "coloc"))
+    torch.testing.assert_close(values["total"].double(), total, rtol=1e-6, atol=0)
+
+
+def test_the_default_settings_are_those_of_the_papers():
+    settings = LossSettings()
+    weights = [settings.pl.weight, settings.crf.weight, settings.asc.weight, settings.coloc.weight]
+    assert weights == [1.0, 2e-9, 0.01, 9.0]
+    assert settings.coloc_adaptive
+    assert settings.form == "association"
+    assert (settings.sigma_rgb, settings.sigma_xy) == (15.0, 100.0)
+
+
+def test_with_every_term_off_the_total_is_zero_and_pulls_nowhere(terms, logits):
+    maps = logits.float().requires_grad_()
+    values = terms(ALONE, maps=maps)
+    values["total"].backward()
+    assert set(values) == {"total"}
+    assert values["total"] == 0
+    assert (maps.grad == 0).all()
+
+
+def test_pl_is_weighted_as_it_is(terms, logits, seeds):
+    labelled = [
+        math.log(1 + math.exp((zero - one) if label == 1 else (one - zero)))
+        for zero, one, label in zip(
+            logits[:, 0].flatten().tolist(),
+            logits[:, 1].flatten().tolist(),
+            seeds.flatten().tolist(),
+            strict=True,
+        )
+        if label != 255
+    ]
+    got = terms(dataclasses.replace(ALONE, pl=Schedule(0.5)))["pl"]
+    assert got.item() == pytest.approx(0.5 * sum(labelled) / len(labelled), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["association", "cut"])
+def test_the_crf_term_is_scaled_from_224_pixels_and_averaged_over_frames(
+    terms, crops, logits, form, energy_of_pairs
+):
+    """λ·(224²/HW)², and σ_xy = 100 at side 224 is 100·√(HW)/224 here."""
+    probs, sigma_xy = logits.softmax(1), 100 * math.sqrt(12 * 14) / 224
+    energies = [
+        energy_of_pairs(crops[i : i + 1], probs[i : i + 1], form, 15.0, sigma_xy) for i in range(5)
+    ]
+    settings = dataclasses.replace(ALONE, crf=Schedule(2e-9), form=form)
+    expected = 2e-9 * ENERGY_SCALE * sum(energies) / 5
+    assert terms(settings)["crf"].item() == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (112, 112), (96, 96), (64, 128)])
+def test_lambda_and_sigma_scale_with_the_frame(size):
+    loss = LocalizerLoss(LossSettings(), size)
+    pixels = size[0] * size[1]
+    assert loss.energy_scale == pytest.approx((224**2 / pixels) ** 2)
+    assert loss.spatial.sigma_xy == pytest.approx(100 * math.sqrt(pixels) / 224)
+    assert loss.spatial.sigma_rgb == loss.joint.sigma_rgb == 15
+
+
+def test_the_asc_term_sharpens_with_the_epoch(terms, logits):
+    areas = logits.softmax(1).sum((2, 3)).flatten().tolist()
+    assert min(areas) > 1
+    settings = dataclasses.replace(ALONE, asc=Schedule(0.01))
+    for epoch, z in ((0.0, 1.0), (0.9, 1.0), (2.5, 1.01**2)):
+        expected = -0.01 * sum(math.log(area) for area in areas) / 10 / z
+        assert terms(settings, epoch)["asc"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["association", "cut"])
+def test_constant_coloc_is_scaled_and_averaged_over_sequences_of_two_frames_and_more(
+    terms, crops, logits, form, energy_of_pairs
+):
+    sequence, probs = torch.tensor([0, 0, 1, 2, 2]), logits.softmax(1)
+    energies = [
+        energy_of_pairs(crops[sequence == g], probs[sequence == g], form, 15.0) for g in (0, 2)
+    ]
+    settings = dataclasses.replace(ALONE, coloc=Schedule(1e-9), coloc_adaptive=False, form=form)
+    expected = 1e-9 * ENERGY_SCALE * sum(energies) / 2
+    got = terms(settings, frames_of=sequence, num_sequences=4)["coloc"]  # the last has no frame
+    assert got.item() == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize(("form", "sign"), [("association", -1), ("cut", 1)])
+def test_adaptive_coloc_has_the_size_of_its_weight(terms, sequence, form, sign):
+    settings = dataclasses.replace(ALONE, coloc=Schedule(7.0), form=form)
+    for frames_of in (sequence, torch.tensor([0, 0, 1, 2, 2])):
+        assert terms(settings, frames_of=frames_of)["coloc"].item() == pytest.approx(7.0 * sign)
+    ramped = dataclasses.replace(ALONE, coloc=Schedule(8.0, ramp=4.0), form=form)
+    assert terms(ramped, 1.5)["coloc"].item() == pytest.approx(3.0 * sign)
+
+
+def test_adaptive_coloc_pulls_each_video_by_its_own_energy(
+    terms, crops, logits, sequence, energy_of_pairs
+):
+    """The gradient is λ_c / |R_g| / G that of R_g: the mean is taken after the weight."""
+    pulls = {}
+    for adaptive in (True, False):
+        settings = dataclasses.replace(ALONE, coloc=Schedule(1.0), coloc_adaptive=adaptive)
+        maps = logits.float().requires_grad_()
+        terms(settings, maps=maps)["total"].backward()
+        pulls[adaptive] = maps.grad
+    probs = logits.softmax(1)
+    for g in (0, 1):
+        frames = sequence == g
+        energy = energy_of_pairs(crops[frames], probs[frames], "association", 15.0)
+        torch.testing.assert_close(
+            pulls[True][frames],
+            pulls[False][frames] / (ENERGY_SCALE * abs(energy)),
+            rtol=1e-4,
+            atol=1e-9,
+        )
+
+
+def test_single_frames_alone_leave_coloc_at_zero_without_pull(terms, logits):
+    maps = logits.float().requires_grad_()
+    settings = dataclasses.replace(ALONE, coloc=Schedule(9.0))
+    loss = terms(settings, frames_of=torch.arange(5), maps=maps)["total"]
+    loss.backward()
+    assert loss == 0
+    assert (maps.grad == 0).all()
+
+
+def test_a_sequence_without_cut_still_counts_in_the_mean(
+    terms, crops, logits, sequence, energy_of_pairs
+):
+    """Maps that are wholly on one side have a cut of 0, and are a sequence like others."""
+    maps = logits.float().clone()
+    maps[3:, 0], maps[3:, 1] = 300, -300
+    probs = maps.double().softmax(1)
+    energy = energy_of_pairs(crops[:3], probs[:3], "cut", 15.0)
+    settings = dataclasses.replace(ALONE, coloc=Schedule(1e-9), coloc_adaptive=False, form="cut")
+    got = terms(settings, maps=maps)["coloc"].item()
+    assert got == pytest.approx(1e-9 * ENERGY_SCALE * energy / 2, rel=2e-5)
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_order_of_frames_and_sequences_is_nothing_to_the_sum(
+    crops, logits, seeds, sequence, adaptive
+):
+    settings = dataclasses.replace(
+        LossSettings(spatial_method="dense"), coloc_adaptive=adaptive,
+        coloc=Schedule(9.0 if adaptive else 1e-9),
+    )  # fmt: skip
+    order = torch.tensor([4, 2, 0, 3, 1])
+    loss, maps = LocalizerLoss(settings, SIZE), logits.float()
+    before = loss(crops, maps, seeds, sequence, 2, 0)
+    after = loss(crops[order], maps[order], seeds[order], 1 - sequence[order], 2, 0)
+    assert set(before) == set(after)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_one_sequence_does_not_change_the_pull_on_another(crops, logits, seeds, sequence):
+    """Other frames and other maps in one sequence; its number of labels stays."""
+    loss = LocalizerLoss(LossSettings(spatial_method="dense"), SIZE)
+    images, maps = crops.clone(), logits.float().clone()
+    images[3:], maps[3:] = crops[3:].flip(2) // 2, -2 * maps[3:]
+    pulls = []
+    for frames, z in ((crops, logits.float()), (images, maps)):
+        z = z.clone().requires_grad_()
+        loss(frames, z, seeds, sequence, 2, 0)["total"].backward()
+        pulls.append(z.grad)
+    torch.testing.assert_close(pulls[1][:3], pulls[0][:3], rtol=1e-4, atol=1e-8)
+    assert not torch.allclose(pulls[1][3:], pulls[0][3:], rtol=1e-2)
+
+
+def test_half_precision_maps_are_computed_in_single(terms, logits):
+    half = logits.bfloat16()
+    settings = dataclasses.replace(
+        ALONE, pl=Schedule(1.0), crf=Schedule(2e-9), asc=Schedule(0.01), coloc=Schedule(9.0)
+    )
+    got, expected = terms(settings, maps=half), terms(settings, maps=half.float())
+    for name, value in expected.items():
+        assert got[name].dtype == torch.float32
+        assert got[name] == value

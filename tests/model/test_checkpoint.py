@@ -1,0 +1,344 @@
+"""Checkpoints: what goes in comes out, whole or not at all, and damage is named."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save, save_file
+
+from colocam.errors import UserError
+from colocam.model import Localizer
+from colocam.model.checkpoint import (
+    CheckpointInfo,
+    load_checkpoint,
+    save_checkpoint,
+    write_whole,
+)
+from colocam.model.encoders import ENCODERS
+
+INFO = CheckpointInfo(
+    "localizer", "tiny", ("bird", "cat", "chat à l'école"), 96, "layercam", 7,
+    {"localization": 61.25, "seed_cam": 45.0}, cam_threshold=0.214, threshold=None,
+)  # fmt: skip
+
+
+class TinyEncoder(torch.nn.Module):
+    """Five maps of few channels."""
+
+    channels = (4, 4, 4, 4, 8)
+
+    def __init__(self, deepest: int = 8) -> None:
+        super().__init__()
+        self.channels = (4, 4, 4, 4, deepest)
+        widths = (3, *self.channels)
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Conv2d(widths[k], widths[k + 1], 3, 2 if k < 3 else 1, 1) for k in range(5)
+        )
+
+    def forward(self, images):
+        maps = []
+        for layer in self.layers:
+            images = layer(images).relu()
+            maps.append(images)
+        return maps
+
+
+@pytest.fixture(autouse=True)
+def tiny_encoders(monkeypatch):
+    """Two small backbones beside the real ones."""
+    monkeypatch.setitem(ENCODERS, "tiny", (TinyEncoder, None))
+    monkeypatch.setitem(ENCODERS, "wider", (lambda: TinyEncoder(12), None))
+
+
+@pytest.fixture
+def model() -> Localizer:
+    torch.manual_seed(0)
+    return Localizer("tiny", 3)
+
+
+@pytest.fixture
+def checkpoint(model, tmp_path):
+    path = tmp_path / "localizer-best.safetensors"
+    save_checkpoint(path, model, INFO)
+    return path
+
+
+def complaint(path, kind=None) -> str | None:
+    """What is said against a file; None where it loads."""
+    try:
+        load_checkpoint(path, kind)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def refused(path, kind=None) -> str:
+    """The one line with which a file is refused; it names the file."""
+    message = complaint(path, kind)
+    assert message is not None
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def rewritten(path, target, header=None, state=None) -> None:
+    """The checkpoint with other entries in its header, or other tensors."""
+    with safe_open(path, "pt") as file:
+        old = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors if state is None else state, target, {**old, **(header or {})})
+
+
+# Round trips
+
+
+def test_a_localizer_comes_back_bit_for_bit(model, checkpoint):
+    loaded, info = load_checkpoint(checkpoint)
+    assert info == INFO
+    assert not loaded.training
+    saved = model.state_dict()
+    assert saved.keys() == loaded.state_dict().keys()
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == saved[name].dtype
+        assert torch.equal(tensor, saved[name])
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected, got = model.eval()(images), loaded(images)
+    assert torch.equal(expected[0], got[0])
+    assert torch.equal(expected[1], got[1])
+
+
+def test_a_classifier_comes_back_without_its_decoder(model, tmp_path):
+    path, info = tmp_path / "classifier.safetensors", replace(INFO, kind="classifier", scores={})
+    save_checkpoint(path, model, info)
+    loaded, read = load_checkpoint(path, "classifier")
+    assert read == info
+    for module, original in zip(
+        loaded.classifier_modules(), model.classifier_modules(), strict=True
+    ):
+        for name, tensor in original.state_dict().items():
+            assert torch.equal(module.state_dict()[name], tensor)
+    with safe_open(path, "pt") as file:
+        assert not any(name.startswith(("decoder.", "to_maps.")) for name in file.keys())  # noqa: SIM118
+
+
+def test_a_resnet_with_channels_last_weights_comes_back_bit_for_bit(tmp_path):
+    torch.manual_seed(0)
+    model = Localizer("resnet18", 2).to(memory_format=torch.channels_last).train()
+    model(torch.randn(2, 3, 32, 32))  # batch norm has seen something
+    info = replace(INFO, encoder="resnet18", classes=("a", "b"), threshold=0.5)
+    save_checkpoint(tmp_path / "resnet.safetensors", model, info)
+    loaded, read = load_checkpoint(tmp_path / "resnet.safetensors", "localizer")
+    assert read == info
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_writing_again_replaces_the_file_and_leaves_nothing_beside_it(model, checkpoint):
+    with torch.no_grad():
+        model.head.bias.fill_(3)
+    save_checkpoint(checkpoint, model, replace(INFO, epoch=8))
+    loaded, info = load_checkpoint(checkpoint)
+    assert info.epoch == 8
+    assert (loaded.head.bias == 3).all()
+    assert os.listdir(checkpoint.parent) == [checkpoint.name]
+
+
+def test_folders_are_made_and_the_file_is_readable_as_others_are(model, tmp_path):
+    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    save_checkpoint(path, model, INFO)
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+# Files that cannot be used
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    assert "no such checkpoint" in refused(tmp_path / "absent.safetensors")
+    assert "no such checkpoint" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, 0.5, -1])
+def test_a_cut_off_file_is_refused(checkpoint, size):
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: int(len(whole) * size) if isinstance(size, float) else size])
+    assert "damaged" in refused(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"", b"\xff\xff\xff\xff\xff\xff\xff\x7f"),  # length of the header
+        (b'{"__metadata__"', b'z"__metadata__"'),
+        (b'"F32"', b'"F33"'),
+        (b'"head.weight"', b'"heat.weight"'),
+        (b'"version"', b'"Version"'),
+        (b'"format"', b'"formau"'),
+        (b'\\"kind\\"', b'\\"kinf\\"'),
+        (b'\\"kind\\": \\"localizer', b'\\"kind\\": \\"locallzer'),
+        (b'\\"encoder\\": \\"tiny', b'\\"encoder\\": \\"tinx'),
+        (b'\\"classes\\": [', b'\\"classes\\": {'),
+        (b'\\"classes\\"', b'\\"claskes\\"'),
+    ],
+)
+def test_a_flipped_byte_in_the_header_is_refused(checkpoint, old, new):
+    whole = checkpoint.read_bytes()
+    if old:
+        assert whole.count(old) >= 1
+        checkpoint.write_bytes(whole.replace(old, new, 1))
+    else:
+        checkpoint.write_bytes(new + whole[len(new) :])
+    refused(checkpoint)
+
+
+def test_flipped_bits_anywhere_in_the_header_never_end_in_another_error(checkpoint):
+    whole = checkpoint.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    start = whole.index(b"__metadata__")
+    end = whole.index(b"}", whole.index(b"layercam"))
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(8, header, (60,), generator=generator).tolist()
+    places += torch.randint(start, end, (90,), generator=generator).tolist()
+    for number, place in enumerate(places):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << number % 8
+        checkpoint.write_bytes(flipped)
+        message = complaint(checkpoint)  # a digit of a score may have changed: that loads
+        assert message is None or str(checkpoint) in message
+        assert message is None or "\n" not in message
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for content in (b"not a checkpoint", b"PK\x03\x04" + bytes(200), bytes(64)):
+        path.write_bytes(content)
+        assert "damaged or not a safetensors file" in refused(path)
+
+
+def test_safetensors_of_something_else_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        save_file({"weight": torch.zeros(3)}, path, metadata)
+        assert "not a checkpoint of this package" in refused(path)
+
+
+@pytest.mark.parametrize("version", ["2", "0", "", "1.0"])
+def test_another_version_is_refused(checkpoint, tmp_path, version):
+    rewritten(checkpoint, tmp_path / "other.safetensors", {"version": version})
+    assert "version" in refused(tmp_path / "other.safetensors")
+
+
+def test_another_kind_is_refused(checkpoint):
+    assert "holds a localizer, a classifier is needed" in refused(checkpoint, "classifier")
+    load_checkpoint(checkpoint, "localizer")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": "wider"},
+        {"encoder": "resnet18"},
+        {"encoder": "resnet1001"},
+        {"classes": ["bird", "cat"]},
+        {"kind": "classifier"},
+        {"kind": "decoder"},
+        {"encoder": ["tiny"]},
+        {"classes": 3},
+        {"novelty": 1},
+    ],
+)
+def test_a_header_that_does_not_fit_the_tensors_is_refused(checkpoint, tmp_path, change):
+    """Another architecture, another number of classes, another kind, other entries."""
+    with safe_open(checkpoint, "pt") as file:
+        values = json.loads(file.metadata()["info"])
+    path = tmp_path / "other.safetensors"
+    rewritten(checkpoint, path, {"info": json.dumps(values | change)})
+    refused(path)
+
+
+@pytest.mark.parametrize("info", ["", "[]", "3", '{"kind": "localizer"}', "{"])
+def test_a_header_without_its_entries_is_refused(checkpoint, tmp_path, info):
+    rewritten(checkpoint, tmp_path / "other.safetensors", {"info": info})
+    assert "header is damaged" in refused(tmp_path / "other.safetensors")
+
+
+def test_missing_and_foreign_tensors_are_refused(checkpoint, model, tmp_path):
+    path, state = tmp_path / "other.safetensors", model.state_dict()
+    rewritten(checkpoint, path, state={k: v for k, v in state.items() if k != "head.bias"})
+    assert "does not hold a tiny localizer" in refused(path)
+    rewritten(checkpoint, path, state={**state, "extra": torch.zeros(1)})
+    assert "does not hold a tiny localizer" in refused(path)
+    rewritten(checkpoint, path, state={**state, "head.bias": torch.zeros(5)})
+    assert "head.bias" in refused(path)
+
+
+# Writing that fails
+
+
+def fail_at(monkeypatch, call: str, error: BaseException) -> None:
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError("odd")]
+)
+def test_a_failing_write_leaves_the_former_checkpoint_and_nothing_else(
+    model, checkpoint, monkeypatch, call, error
+):
+    before = checkpoint.read_bytes()
+    fail_at(monkeypatch, call, error)
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        save_checkpoint(checkpoint, model, replace(INFO, epoch=8))
+    assert str(checkpoint) in str(caught.value)
+    assert (error.strerror or str(error)) in str(caught.value)
+    assert checkpoint.read_bytes() == before
+    assert os.listdir(checkpoint.parent) == [checkpoint.name]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_nothing_half_written(model, checkpoint, monkeypatch, call):
+    before = checkpoint.read_bytes()
+    fail_at(monkeypatch, call, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(checkpoint, model, replace(INFO, epoch=8))
+    assert checkpoint.read_bytes() == before
+    assert os.listdir(checkpoint.parent) == [checkpoint.name]
+
+
+def test_a_first_write_that_fails_leaves_an_empty_folder(model, tmp_path, monkeypatch):
+    fail_at(monkeypatch, "replace", OSError(errno.EACCES, "Permission denied"))
+    with pytest.raises(UserError, match="Permission denied"):
+        save_checkpoint(tmp_path / "last.safetensors", model, INFO)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_in_place_of_the_folder_is_named(model, tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(UserError, match=r"checkpoints/last\.safetensors: cannot be written"):
+        save_checkpoint(tmp_path / "checkpoints" / "last.safetensors", model, INFO)
+    assert (tmp_path / "checkpoints").read_text() == "a file"
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config\.json: cannot be written"):
+        write_whole(tmp_path / "config.json", b"{}")
+    assert os.listdir(tmp_path) == ["config.json"]
+    with pytest.raises(UserError, match="cannot be written"):
+        write_whole(tmp_path.relative_to(tmp_path), b"{}")  # the path "."
+
+
+def test_what_is_written_is_what_was_given(tmp_path):
+    data = save({"x": torch.arange(5)})
+    write_whole(tmp_path / "new" / "x.safetensors", data)
+    assert (tmp_path / "new" / "x.safetensors").read_bytes() == data

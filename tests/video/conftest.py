@@ -1,0 +1,57 @@
+"""Small videos and folders of frames whose brightness tells the frame's number."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+STEP = 8  # grey levels from frame to frame, far more than compression changes
+
+
+def _picture(number: int, size: tuple[int, int]) -> np.ndarray:
+    picture = np.full((size[1], size[0], 3), STEP * number, np.uint8)
+    picture[: size[1] // 2, : size[0] // 2] += 16  # something for the codec to encode
+    return picture
+
+
+def _make_video(path: Path, num_frames: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec = cv2.VideoWriter_fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
+    writer = cv2.VideoWriter(str(path), codec, 10, size)
+    assert writer.isOpened()
+    for number in range(num_frames):
+        writer.write(_picture(number, size))
+    writer.release()
+    return path
+
+
+def _make_frames(folder: Path, num_frames: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(num_frames):
+        _, data = cv2.imencode(".jpg", _picture(number, size))
+        data.tofile(folder / f"{number:04d}.jpg")
+    return folder
+
+
+def _numbers(frames: Sequence[np.ndarray | None]) -> list[int | None]:
+    return [None if frame is None else round(frame[-8:, -8:].mean() / STEP) for frame in frames]
+
+
+@pytest.fixture
+def make_video() -> Callable[..., Path]:
+    """Writes a video file of so many frames."""
+    return _make_video
+
+
+@pytest.fixture
+def make_frames() -> Callable[..., Path]:
+    """Writes a folder 0000.jpg, 0001.jpg, … of so many frames."""
+    return _make_frames
+
+
+@pytest.fixture
+def numbers() -> Callable[..., list[int | None]]:
+    """Tells which frames of such a video these are."""
+    return _numbers
