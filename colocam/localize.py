@@ -1,6 +1,7 @@
 """A video in, boxes and an overlay video out; and a checkpoint as a Python object."""
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from colocam.device import make_autocast, pick_device
@@ -22,6 +24,7 @@ from colocam.evaluation.pictures import RED, draw_box
 from colocam.evaluation.report import DEFAULT_THRESHOLD
 from colocam.model.checkpoint import load_checkpoint, write_whole
 from colocam.video.frames import ImageFrames, VideoFrames, open_video
+from colocam.video.notes import count_of
 from colocam.video.transforms import resized, to_tensor
 
 
@@ -150,11 +153,12 @@ def _localize_all(options: argparse.Namespace) -> None:
 
 
 def _overlay_paths(options: argparse.Namespace) -> list[Path]:
-    """One overlay a video; videos of the same name get their number behind it."""
+    """One overlay a video; videos of the same name get a number behind it."""
     names: list[str] = []
     for path in options.videos:
         stem = path.resolve().stem
-        names.append(stem if stem not in names else f"{stem}-{len(names)}")
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
     return [options.out / f"{name}-overlay.mp4" for name in names]
 
 
@@ -169,7 +173,7 @@ def _localize_video(
     records: list[dict[str, Any]] = []
     unreadable = 0
     with Overlay(overlay, _frame_rate(path)) as writer, Progress(console=console) as progress:
-        bar = progress.add_task(str(path), total=len(source))
+        bar = progress.add_task(escape(str(path)), total=len(source))
         for batch in _batches(source, batch_size):
             readable = [(index, frame) for index, frame in batch if frame is not None]
             unreadable += len(batch) - len(readable)
@@ -179,7 +183,12 @@ def _localize_video(
                 records.append(_record(path, index, result))
             progress.advance(bar, len(batch))
     if unreadable:
-        console.print(f"{path}: {unreadable} frames cannot be decoded, left out", style="yellow")
+        left_out = count_of(unreadable, "frame")
+        console.print(
+            f"warning: {path}: {left_out} cannot be decoded, left out",
+            style="yellow",
+            markup=False,
+        )
     console.print(f"{overlay}: {len(records)} frames", markup=False)
     return records
 

@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
+        if seed < 0:
+            raise UserError(f"{flag} {seed}: must not be negative")
     console = Console()
     device = pick_device(options.device)
     model, info = load_checkpoint(options.ckpt)

@@ -17,6 +17,7 @@ from colocam.evaluation.tables import corloc_markdown, corloc_table
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, write_whole
 from colocam.video.batches import FrameBatch
+from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame
 
 DEFAULT_THRESHOLD = 0.5  # for boxes where validation had none to choose a threshold by
@@ -66,14 +67,21 @@ def report_frames(
     baseline = summary.get("baseline", summary)
     shown = method if info.kind == "localizer" else f"seed CAM ({info.cam})"
     console.print(corloc_table(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown))
-    for name in result.unreadable:
-        console.print(f"warning: {name}: cannot be decoded, left out", style="yellow")
+    report_unreadable(console, result.unreadable)
     if folder is not None:
         write_summary(folder / "evaluation.json", summary)
         table = corloc_markdown(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown)
         write_whole(folder / "table.md", table.encode())
         gallery.write(folder / "contact_sheet.png", info, classes, method)
     return summary
+
+
+def report_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:
+    """Warns of frames that were left out because they cannot be decoded, and counts them."""
+    for name in names[:shown]:
+        console.print(f"warning: {name}: cannot be decoded, left out", style="yellow", markup=False)
+    if names:
+        console.print(f"{count_of(len(names), 'frame')} could not be decoded and were left out")
 
 
 def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:

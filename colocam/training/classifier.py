@@ -42,7 +42,8 @@ def train_classifier(run: Run, model: Localizer) -> set[str]:
         optimizer.zero_grad(set_to_none=True)
         return {"cross-entropy": loss}
 
-    epochs = Epochs("classifier", run.loader(1), config.classifier_epochs, run.console)
+    loader = run.loader(1, config.classifier_batch_size)
+    epochs = Epochs("classifier", loader, config.classifier_epochs, run.console)
     best: dict[str, tuple[float, ...]] = {}
     for epoch in range(config.classifier_epochs):
         model.train()
@@ -50,14 +51,18 @@ def train_classifier(run: Run, model: Localizer) -> set[str]:
         scheduler.step()
         scores: dict[str, float] = {}
         if run.evaluates_after(epoch, config.classifier_epochs):
-            scores = _validate(run, model, epoch, best)
+            scores = _validate(run, model, epoch, best, epochs.unreadable)
         run.metrics.log(stage="classifier", epoch=epoch, **means, **scores)
         _report(run, epoch, means, scores)
     return epochs.unreadable
 
 
 def _validate(
-    run: Run, model: Localizer, epoch: int, best: dict[str, tuple[float, ...]]
+    run: Run,
+    model: Localizer,
+    epoch: int,
+    best: dict[str, tuple[float, ...]],
+    unreadable: set[str],
 ) -> dict[str, float]:
     """Scores on validation; writes the checkpoints that are the best so far."""
     config = run.config
@@ -65,10 +70,11 @@ def _validate(
         model, run.data.val, run.data.classes, side=config.crop, cam=config.cam,
         device=run.device, decode=False, autocast=run.autocast,
     )  # fmt: skip
+    unreadable.update(result.unreadable)
     summary = result.seed_cam.summary()
     accuracy = summary["classification_accuracy"] or 0.0
     scores, threshold = {"classification": accuracy}, None
-    if run.has_boxes():
+    if summary["corloc"]:
         scores["localization"] = summary["corloc"]["0.5"]
         threshold = result.seed_cam.best_threshold()
     info = CheckpointInfo(

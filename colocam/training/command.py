@@ -12,7 +12,7 @@ from colocam.config import Config, parse_config
 from colocam.device import make_autocast, pick_device, seed_everything
 from colocam.entry import exit_status
 from colocam.errors import UserError
-from colocam.evaluation.report import report_frames
+from colocam.evaluation.report import report_frames, report_unreadable
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, load_checkpoint, write_whole
 from colocam.training.classifier import BEST, train_classifier
@@ -37,24 +37,26 @@ def train(config: Config) -> None:
         UserError: a mistake that the user can mend.
     """
     run = open_run(config)
-    unreadable: set[str] = set()
-    if config.stage in ("all", "classifier"):
-        seed_everything(config.seed)
+    seed_everything(config.seed)
+    if config.stage == "localizer":
+        model, _ = _load(run, BEST[config.classifier], "classifier")
+    else:
         model = _placed(Localizer(config.encoder, len(run.data.classes), config.weights), run)
+    _prepare(run)  # only here: a mistake above leaves an older run in the folder as it was
+    unreadable: set[str] = set()
+    if config.stage != "localizer":
         unreadable |= train_classifier(run, model)
-    if config.stage in ("all", "localizer"):
+    if config.stage == "all":
         seed_everything(config.seed)  # the same decoder whether stage 1 ran before or not
         model, _ = _load(run, BEST[config.classifier], "classifier")
+    if config.stage != "classifier":
         unreadable |= train_localizer(run, model)
-    for name in sorted(unreadable)[:5]:
-        run.console.print(f"warning: {name}: cannot be decoded, left out", style="yellow")
-    if unreadable:
-        run.console.print(f"{len(unreadable)} frames could not be decoded and were left out")
+    report_unreadable(run.console, sorted(unreadable))
     _report(run)
 
 
 def open_run(config: Config) -> Run:
-    """Opens data, device and run folder; nothing is written before the data has been read."""
+    """Opens data and device; the run folder is not touched yet."""
     console = Console()
     device = pick_device(config.device)
     torch.set_float32_matmul_precision("high")
@@ -71,28 +73,31 @@ def open_run(config: Config) -> Run:
     )
     if not data.train:
         raise UserError(f"{folder}: no shot to train on")
-    out = _prepare(config)
+    out = config.out or Path("runs") / config.preset
     return Run(
         config, data, out, device, make_autocast(config.amp, device),
         Metrics(out / "metrics.jsonl"), console,
     )  # fmt: skip
 
 
-def _prepare(config: Config) -> Path:
-    """The run folder, emptied of what the stages to run will write again."""
-    out = config.out or Path("runs") / config.preset
+def _prepare(run: Run) -> None:
+    """Makes the run folder, and empties it of what the stages to run will write again."""
+    out = run.out
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
     if not os.access(out, os.W_OK):
         raise UserError(f"--out {out}: not writable; give another folder")
-    if config.stage != "localizer":
-        (out / "metrics.jsonl").unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if run.config.stage == "localizer":
+        run.metrics.keep("classifier")
+        for path in run.checkpoints.glob("localizer-*"):
+            path.unlink()
+    else:
+        run.metrics.path.unlink(missing_ok=True)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     shutil.rmtree(out / "report", ignore_errors=True)
-    write_whole(out / "config.json", config.to_json().encode())
-    return out
+    write_whole(out / "config.json", run.config.to_json().encode())
 
 
 def _placed(model: Localizer, run: Run) -> Localizer:

@@ -95,7 +95,8 @@ def train_localizer(run: Run, model: Localizer) -> set[str]:
     """
     config = run.config
     step = LocalizerStep(run, model)
-    epochs = Epochs("localizer", run.loader(config.frames), config.epochs, run.console)
+    loader = run.loader(config.frames, config.batch_size)
+    epochs = Epochs("localizer", loader, config.epochs, run.console)
     best: list[float] = []
     for epoch in range(config.epochs):
         model.train()
@@ -105,7 +106,7 @@ def train_localizer(run: Run, model: Localizer) -> set[str]:
         step.scheduler.step()
         scores: dict[str, float] = {}
         if run.evaluates_after(epoch, config.epochs):
-            scores = _validate(run, model, epoch, best)
+            scores = _validate(run, model, epoch, best, epochs.unreadable)
         run.metrics.log(stage="localizer", epoch=epoch, **means, **scores)
         text = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name in _TERMS)
         text += "".join(f"  {name} (val) {value:.1f} %" for name, value in scores.items())
@@ -119,18 +120,22 @@ def train_localizer(run: Run, model: Localizer) -> set[str]:
 _TERMS = ("pl", "crf", "asc", "coloc", "total")
 
 
-def _validate(run: Run, model: Localizer, epoch: int, best: list[float]) -> dict[str, float]:
+def _validate(
+    run: Run, model: Localizer, epoch: int, best: list[float], unreadable: set[str]
+) -> dict[str, float]:
     """Scores on validation; writes the last checkpoint, and the best if it is."""
     config = run.config
     result = evaluate(
         model, run.data.val, run.data.classes, side=config.crop, cam=config.cam,
         device=run.device, autocast=run.autocast,
     )  # fmt: skip
+    unreadable.update(result.unreadable)
+    summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
     scores, threshold, cam_threshold = {}, None, None
-    if run.has_boxes():
+    if summary["corloc"]:
         scores = {
-            "localization": result.localizer.summary()["corloc"]["0.5"],
-            "seed_cam": result.seed_cam.summary()["corloc"]["0.5"],
+            "localization": summary["corloc"]["0.5"],
+            "seed_cam": seed_cam["corloc"]["0.5"],
         }
         threshold = result.localizer.best_threshold()
         cam_threshold = result.seed_cam.best_threshold()

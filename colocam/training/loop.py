@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from colocam.config import Config
+from colocam.model.checkpoint import write_whole
 from colocam.video.batches import SequenceBatch, SequenceLoader
 
 Step = Callable[[SequenceBatch, float], dict[str, Tensor]]
@@ -29,6 +30,14 @@ class Metrics:
         """Writes one line."""
         with self.path.open("a") as file:
             file.write(json.dumps(values) + "\n")
+
+    def keep(self, stage: str) -> None:
+        """Drops the lines of every stage but this one."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if f'"stage": "{stage}"' in line]
+        write_whole(self.path, "".join(kept).encode())
 
 
 def make_optimizer(

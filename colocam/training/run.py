@@ -44,7 +44,7 @@ class Run:
         """Path of the checkpoint `name`."""
         return self.checkpoints / f"{name}.safetensors"
 
-    def loader(self, frames: int) -> SequenceLoader:
+    def loader(self, frames: int, batch_size: int) -> SequenceLoader:
         """Batches of sequences of `frames` frames, drawn from the training shots."""
         config = self.config
         settings = SequenceSettings(
@@ -53,14 +53,10 @@ class Run:
         return SequenceLoader(
             self.data.train,
             settings,
-            config.batch_size,
+            batch_size,
             workers=config.workers,
             pin=self.device.type == "cuda",
         )
-
-    def has_boxes(self) -> bool:
-        """Whether validation can measure CorLoc."""
-        return any(record.boxes for record in self.data.val)
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:
         """Whether validation follows `epoch` (counted from 0) of `epochs`."""

@@ -170,21 +170,28 @@ class FrameBatch:
 def frame_batches(
     records: Sequence[BoxedFrame], side: int, batch_size: int
 ) -> Iterator[FrameBatch]:
-    """Reads frames in order, resized to `side`×`side`; batches without a frame are left out."""
+    """Reads frames in order, resized to `side`×`side`, a batch for every `batch_size` records."""
     for start in range(0, len(records), batch_size):
-        frames, kept, unreadable = [], [], []
-        for record in records[start : start + batch_size]:
-            frame = record.frames.read([record.index])[0]
-            if frame is None:
-                unreadable.append(record.id)
-            else:
-                frames.append(frame)
-                kept.append(record)
-        sizes = tuple((frame.shape[1], frame.shape[0]) for frame in frames)
+        of_batch = records[start : start + batch_size]
+        read = list(zip(of_batch, _read(of_batch), strict=True))
+        frames = [frame for _, frame in read if frame is not None]
         images = [resized(frame, side) for frame in frames]
         yield FrameBatch(
             to_tensor(images) if images else torch.empty(0, 3, side, side, dtype=torch.uint8),
-            tuple(kept),
-            sizes,
-            tuple(unreadable),
+            tuple(record for record, frame in read if frame is not None),
+            tuple((frame.shape[1], frame.shape[0]) for frame in frames),
+            tuple(record.id for record, frame in read if frame is None),
         )
+
+
+def _read(records: Sequence[BoxedFrame]) -> list[np.ndarray | None]:
+    """The frames of the records; a video file is gone through once for all of its frames."""
+    places: dict[int, list[int]] = {}
+    for place, record in enumerate(records):
+        places.setdefault(id(record.frames), []).append(place)
+    frames: list[np.ndarray | None] = [None] * len(records)
+    for own in places.values():
+        found = records[own[0]].frames.read([records[place].index for place in own])
+        for place, frame in zip(own, found, strict=True):
+            frames[place] = frame
+    return frames

@@ -90,9 +90,9 @@ class ClipSet:
     frames: tuple[int, int] = (10, 16)
     long_frames: tuple[int, int] = (30, 36)
     boxed: int = 5
-    length: tuple[float, float] = (0.45, 0.9)
+    length: tuple[float, float] = (0.3, 0.7)
     aspect: tuple[float, float] = (1.4, 2.2)
-    part_place: float = 0.35
+    part_place: float = 0.4
     effects: Effects = field(default_factory=Effects)
 
 
@@ -132,7 +132,7 @@ def write_clip_set(folder: Path | str, clip_set: ClipSet | None = None) -> Path:
     replaces a built-in clip set of other settings.
 
     Raises:
-        UserError: `folder` exists and is something else.
+        UserError: `folder` exists and is something else, or cannot be made.
     """
     folder, clip_set = Path(folder), clip_set or ClipSet()
     description = json.dumps({"version": VERSION, **asdict(clip_set)}, indent=1)
@@ -141,8 +141,11 @@ def write_clip_set(folder: Path | str, clip_set: ClipSet | None = None) -> Path:
         return folder
     if folder.exists() and not marker.is_file():
         raise UserError(f"{folder}: exists and is not a built-in clip set; move it away")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
     try:
         _write_all(unfinished, clip_set)
         (unfinished / marker.name).write_text(description)
@@ -220,10 +223,16 @@ def _palette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     second = np.clip(body + rng.normal(0, 22, 3), 30, 245)
     background: list[np.ndarray] = []
     while len(background) < 3:
-        color = rng.uniform(20, 235, 3)
+        color = _muted(rng)
         if min(np.linalg.norm(color - body), np.linalg.norm(color - second)) > 70:
             background.append(color)
     return np.stack([body, second]).astype(np.float32), np.stack(background).astype(np.float32)
+
+
+def _muted(rng: np.random.Generator) -> np.ndarray:
+    """A colour of half saturation, as most of what stands behind objects has: RGB 0…255."""
+    color = rng.uniform(20, 235, 3)
+    return (color + color.mean()) / 2
 
 
 def _draw_body(
@@ -311,7 +320,7 @@ def _draw_distractor(world: np.ndarray, clip_set: ClipSet, rng: np.random.Genera
     side = rng.uniform(0.15, 0.4) * min(clip_set.width, clip_set.height)
     axes = (side, side / rng.uniform(1, 2.5))
     center = rng.uniform(0, width), rng.uniform(0, height)
-    color, angle = rng.uniform(20, 235, 3), rng.uniform(0, 180)
+    color, angle = _muted(rng), rng.uniform(0, 180)
     if rng.random() < 0.5:
         cv2.ellipse(world, (center, (2 * axes[0], 2 * axes[1]), angle), color, -1, cv2.LINE_AA)
     else:
@@ -322,7 +331,7 @@ def _draw_distractor(world: np.ndarray, clip_set: ClipSet, rng: np.random.Genera
 def draw_shot(
     clip_set: ClipSet, video: Video, rng: np.random.Generator
 ) -> tuple[list[np.ndarray], list[Box | None]]:
-    """Draws one shot: frames (H, W, 3) uint8 RGB, and the object's box in each, None where empty."""
+    """Draws one shot: frames (H, W, 3) uint8 RGB; the object's box in each, None where empty."""
     world = draw_world(clip_set, video, rng)
     fewest, most = clip_set.long_frames if rng.random() < _LONG_SHARE else clip_set.frames
     count = int(rng.integers(fewest, most + 1))

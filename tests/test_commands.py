@@ -1,0 +1,283 @@
+"""Every command's way out: help, and one clear line for a user's mistake."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colocam.evaluation.command import main as evaluate
+from colocam.localize import main as localize
+from colocam.training.command import main as train
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD = "video,frame,x0,y0,x1,y1\n"
+SMOKE = ["--preset", "smoke", "--device", "cpu"]
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line with which a command ends on these arguments."""
+
+    def line(command, *argv):
+        assert command([str(argument) for argument in argv]) == 2
+        error = capsys.readouterr().err
+        assert error.endswith("\n")
+        assert error.count("\n") == 1, error
+        assert error.startswith("error: ")
+        return error[len("error: ") : -1]
+
+    return line
+
+
+@pytest.fixture
+def folder(tmp_path, write_video):
+    """A sound plain folder of two classes."""
+    for name in ("cat", "dog"):
+        write_video(tmp_path / "data" / name / "a.mp4")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def refuses_data(refused, tmp_path):
+    """The line with which train.py refuses a data folder; it must not have made a run folder."""
+
+    def line(data):
+        message = refused(train, *SMOKE, "--data", data, "--out", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return message
+
+    return line
+
+
+def python(*argv):
+    return subprocess.run(
+        [sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [["train.py"], ["evaluate.py"], ["-m", "colocam.localize"]], ids=" ".join
+)
+def test_every_command_has_help(command):
+    done = python(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "usage:" in done.stdout
+    assert "--device" in done.stdout
+
+
+# ---- data
+
+
+def test_a_missing_data_folder_is_named(refuses_data, refused, tiny_run, tmp_path):
+    assert f"{tmp_path / 'nowhere'}: no such folder" in refuses_data(tmp_path / "nowhere")
+    ckpt = tiny_run.checkpoint("localizer-best")
+    assert "nowhere" in refused(evaluate, "--ckpt", ckpt, "--data", tmp_path / "nowhere")
+
+
+def test_an_empty_data_folder_is_named(refuses_data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path / 'empty'}: holds no class folder" in refuses_data(tmp_path / "empty")
+
+
+def test_a_class_without_a_video_is_named(refuses_data, folder):
+    (folder / "horse").mkdir()
+    assert f"{folder / 'horse'}: a class folder without a video" in refuses_data(folder)
+
+
+def test_an_unreadable_video_is_named_and_nothing_else_is_said(folder, tmp_path):
+    (folder / "dog" / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    done = python("train.py", *SMOKE, "--data", folder, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {folder / 'dog' / 'noise.mp4'}: cannot be decoded; re-encode it or take it out\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_video_file_is_named(refuses_data, folder):
+    (folder / "dog" / "nothing.mp4").write_bytes(b"")
+    assert f"{folder / 'dog' / 'nothing.mp4'}: cannot be decoded" in refuses_data(folder)
+
+
+def test_a_truncated_video_is_named(refuses_data, folder):
+    whole = (folder / "dog" / "a.mp4").read_bytes()
+    (folder / "dog" / "cut.mp4").write_bytes(whole[: len(whole) // 2])  # the index stands last
+    assert f"{folder / 'dog' / 'cut.mp4'}: cannot be decoded" in refuses_data(folder)
+
+
+def test_a_folder_of_frames_of_which_none_can_be_read_is_named(refuses_data, folder):
+    (folder / "dog" / "frames").mkdir()
+    (folder / "dog" / "frames" / "0.jpg").write_bytes(b"")
+    assert f"{folder / 'dog' / 'frames'}: not one of its 1 frame" in refuses_data(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("dog/b.mp4,0,1,1,5,5", "no video 'dog/b.mp4'"),
+        ("dog/a.mp4,10,1,1,5,5", "frame 10 of dog/a.mp4, which has 10 frames"),
+        ("dog/a.mp4,-1,1,1,5,5", "frame -1"),
+        ("dog/a.mp4,0,9,1,5,5", "corners are swapped"),
+        ("dog/a.mp4,0,1,9,5,5", "corners are swapped"),
+        ("dog/a.mp4,0,1,1,5", "columns"),
+        ("dog/a.mp4,0,1,one,5,5", "not a number"),
+        ("dog/a.mp4,0,900,900,950,950", "outside the image"),
+    ],
+)
+def test_a_wrong_line_of_boxes_csv_is_named(refuses_data, folder, line, what):
+    (folder / "boxes.csv").write_text(f"{HEAD}cat/a.mp4,1,4,8,20,24\n{line}\n")
+    message = refuses_data(folder)
+    assert message.startswith(f"{folder / 'boxes.csv'}, line 3: ")
+    assert what in message
+
+
+def test_a_box_that_only_reaches_past_the_image_is_clamped_and_counted(folder, capsys, tiny_run):
+    (folder / "boxes.csv").write_text(f"{HEAD}cat/a.mp4,1,-4,8,20,99\n")
+    shutil.rmtree(folder / "dog")
+    shutil.move(folder / "cat", folder / "cross")
+    (folder / "boxes.csv").write_text(f"{HEAD}cross/a.mp4,1,-4,8,20,99\n")
+    argv = ["--ckpt", tiny_run.checkpoint("localizer-best"), "--data", folder, "--device", "cpu"]
+    assert evaluate([str(argument) for argument in argv]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "boxes.csv: 1 box reaching past the image clamped to it" in printed
+
+
+def test_missing_split_files_are_named(refused, folder, tmp_path):
+    argv = ["--data", folder, "--splits", tmp_path / "none", "--out", tmp_path / "run"]
+    assert f"{tmp_path / 'none'}: no such folder" in refused(train, *SMOKE, *argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_folder_in_place_of_the_built_in_clips_is_named(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/clips-small-0").mkdir(parents=True)
+    assert "clips-small-0: exists and is not a built-in clip set" in refused(train, *SMOKE)
+    assert [path.name for path in Path("runs").iterdir()] == ["clips-small-0"]
+
+
+# ---- arguments
+
+
+def test_a_crop_larger_than_the_frame_is_refused(refused, tmp_path):
+    argv = ["--crop", 96, "--resize", 64, "--out", tmp_path / "run"]
+    assert "--crop 96: must not exceed --resize 64" in refused(train, *SMOKE, *argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_choice_exits_with_two(capsys):
+    for command in (train, evaluate, localize):
+        with pytest.raises(SystemExit) as stop:
+            command(["--device", "abacus"])
+        assert stop.value.code == 2
+        assert "--device" in capsys.readouterr().err
+
+
+def test_missing_weights_are_named_and_no_run_folder_is_made(refused, folder, tmp_path):
+    argv = ["--data", folder, "--out", tmp_path / "run", "--weights", tmp_path / "none.pth"]
+    assert "none.pth: no such file" in refused(train, *SMOKE, *argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_named(refused, folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    argv = ["--data", folder, "--out", tmp_path / "file"]
+    assert f"--out {tmp_path / 'file'}: cannot be made" in refused(train, *SMOKE, *argv)
+
+
+def test_negative_seeds_are_refused(refused, tiny_run):
+    for flag in ("--seed", "--clip-seed"):
+        assert f"{flag} -1" in refused(train, *SMOKE, flag, -1)
+        ckpt = tiny_run.checkpoint("localizer-best")
+        assert f"{flag} -1" in refused(evaluate, "--ckpt", ckpt, flag, -1)
+
+
+# ---- checkpoints
+
+
+@pytest.fixture
+def run_copy(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.out, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_missing_checkpoint_is_named(refused, folder, tmp_path):
+    ckpt = tmp_path / "none.safetensors"
+    assert f"{ckpt}: no such checkpoint" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
+    video = folder / "cat" / "a.mp4"
+    out = tmp_path / "out"
+    assert f"{ckpt}: no such checkpoint" in refused(localize, video, "--ckpt", ckpt, "--out", out)
+    assert not out.exists()
+    argv = ["--stage", "localizer", "--data", folder, "--out", tmp_path / "run"]
+    assert "classifier-best-localization.safetensors: no such" in refused(train, *SMOKE, *argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_checkpoint_is_named(refused, folder, tiny_run, tmp_path):
+    ckpt = tmp_path / "cut.safetensors"
+    ckpt.write_bytes(tiny_run.checkpoint("localizer-best").read_bytes()[:100_000])
+    out = tmp_path / "out"
+    video = folder / "cat" / "a.mp4"
+    assert f"{ckpt}: damaged" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
+    assert f"{ckpt}: damaged" in refused(localize, video, "--ckpt", ckpt, "--out", out)
+    assert not out.exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_named_and_left_as_it_is(
+    refused, tiny_run, run_copy
+):
+    before = contents(run_copy)
+    argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer"]
+    message = refused(train, *SMOKE, *argv, "--encoder", "resnet50")
+    assert "classifier-best-localization.safetensors: holds a resnet18" in message
+    assert "--encoder" in message
+    assert contents(run_copy) == before
+
+
+def test_data_of_other_classes_than_the_checkpoints_is_refused(refused, folder, tiny_run, run_copy):
+    before = contents(run_copy)
+    ckpt = tiny_run.checkpoint("localizer-best")
+    message = refused(evaluate, "--ckpt", ckpt, "--data", folder)
+    assert message.startswith(f"{ckpt}: ")
+    assert "not cat, dog" in message
+    argv = ["--data", folder, "--out", run_copy, "--stage", "localizer"]
+    assert "train stage 1 again" in refused(train, *SMOKE, *argv)
+    assert contents(run_copy) == before
+
+
+def test_localize_refuses_a_classifier(refused, folder, tiny_run, tmp_path):
+    ckpt = tiny_run.checkpoint("classifier-best-localization")
+    argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", tmp_path / "out"]
+    assert f"{ckpt}: holds a classifier, a localizer is needed" in refused(localize, *argv)
+
+
+# ---- videos to localize in
+
+
+def test_localize_names_a_bad_video_before_anything_is_written(refused, folder, tiny_run, tmp_path):
+    ckpt, out = tiny_run.checkpoint("localizer-best"), tmp_path / "out"
+    good, bad = folder / "cat" / "a.mp4", tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a video")
+    (tmp_path / "empty").mkdir()
+    for video, what in (
+        (bad, "cannot be decoded"),
+        (tmp_path / "none.mp4", "no such file or folder"),
+        (tmp_path / "empty", "holds no image files"),
+    ):
+        message = refused(localize, good, video, "--ckpt", ckpt, "--out", out)
+        assert message.startswith(f"{video}: {what}")
+        assert not out.exists()
+
+
+def test_localize_names_an_output_folder_that_cannot_be_made(refused, folder, tiny_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    ckpt = tiny_run.checkpoint("localizer-best")
+    argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", tmp_path / "file"]
+    assert f"--out {tmp_path / 'file'}" in refused(localize, *argv)
+    assert "--batch-size 0" in refused(localize, *argv, "--batch-size", 0)

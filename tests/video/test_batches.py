@@ -1,0 +1,206 @@
+"""Batches of whole sequences, and of single frames."""
+
+import collections
+
+import numpy as np
+import pytest
+import torch
+
+from colocam.video.batches import SequenceLoader, SequenceSettings, frame_batches
+from colocam.video.frames import ImageFrames, open_video
+from colocam.video.records import BoxedFrame, Shot
+
+SETTINGS = SequenceSettings(
+    frames=4, sampling="adjacent", frame_limit=1.0, resize=40, crop=32, seed=3
+)
+
+
+class Numbered:
+    """Frames whose first channels tell column and row, and the third the frame's number."""
+
+    def __init__(self, name, num_frames, bad=(), size=(60, 50)):
+        self.name, self.num_frames, self.bad, self.size = name, num_frames, bad, size
+        self.reads = []
+
+    def __len__(self):
+        return self.num_frames
+
+    def read(self, indices):
+        self.reads.append(list(indices))
+        return [None if index in self.bad else self.frame(index) for index in indices]
+
+    def frame(self, index):
+        width, height = self.size
+        frame = np.zeros((height, width, 3), np.uint8)
+        frame[..., 0] = np.linspace(0, 250, width)
+        frame[..., 1] = np.linspace(0, 250, height)[:, None]
+        frame[..., 2] = index
+        return frame
+
+
+def shots_of(*lengths, bad=()):
+    return [
+        Shot(f"shot{k}", k % 3, f"video{k}", Numbered(f"shot{k}", length, bad))
+        for k, length in enumerate(lengths)
+    ]
+
+
+def sequences(batch):
+    """(label, frame numbers, images) of each sequence of a batch."""
+    for number in range(batch.num_sequences):
+        own = batch.sequence == number
+        images = batch.images[own]
+        assert len(batch.labels[own].unique()) == 1
+        yield int(batch.labels[own][0]), images[:, 2, 0, 0].tolist(), images
+
+
+@pytest.mark.parametrize(("batch_size", "per_batch"), [(8, 2), (11, 2), (12, 3), (3, 1), (4, 1)])
+def test_a_batch_holds_whole_sequences_and_no_more_frames_than_asked_for(batch_size, per_batch):
+    loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, batch_size)
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(loader) == -(-5 // per_batch)
+    for batch in batches[:-1]:
+        assert batch.num_sequences == per_batch
+    for batch in batches:
+        assert len(batch.images) <= max(batch_size, 4)
+        assert batch.images.shape[1:] == (3, 32, 32)
+        assert batch.images.dtype == torch.uint8
+        for _, numbers, _ in sequences(batch):
+            assert numbers == list(range(numbers[0], numbers[0] + 4))
+
+
+def test_sequences_are_numbered_from_zero_one_behind_the_other():
+    (batch,) = SequenceLoader(shots_of(9, 2, 9), SETTINGS, 99).epoch(0)
+    counts = torch.bincount(batch.sequence).tolist()
+    assert sorted(counts) == [2, 4, 4]  # the short shot gives what it has
+    assert batch.sequence.tolist() == [k for k, count in enumerate(counts) for _ in range(count)]
+    assert batch.num_sequences == 3
+    assert len(batch.labels) == len(batch.images) == 10
+
+
+def test_all_frames_of_a_sequence_get_the_same_crop_and_flip_and_others_their_own():
+    (batch,) = SequenceLoader(shots_of(*[9] * 12), SETTINGS, 99).epoch(0)
+    views = []
+    for _, _, images in sequences(batch):
+        assert (images[:, :2] == images[:1, :2]).all()
+        views.append(images[0, :2])
+    assert len({view.numpy().tobytes() for view in views}) > 6
+    flips = [bool(view[0, 0, 0] > view[0, 0, -1]) for view in views]
+    assert 0 < sum(flips) < 12
+    assert all(view[1, 0, 0] < view[1, -1, 0] for view in views)  # never upside down
+
+
+def test_every_shot_comes_once_an_epoch_with_its_label():
+    shots = shots_of(*[9] * 7)
+    for epoch in range(3):
+        for shot in shots:
+            shot.frames.reads.clear()
+        labels = collections.Counter(
+            label
+            for batch in SequenceLoader(shots, SETTINGS, 8).epoch(epoch)
+            for label, _, _ in sequences(batch)
+        )
+        assert [len(shot.frames.reads) for shot in shots] == [1] * 7
+        assert labels == collections.Counter(shot.label for shot in shots)
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    def images(seed, epoch, first=0):
+        settings = SequenceSettings(4, "gaussian", 1.0, 40, 32, seed)
+        loader = SequenceLoader(shots_of(*[30] * 6), settings, 8)
+        for number in range(first, epoch):
+            list(loader.epoch(number))
+        return torch.cat([batch.images for batch in loader.epoch(epoch)])
+
+    assert torch.equal(images(0, 2), images(0, 2, first=2))
+    assert not torch.equal(images(0, 2), images(0, 1))
+    assert not torch.equal(images(0, 2), images(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_processes_that_decode_ahead_change_nothing(tmp_path, make_frames):
+    shots = []
+    for number in range(5):
+        source = open_video(make_frames(tmp_path / f"{number}", 8 + number), f"{number}")
+        shots.append(Shot(f"{number}", number % 2, f"{number}", source))
+    alone = SequenceLoader(shots, SETTINGS, 8, workers=0)
+    ahead = SequenceLoader(shots, SETTINGS, 8, workers=2)
+    for epoch in range(2):
+        pairs = zip(alone.epoch(epoch), ahead.epoch(epoch), strict=True)
+        for one, other in pairs:
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.labels, other.labels)
+            assert torch.equal(one.sequence, other.sequence)
+            assert one.num_sequences == other.num_sequences
+
+
+def test_unreadable_frames_are_left_out_and_named():
+    (batch,) = SequenceLoader(shots_of(4, 4, bad=(1, 3)), SETTINGS, 99).epoch(0)
+    assert [numbers for _, numbers, _ in sequences(batch)] == [[0, 2], [0, 2]]
+    assert sorted(batch.unreadable) == [
+        f"shot{shot} frame {frame}" for shot in (0, 1) for frame in (1, 3)
+    ]
+
+
+def test_a_sequence_without_a_readable_frame_is_dropped():
+    shots = [*shots_of(4, 4), Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
+    assert batch.num_sequences == 2
+    assert batch.sequence.tolist() == [0] * 4 + [1] * 4
+    assert 2 not in batch.labels
+    assert len(batch.unreadable) == 3
+
+
+def test_a_batch_without_a_readable_frame_is_empty():
+    (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 99).epoch(0)
+    assert batch.num_sequences == len(batch.images) == len(batch.labels) == 0
+    assert len(batch.unreadable) == 3
+
+
+# ---- single frames
+
+
+def records_of(source, indices, label=1):
+    return [
+        BoxedFrame(f"{source.name}#{index}", label, source.name, source, index, ((0, 0, 5, 5),))
+        for index in indices
+    ]
+
+
+def test_frames_come_in_order_with_their_original_sizes():
+    one, other = Numbered("one", 9), Numbered("other", 9, size=(30, 20))
+    records = [*records_of(one, [5, 2]), *records_of(other, [7]), *records_of(one, [3, 3])]
+    batches = list(frame_batches(records, 16, 2))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    assert [record for batch in batches for record in batch.records] == records
+    images = torch.cat([batch.images for batch in batches])
+    assert images.shape == (5, 3, 16, 16)
+    assert images[:, 2, 0, 0].tolist() == [5, 2, 7, 3, 3]
+    sizes = [size for batch in batches for size in batch.sizes]
+    assert sizes == [(60, 50), (60, 50), (30, 20), (60, 50), (60, 50)]
+
+
+def test_a_source_is_gone_through_once_a_batch():
+    one, other = Numbered("one", 9), Numbered("other", 9)
+    records = [*records_of(one, [5]), *records_of(other, [7]), *records_of(one, [3, 8])]
+    list(frame_batches(records, 16, 3))
+    assert one.reads == [[5, 3], [8]]
+    assert other.reads == [[7]]
+
+
+def test_frames_of_evaluation_that_cannot_be_read_are_left_out_and_named(tmp_path):
+    source = Numbered("one", 9, bad=(2, 4, 6))
+    missing = ImageFrames((str(tmp_path / "gone.jpg"),), "gone.jpg")
+    records = [*records_of(source, [1, 2, 4, 6, 3]), *records_of(missing, [0])]
+    first, second, third = frame_batches(records, 16, 2)
+    assert [record.index for record in first.records] == [1]
+    assert first.unreadable == ("one#2",)
+    assert second.images.shape == (0, 3, 16, 16)
+    assert second.records == second.sizes == ()
+    assert second.unreadable == ("one#4", "one#6")
+    assert third.images[:, 2, 0, 0].tolist() == [3]
+    assert third.unreadable == ("gone.jpg#0",)
+
+
+def test_no_records_give_no_batch():
+    assert list(frame_batches([], 16, 4)) == []

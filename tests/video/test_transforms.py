@@ -1,0 +1,52 @@
+"""Resizing, cropping, flipping, normalizing."""
+
+import numpy as np
+import pytest
+import torch
+
+from colocam.video.transforms import Crop, normalized, resized, to_tensor
+
+
+def test_a_shrunk_frame_averages_its_pixels():
+    frame = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    small = resized(frame, 20)
+    blocks = frame.reshape(20, 2, 20, 3, 3).mean((1, 3))
+    assert small.shape == (20, 20, 3)
+    assert np.abs(small - blocks).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (10, 60), (60, 10), (32, 32)])
+def test_any_frame_becomes_a_square_of_the_side_asked_for(shape):
+    frame = np.full((*shape, 3), (10, 20, 30), np.uint8)
+    assert (resized(frame, 32) == (10, 20, 30)).all()
+    assert resized(frame, 32).shape == (32, 32, 3)
+
+
+def test_crops_stay_inside_reach_every_place_and_flip_half_of_the_time():
+    rng = np.random.default_rng(0)
+    crops = [Crop.draw(8, 5, rng) for _ in range(400)]
+    assert {(crop.x, crop.y) for crop in crops} == {(x, y) for x in range(4) for y in range(4)}
+    assert all(crop.side == 5 for crop in crops)
+    assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
+
+
+def test_a_crop_takes_the_rows_and_columns_it_names():
+    frame = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(6, 6, 3)
+    assert np.array_equal(Crop(1, 2, 3, False)(frame), frame[2:5, 1:4])
+    assert np.array_equal(Crop(1, 2, 3, True)(frame), frame[2:5, 3:0:-1])
+
+
+def test_frames_become_a_channels_last_batch_of_bytes():
+    frames = list(np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8))
+    images = to_tensor(frames)
+    assert images.shape == (2, 3, 4, 5)
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images[1, 2, 3, 4] == frames[1][3, 4, 2]
+
+
+def test_normalization_is_that_of_imagenet():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    low = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    high = torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
+    torch.testing.assert_close(normalized(images).flatten(1), torch.stack([low, high]))
