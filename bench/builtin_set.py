@@ -50,9 +50,16 @@ def run(seed: int, options: list[str]) -> dict[str, object]:
         "colocam": summary["corloc"]["0.5"],
         "seed_cam_one_threshold": baseline["corloc_honest"]["0.5"],
         "colocam_one_threshold": summary["corloc_honest"]["0.5"],
+        "seed_cam_validation": _last(out / "metrics.jsonl", "seed_cam"),
         "classification": summary["classification_accuracy"],
         "evaluation": summary,
     }
+
+
+def _last(metrics: Path, name: str) -> float:
+    """The last value that a metrics log gives of `name`."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [line[name] for line in lines if name in line][-1]
 
 
 def table(runs: list[dict[str, object]]) -> list[str]:
