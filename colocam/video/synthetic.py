@@ -90,7 +90,7 @@ class ClipSet:
     frames: tuple[int, int] = (10, 16)
     long_frames: tuple[int, int] = (30, 36)
     boxed: int = 5
-    length: tuple[float, float] = (0.3, 0.7)
+    length: tuple[float, float] = (0.4, 0.8)
     aspect: tuple[float, float] = (1.4, 2.2)
     part_place: float = 0.4
     effects: Effects = field(default_factory=Effects)
