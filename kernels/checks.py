@@ -1,11 +1,13 @@
 """Checks of arguments: every complaint is a ValueError that begins with the argument's name.
 
-Checks of shape and type cost nothing. Checks of content read the data, and so wait for a GPU; the
-torch operations that they guard wait for it anyway.
+Checks of shape and type cost nothing. Checks of content read the data and would wait for a GPU:
+there they are left out, and what is not finite or out of range makes the result NaN.
 """
 
+import importlib.util
 import math
 import numbers
+import os
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ METHODS = ("permutohedral", "grid", "dense", "permutohedral-published")
 BACKENDS = ("auto", "triton", "torch")
 FORMS = ("association", "cut")
 LATTICE_DIMENSIONS = (1, 5)
+TRITON = importlib.util.find_spec("triton") is not None
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -22,13 +26,29 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")
 
 
-def check_backend(backend: str) -> None:
-    """Backend must be known, and present in this installation."""
+def choose_backend(backend: str, method: str, dtype: torch.dtype, tensor: Tensor) -> str:
+    """ "triton" or "torch": "auto" takes Triton's kernels for what they can do, on a GPU."""
     check_choice("backend", backend, BACKENDS)
-    if backend == "triton":
-        raise ValueError(
-            "backend 'triton' is not available in this installation: use 'auto' or 'torch'"
-        )
+    if backend == "torch":
+        return backend
+    reason = _why_not_triton(method, dtype, tensor)
+    if backend == "auto":
+        return "torch" if reason or not tensor.is_cuda else "triton"
+    if reason:
+        raise ValueError(f"backend 'triton' {reason}: use 'auto' or 'torch'")
+    return backend
+
+
+def _why_not_triton(method: str, dtype: torch.dtype, tensor: Tensor) -> str | None:
+    if not TRITON:
+        return "is not available in this installation"
+    if method == "dense":
+        return "has no method 'dense'"
+    if dtype == torch.float64:
+        return "computes in float32, not float64"
+    if not tensor.is_cuda and not INTERPRETED:
+        return f"needs a GPU (or TRITON_INTERPRET=1), not {tensor.device}"
+    return None
 
 
 def check_sigma(name: str, sigma: float) -> None:
@@ -73,16 +93,14 @@ def check_finite(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} has NaN or infinite entries")
 
 
-def check_group(group: Tensor, length: int, num_groups: int, like_name: str, like: Tensor) -> None:
-    """Group ids: whole numbers 0...num_groups-1, one for each of `length`."""
+def check_group(group: Tensor, length: int, like_name: str, like: Tensor) -> None:
+    """Group ids: whole numbers, one for each of `length`."""
     check_tensor("group", group, 1, f"({length},)")
     if len(group) != length:
         raise ValueError(f"group has {len(group)} entries, {like_name} has {length}")
     if group.is_floating_point() or group.is_complex() or group.dtype == torch.bool:
         raise ValueError(f"group is {group.dtype}: it must hold integers")
     check_device("group", group, like_name, like)
-    if length and (int(group.min()) < 0 or int(group.max()) >= num_groups):
-        raise ValueError(f"group has ids outside 0...{num_groups - 1}")
 
 
 def check_filter(values: Tensor, features: Tensor, method: str) -> None:
@@ -99,8 +117,6 @@ def check_filter(values: Tensor, features: Tensor, method: str) -> None:
     if not low <= d <= high:
         allowed = f"{low}" if low == high else f"{low}...{high}"
         raise ValueError(f"features has {d} columns: method {method!r} takes {allowed}")
-    check_finite("values", values)
-    check_finite("features", features)
 
 
 def check_images(images: Tensor) -> None:
@@ -108,12 +124,8 @@ def check_images(images: Tensor) -> None:
     check_tensor("images", images, 4, "(B, 3, H, W)")
     if images.shape[1] != 3:
         raise ValueError(f"images has shape {tuple(images.shape)}: it must be (B, 3, H, W)")
-    if images.dtype != torch.uint8:
-        if not images.is_floating_point():
-            raise ValueError(f"images is {images.dtype}: it must be uint8 or floating point")
-        check_finite("images", images)
-        if images.numel() and (float(images.min()) < 0 or float(images.max()) > 255):
-            raise ValueError("images has colours outside 0...255")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images is {images.dtype}: it must be uint8 or floating point")
 
 
 def check_energy(images: Tensor, probs: Tensor) -> None:
@@ -129,4 +141,30 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
             "frames, height and width must agree"
         )
     check_device("probs", probs, "images", images)
+
+
+def check_filter_content(values: Tensor, features: Tensor, group: Tensor, num_groups: int) -> None:
+    """What `gaussian_filter`'s tensors hold; on a GPU, where looking would wait, unlooked at."""
+    if values.is_cuda:
+        return
+    check_group_range(group, num_groups)
+    check_finite("values", values)
+    check_finite("features", features)
+
+
+def check_energy_content(images: Tensor, probs: Tensor, group: Tensor, num_groups: int) -> None:
+    """What `crf_energy`'s tensors hold; on a GPU, where looking would wait, unlooked at."""
+    if probs.is_cuda:
+        return
+    check_group_range(group, num_groups)
+    if images.dtype != torch.uint8:
+        check_finite("images", images)
+        if images.numel() and (float(images.min()) < 0 or float(images.max()) > 255):
+            raise ValueError("images has colours outside 0...255")
     check_finite("probs", probs)
+
+
+def check_group_range(group: Tensor, num_groups: int) -> None:
+    """Group ids: 0...num_groups-1."""
+    if len(group) and (int(group.min()) < 0 or int(group.max()) >= num_groups):
+        raise ValueError(f"group has ids outside 0...{num_groups - 1}")

@@ -24,6 +24,7 @@ from torch import Tensor
 LEVELS = 256  # colours are 0...255
 DEGREE = 2  # of the B-splines
 CELLS_PER_SIGMA = 3.0  # at least
+MAX_NODES = 262  # an axis; 262^3 nodes of float32 are 72 MB a channel
 MAX_STEP = 8  # levels a cell: its levels are summed apart first, and there are step^3 of them
 FIT_SAMPLES = 8  # positions a cell at which the fit compares with the Gaussian
 RANK_TOLERANCE = 1e-6  # eigenvalues of the blur below this share of the largest are left out
@@ -57,6 +58,25 @@ def spacing_for_colors(sigma: float) -> Spacing:
         )
     spacing = spacing_for_levels(sigma)
     return spacing if spacing.degree else Spacing(1, DEGREE)
+
+
+def nodes_for_features(
+    features: Tensor,
+) -> tuple[Spacing, tuple[int, int, int], tuple[int, int, int]]:
+    """Cells for features (3, P) in units of sigma, nodes an axis, and the first cell an axis."""
+    spacing = Spacing(1 / CELLS_PER_SIGMA, DEGREE)
+    if not features.shape[1]:
+        return spacing, (1 + DEGREE,) * 3, (0, 0, 0)
+    low, high = features.aminmax(dim=1)
+    first = (low / spacing.step).floor().to(torch.int64).tolist()
+    last = (high / spacing.step).floor().to(torch.int64).tolist()
+    nodes = tuple(b - a + 1 + DEGREE for a, b in zip(first, last, strict=True))
+    if max(nodes) > MAX_NODES:
+        raise ValueError(
+            f"features span more than {MAX_NODES * spacing.step:g} sigma along one axis: "
+            "too wide for method 'grid'; use another method"
+        )
+    return spacing, nodes, tuple(first)
 
 
 def spline_weights(t: Tensor, degree: int) -> Tensor:

@@ -6,18 +6,16 @@ import torch
 from torch import Tensor
 
 from colocam.kernels.color_grid import (
-    CELLS_PER_SIGMA,
-    DEGREE,
     LEVELS,
     Spacing,
     blur_factor,
+    nodes_for_features,
     spacing_for_colors,
     spacing_for_levels,
     spline_weights,
     tap_offsets,
 )
 
-MAX_NODES = 262  # an axis; 262^3 nodes of float32 are 72 MB a channel
 CHUNK_NODES = 2**20  # nodes x channels that are blurred at once, or one group and channel
 TABLE_LIMIT = 2**26  # cells x groups up to which cells are numbered by a table, above by sorting
 LEVELS_PER_PIXEL = 64  # levels of occupied cells up to which equal colours are summed first
@@ -68,19 +66,12 @@ class ColorGrid:
     @classmethod
     def from_features(cls, features: Tensor, group: Tensor, num_groups: int) -> "ColorGrid":
         """For colours in units of sigma: features (3, P) float, group (P,) int64."""
-        spacing = Spacing(1 / CELLS_PER_SIGMA, DEGREE)
+        spacing, nodes, first = nodes_for_features(features)
         scaled = features / spacing.step
-        cell = scaled.floor().to(torch.int64)
-        first = cell.amin(dim=1, keepdim=True) if cell.shape[1] else cell.new_zeros(3, 1)
-        extent = (cell - first).amax(dim=1).tolist() if cell.shape[1] else [0, 0, 0]
-        if max(extent) + 1 + spacing.degree > MAX_NODES:
-            raise ValueError(
-                f"features span more than {MAX_NODES * spacing.step:g} sigma along one axis: "
-                "too wide for method 'grid'; use another method"
-            )
-        nodes = tuple(e + 1 + spacing.degree for e in extent)
+        cell = scaled.floor()
+        origin = torch.tensor(first, device=features.device).unsqueeze(1)
         grid = cls(1.0, spacing, nodes, num_groups)
-        grid.splatter = Colors(cell - first, scaled - scaled.floor(), group, spacing, nodes)
+        grid.splatter = Colors(cell.to(torch.int64) - origin, scaled - cell, group, spacing, nodes)
         return grid
 
     def apply(self, values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ and by the order of the point's residuals from it (the ranks).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,13 +53,26 @@ def published_stencil(d: int) -> Stencil:
     return Stencil(math.sqrt(2 / 3), 0.5, 1 / (1 + 2.0**-d), leveled=False)
 
 
-def elevate(features: Tensor, scale: float) -> Tensor:
-    """Points of R^d onto the lattice's plane: (d, P) in units of sigma → (d+1, P)."""
+def stencil_of(method: str, d: int) -> tuple[Stencil, bool]:
+    """The stencil of a method for d features, and whether the one-ring of neighbours is kept."""
+    if method == "permutohedral-published":
+        return published_stencil(d), False
+    return STENCILS[d], True
+
+
+def axis_factors(sigmas: Sequence[float], scale: float) -> list[float]:
+    """What features are multiplied by before they are elevated: one factor a feature."""
+    d = len(sigmas)
+    return [scale * (d + 1) / (math.sqrt(k * (k + 1)) * s) for k, s in enumerate(sigmas, start=1)]
+
+
+def elevate(features: Tensor, factors: Sequence[float]) -> Tensor:
+    """Points of R^d onto the lattice's plane: (d, P), `axis_factors` → (d+1, P)."""
     d = len(features)
     elevated = features.new_empty(d + 1, features.shape[1])
     total = torch.zeros_like(elevated[0])
     for k in range(d, 0, -1):
-        x = features[k - 1] * (scale * (d + 1) / math.sqrt(k * (k + 1)))
+        x = features[k - 1] * factors[k - 1]
         elevated[k] = total - k * x
         total = total + x
     elevated[0] = total
@@ -77,8 +91,8 @@ def enclosing_simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weights: (d+1, P) barycentric weights of the vertices of remainder 0...d; they sum to 1.
     """
     sides = len(elevated)
-    scaled = elevated / sides
-    nearest = scaled.round()
+    scaled = elevated * (1 / sides)
+    nearest = (scaled + 0.5).floor()
     residual = scaled - nearest
     rank = torch.zeros(elevated.shape, dtype=torch.int32, device=elevated.device)
     for i in range(sides):

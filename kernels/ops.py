@@ -1,26 +1,14 @@
-"""The two doors of the Gaussian filter: arguments are checked, a method chosen, gradients kept.
+"""The two doors of the Gaussian filter, as torch.library operators: one node for torch.compile.
 
-All arithmetic is float32, whatever autocast says, and float64 where the input is.
+Arguments are checked by their shapes and types here, by their content where that does not wait
+for a GPU. All arithmetic is float32, whatever autocast says, and float64 where the input is.
 """
-
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
-from colocam.kernels import checks
-from colocam.kernels.color_grid_torch import ColorGrid
-from colocam.kernels.dense import DensePairs
-from colocam.kernels.lattice import published_stencil
-from colocam.kernels.permutohedral_torch import PermutohedralLattice
-
-
-class Filter(Protocol):
-    """A symmetric linear filter, ready for values: what every method builds."""
-
-    def apply(self, values: Tensor) -> Tensor:
-        """Filter values (C, P) → (C, P)."""
+from colocam.kernels import checks, doors_torch
 
 
 def gaussian_filter(
@@ -53,15 +41,14 @@ def gaussian_filter(
         ValueError: an argument does not fit; the message names it.
     """
     checks.check_choice("method", method, checks.METHODS)
-    checks.check_backend(backend)
     checks.check_filter(values, features, method)
     group, num_groups = complete_group(group, num_groups, values)
-    with torch.autocast(values.device.type, enabled=False):
-        dtype = torch.promote_types(working_type(values), working_type(features))
-        with torch.no_grad():
-            built = filter_for_features(features.detach().to(dtype), group, num_groups, method)
-        out = FilterValues.apply(values.T.to(dtype), built)
-        return out.T.to(values.dtype)
+    dtype = torch.promote_types(working_type(values), working_type(features))
+    backend = checks.choose_backend(backend, method, dtype, values)
+    out = filter_values(
+        values.to(dtype), features.detach().to(dtype), group, num_groups, method, backend
+    )
+    return out.to(values.dtype)
 
 
 def crf_energy(
@@ -103,7 +90,6 @@ def crf_energy(
     """
     checks.check_choice("form", form, checks.FORMS)
     checks.check_choice("method", method, checks.METHODS)
-    checks.check_backend(backend)
     checks.check_sigma("sigma_rgb", sigma_rgb)
     if sigma_xy is not None:
         checks.check_sigma("sigma_xy", sigma_xy)
@@ -112,13 +98,13 @@ def crf_energy(
     checks.check_energy(images, probs)
     checks.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
-    with torch.autocast(images.device.type, enabled=False):
-        probs = probs.to(working_type(probs))
-        with torch.no_grad():
-            built = filter_for_images(
-                images.detach(), group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype
-            )
-        return FilterEnergy.apply(probs, built, group, num_groups, form)
+    probs = probs.to(working_type(probs))
+    backend = checks.choose_backend(backend, method, probs.dtype, probs)
+    sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
+    energy, _ = energy_and_pull(
+        images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend
+    )
+    return energy
 
 
 def working_type(tensor: Tensor) -> torch.dtype:
@@ -136,102 +122,122 @@ def complete_group(
     if group is None:
         return torch.zeros(len(like), dtype=torch.int64, device=like.device), int(num_groups or 1)
     if num_groups is None:
-        checks.check_group(group, len(like), 2**31, name, like)
+        checks.check_group(group, len(like), name, like)
         num_groups = int(group.max()) + 1 if len(group) else 1
-    checks.check_group(group, len(like), num_groups, name, like)
+    checks.check_group(group, len(like), name, like)
     return group.to(torch.int64), int(num_groups)
 
 
-def filter_for_features(features: Tensor, group: Tensor, num_groups: int, method: str) -> Filter:
-    """The method's filter for features (P, d), group (P,)."""
-    if method == "grid":
-        return ColorGrid.from_features(features.T, group, num_groups)
-    if method == "dense":
-        return DensePairs(features, group, num_groups)
-    if method == "permutohedral":
-        return PermutohedralLattice(features.T, group, num_groups)
-    published = published_stencil(features.shape[1])
-    return PermutohedralLattice(features.T, group, num_groups, stencil=published, ring=False)
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """Operators run under the caller's autocast, which would round what they compute."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
-def filter_for_images(
+@torch.library.custom_op("colocam::filter_values", mutates_args=())
+def filter_values(
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
+) -> Tensor:
+    """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
+    checks.check_filter_content(values, features, group, num_groups)
+    with without_autocast(values):
+        if backend == "triton":
+            from colocam.kernels import doors_triton
+
+            return doors_triton.filtered_values(values, features, group, num_groups, method)
+        out = doors_torch.filtered_values(values, features, group, num_groups, method)
+        return out.contiguous()
+
+
+@filter_values.register_fake
+def _(
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
+) -> Tensor:
+    return values.new_empty(values.shape)
+
+
+def _keep_features(ctx: FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    _, features, group, *ctx.rest = inputs
+    ctx.save_for_backward(features, group)
+
+
+def _filter_gradient(ctx: FunctionCtx, grad: Tensor) -> tuple:
+    """The filter is symmetric: its gradient is the filter of the gradient."""
+    features, group = ctx.saved_tensors
+    return filter_values(grad, features, group, *ctx.rest), None, None, None, None, None
+
+
+filter_values.register_autograd(_filter_gradient, setup_context=_keep_features)
+
+
+@torch.library.custom_op("colocam::energy_and_pull", mutates_args=())
+def energy_and_pull(
     images: Tensor,
+    probs: Tensor,
     group: Tensor,
     num_groups: int,
     sigma_rgb: float,
     sigma_xy: float | None,
+    form: str,
     method: str,
-    dtype: torch.dtype,
-) -> Filter:
-    """The method's filter for images (B, 3, H, W), group (B,)."""
-    frames, _, height, width = images.shape
-    group = group.repeat_interleave(height * width)
-    colors = images.transpose(0, 1).reshape(3, frames * height * width)
-    if method == "grid":
-        if images.dtype == torch.uint8:
-            return ColorGrid.from_levels(colors, group, num_groups, sigma_rgb)
-        if torch.equal(colors, colors.round()):
-            return ColorGrid.from_levels(colors.to(torch.uint8), group, num_groups, sigma_rgb)
-        return ColorGrid.from_colors(colors.to(dtype), group, num_groups, sigma_rgb)
-    features = colors.to(dtype) / sigma_rgb
-    if sigma_xy is not None:
-        y = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1) / sigma_xy
-        x = torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1) / sigma_xy
-        place = [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
-        features = torch.cat([features, *place])
-    return filter_for_features(features.T, group, num_groups, method)
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Energy (G,) of probs (B, K, H, W), and half its derivative (B, K, H, W)."""
+    checks.check_energy_content(images, probs, group, num_groups)
+    arguments = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
+    with without_autocast(probs):
+        if backend == "triton":
+            from colocam.kernels import doors_triton
+
+            return doors_triton.energy_and_pull(*arguments)
+        return doors_torch.energy_and_pull(*arguments)
 
 
-class FilterValues(torch.autograd.Function):
-    """The filter of values (C, P). It is symmetric: its gradient is the filter of the gradient."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, values: Tensor, built: Filter) -> Tensor:
-        """Filter once."""
-        ctx.built = built
-        with torch.autocast(values.device.type, enabled=False):  # backward may run under it
-            return built.apply(values)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        """Filter the gradient."""
-        return FilterValues.apply(grad, ctx.built), None
-
-
-class FilterEnergy(torch.autograd.Function):
-    """Energy of maps under a symmetric filter; one filtering serves value and gradient."""
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, probs: Tensor, built: Filter, group: Tensor, num_groups: int, form: str
-    ) -> Tensor:
-        """probs (B, K, H, W), group (B,) → (G,)."""
-        frames, maps, height, width = probs.shape
-        values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
-        filtered = built.apply(values)
-        pull = -filtered if form == "association" else sum_of_others(filtered)
-        ctx.save_for_backward(pull, group)
-        ctx.shape = probs.shape
-        product = (values * pull).view(maps, frames, height * width)
-        per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
-        energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
-        return energy.to(probs.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """d/dS_r of sum_r S_r^T pull_r is 2 pull_r, W being symmetric."""
-        pull, group = ctx.saved_tensors
-        frames, maps, height, width = ctx.shape
-        pull = pull.view(maps, frames, height, width).transpose(0, 1)
-        return pull * (2 * grad[group]).view(-1, 1, 1, 1), None, None, None, None
+@energy_and_pull.register_fake
+def _(
+    images: Tensor,
+    probs: Tensor,
+    group: Tensor,
+    num_groups: int,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    form: str,
+    method: str,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    frames, maps, height, width = probs.shape
+    if backend == "triton":
+        return probs.new_empty(num_groups), probs.new_empty(probs.shape)
+    pull = probs.new_empty(maps, frames, height, width).transpose(0, 1)
+    return probs.new_empty(num_groups), pull
 
 
-def sum_of_others(maps: Tensor) -> Tensor:
-    """For each map the sum of all others, without subtracting anything: (K, P) → (K, P)."""
-    if len(maps) == 2:
-        return maps.flip(0)
-    below, above = torch.zeros_like(maps), torch.zeros_like(maps)
-    below[1:] = maps[:-1].cumsum(0)
-    above[:-1] = maps[1:].flip(0).cumsum(0).flip(0)
-    return below + above
+def _keep_pull(ctx: FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # nobody asks for the pull's gradient
+    ctx.save_for_backward(output[1], inputs[2])
+
+
+def _energy_gradient(ctx: FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
+    none = (None,) * 7
+    if grad is None:
+        return None, None, *none
+    pull, group = ctx.saved_tensors
+    return None, scaled_pull(pull, grad, group), *none
+
+
+energy_and_pull.register_autograd(_energy_gradient, setup_context=_keep_pull)
+
+
+@torch.library.custom_op("colocam::scaled_pull", mutates_args=())
+def scaled_pull(pull: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+    """The energies' gradient: pull (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
+
+    An operator of its own without a derivative, so that asking for a second derivative, which
+    would need another filtering, is an error and not a wrong number.
+    """
+    number = group.clamp(0, len(grad) - 1)  # the pull is NaN where a group does not exist
+    return pull * (2 * grad[number]).view(-1, 1, 1, 1)
+
+
+@scaled_pull.register_fake
+def _(pull: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+    return torch.empty_like(pull)

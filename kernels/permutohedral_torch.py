@@ -9,6 +9,8 @@ Blurs along different axes do not commute where vertices are missing. The filter
 of both orders, forward and backward: the one is the transpose of the other, so it is symmetric.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from colocam.kernels.lattice import (
     STENCILS,
     Keys,
     Stencil,
+    axis_factors,
     elevate,
     enclosing_simplex,
     self_weight,
@@ -36,16 +39,18 @@ class PermutohedralLattice:
         group: Tensor,
         num_groups: int,
         *,
+        sigmas: Sequence[float] | None = None,
         stencil: Stencil | None = None,
         ring: bool = True,
     ) -> None:
-        """Features (d, P) in units of sigma, group (P,) int64.
+        """Features (d, P) in units of `sigmas` (1), group (P,) int64.
 
         `stencil` defaults to the calibrated one of this d; `ring` inserts the neighbours of
         occupied vertices.
         """
         self.stencil = stencil or STENCILS[len(features)]
-        simplex, self.weights, keys = locate(features, group, num_groups, self.stencil)
+        factors = axis_factors(sigmas or [1.0] * len(features), self.stencil.scale)
+        simplex, self.weights, keys = locate(features, group, num_groups, factors, self.stencil)
         simplices, number = torch.unique(simplex, return_inverse=True)
         occupied, corner = torch.unique(keys.vertices(simplices), return_inverse=True)
         steps = keys.axis_steps()
@@ -90,7 +95,7 @@ class PermutohedralLattice:
 
 
 def locate(
-    features: Tensor, group: Tensor, num_groups: int, stencil: Stencil
+    features: Tensor, group: Tensor, num_groups: int, factors: Sequence[float], stencil: Stencil
 ) -> tuple[Tensor, Tensor, Keys]:
     """Simplex key (P,) and weights of its vertices (d+1, P) of every point; the keys' layout."""
     d, points = features.shape
@@ -100,7 +105,7 @@ def locate(
     for first in range(0, points, CHUNK):
         part = slice(first, first + CHUNK)
         origin[:, part], rank[:, part], inside = enclosing_simplex(
-            elevate(features[:, part], stencil.scale)
+            elevate(features[:, part], factors)
         )
         if stencil.leveled:
             inside *= self_weight(inside, stencil.neighbor).rsqrt()

@@ -10,6 +10,7 @@ from colocam.kernels.lattice import (
     STENCILS,
     Keys,
     Stencil,
+    axis_factors,
     elevate,
     enclosing_simplex,
     published_stencil,
@@ -28,7 +29,7 @@ def vertex_coordinates(origin, rank):
 @pytest.mark.parametrize("d", sorted(STENCILS))
 def test_a_point_is_the_weighted_mean_of_its_vertices(d):
     torch.manual_seed(d)
-    elevated = elevate(torch.randn(d, 500, dtype=torch.float64) * 9, 1.0)
+    elevated = elevate(torch.randn(d, 500, dtype=torch.float64) * 9, axis_factors([1.0] * d, 1.0))
     torch.testing.assert_close(
         elevated.sum(0), torch.zeros(500, dtype=torch.float64), atol=1e-10, rtol=0
     )
@@ -56,7 +57,7 @@ def test_ranks_are_permutations_even_on_vertices_and_edges(d):
 @pytest.mark.parametrize("d", [1, 3, 5])
 def test_elevation_keeps_distances_up_to_one_factor(d):
     points = torch.randn(d, 40, dtype=torch.float64)
-    elevated = elevate(points, 1.3)
+    elevated = elevate(points, axis_factors([1.0] * d, 1.3))
     ratio = torch.pdist(elevated.T) / torch.pdist(points.T)
     torch.testing.assert_close(ratio, torch.full_like(ratio, 1.3 * (d + 1)))
 
@@ -67,7 +68,9 @@ def test_keys_of_vertices_and_their_neighbours_never_collide(d):
     torch.manual_seed(d)
     points, groups = 60, 3
     group = torch.randint(groups, (points,))
-    origin, rank, _ = enclosing_simplex(elevate(torch.rand(d, points) * 8 - 3, 1.0))
+    origin, rank, _ = enclosing_simplex(
+        elevate(torch.rand(d, points) * 8 - 3, axis_factors([1.0] * d, 1.0))
+    )
     low, high = (b.tolist() for b in origin[:d].aminmax(dim=1))
     keys = Keys(low, high, groups)
     simplex = keys.pack_simplex(group, origin, rank)
@@ -116,7 +119,7 @@ def test_the_self_weight_is_what_a_pixel_among_many_gets_back(d):
     single = torch.zeros(5, crowd.shape[1], dtype=torch.float64)
     single[:, :5] = torch.eye(5)
     diagonal = lattice.apply(single)[:, :5].diagonal()
-    _, _, weights = enclosing_simplex(elevate(crowd[:, :5], 0.9))
+    _, _, weights = enclosing_simplex(elevate(crowd[:, :5], axis_factors([1.0] * d, 0.9)))
     torch.testing.assert_close(diagonal, self_weight(weights, 0.55), rtol=1e-3, atol=0)
 
 

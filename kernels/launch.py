@@ -1,0 +1,119 @@
+"""How work is handed to a device: points as kernels take them, passes that fit the memory."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, each op on its own
+SCRATCH_BYTES = 3 * 2**28  # 768 MiB: what one pass may use beside input and output
+PROGRAMS_PER_PROCESSOR = 8  # of kernels that walk through lists whose length the host ignores
+ANY = 2**62  # the first and the last pass also see the points whose group does not exist
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a filter, read where they lie.
+
+    Attributes:
+        tensor: (F, C, H, W) uint8 or float32, any strides; every pixel of every frame is a point.
+        group: (F,) int64.
+        num_groups: G.
+        colors: whether the channels are colours, which must lie in 0...255.
+    """
+
+    tensor: Tensor
+    group: Tensor
+    num_groups: int
+    colors: bool
+
+    @property
+    def count(self) -> int:
+        """Number of points."""
+        frames, _, height, width = self.tensor.shape
+        return frames * height * width
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Pixels a frame, and pixels a row."""
+        return self.tensor.shape[2] * self.tensor.shape[3], self.tensor.shape[3]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The groups of one pass.
+
+    Attributes:
+        first, last: groups first <= g < last belong to the pass; the first and the last pass also
+            have the points whose group does not exist.
+        start: the first of the groups that do exist.
+        groups: how many of them.
+        bad: (num_groups + 1,) int32, of all passes: 1 where a group's points are not sound; the
+            last entry where a group does not exist, which spoils all.
+    """
+
+    first: int
+    last: int
+    start: int
+    groups: int
+    bad: Tensor
+
+
+def filter_in_passes(
+    points: Points,
+    maps: Tensor,
+    channels: int,
+    scratch: Callable[[int, int], int],
+    prepare: Callable[[Window], Callable[[Tensor, Tensor], None]],
+    limit: int | None = None,
+) -> Tensor:
+    """Filters maps, as many groups and channels at once as memory allows.
+
+    Args:
+        points: whose values the maps are.
+        maps: (F, K, H, W) float32, any strides.
+        channels: most maps at once.
+        scratch: memory in bytes that so many groups and maps need.
+        prepare: what is done once a pass; returns the filter (maps, out) of that pass.
+        limit: bytes; None: SCRATCH_BYTES.
+
+    Returns:
+        (F, K, H, W) float32, contiguous.
+    """
+    out = torch.empty(maps.shape, dtype=torch.float32, device=maps.device)
+    if out.numel() == 0:
+        return out
+    channels = min(maps.shape[1], channels)
+    at_once, total = points.num_groups, points.num_groups
+    while at_once > 1 and scratch(at_once, channels) > (limit or SCRATCH_BYTES):
+        at_once = ceil_div(at_once, 2)
+    bad = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
+    for start in range(0, total, at_once):
+        stop = min(start + at_once, total)
+        first, last = (start or -ANY), (ANY if stop == total else stop)
+        run = prepare(Window(first, last, start, stop - start, bad))
+        for part, part_out in zip(maps.split(channels, 1), out.split(channels, 1), strict=True):
+            run(part, part_out)
+    return out
+
+
+def ceil_div(a: int, b: int) -> int:
+    """The least whole number not below a / b."""
+    return -(-a // b)
+
+
+def block(size: int) -> int:
+    """The block size of a kernel: as given on a device, few large blocks in the interpreter."""
+    return 2048 if INTERPRETED else size
+
+
+@functools.lru_cache(maxsize=16)
+def workers(device: torch.device) -> int:
+    """Programs to launch for a kernel that walks through a list."""
+    if device.type != "cuda":
+        return 2  # the interpreter runs one after the other
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    return processors * PROGRAMS_PER_PROCESSOR
