@@ -107,9 +107,11 @@ def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     """table (rows, WIDTH) float64 = 0 in the rows that are in use."""
     count = tl.load(counter).to(tl.int64) * WIDTH
     stride = tl.num_programs(0).to(tl.int64) * BLOCK
-    for start in range(tl.program_id(0).to(tl.int64) * BLOCK, count, stride):
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    while start < count:
         at = start + tl.arange(0, BLOCK)
         tl.store(table + at, tl.zeros((BLOCK,), tl.float64), mask=at < count)
+        start += stride
 
 
 @triton.jit
@@ -178,7 +180,8 @@ def cells_to_nodes(
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
     offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         cell = tl.load(cell_list + row, mask=active, other=0)
@@ -196,6 +199,7 @@ def cells_to_nodes(
                 total = tl.dot(sums.to(tl.float32), weights, total, input_precision="ieee")
             wanted = active[:, None] & (tap < 27)[None, :]
             tl.atomic_add(nodes + c * map_stride + at, total, mask=wanted, sem="relaxed")
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -209,7 +213,8 @@ def nodes_to_cells(
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
     offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         cell = tl.load(cell_list + row, mask=active, other=0)
@@ -226,6 +231,7 @@ def nodes_to_cells(
                     out,
                     mask=active[:, None] & (level < VOLUME)[None, :],
                 )
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit

@@ -183,7 +183,8 @@ def insert_vertices(
     SIDES: tl.constexpr = D + 1
     MASK: tl.constexpr = (1 << BITS) - 1
     count = tl.load(counters)
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         simplex = tl.load(simplex_list + row, mask=active, other=0)
@@ -199,6 +200,7 @@ def insert_vertices(
             place, created = insert(vertices, key, active, places)
             append(vertex_list, counters + 1, 0, place, created)
             tl.store(corner + simplex.to(tl.int64) * SIDES + k, place, mask=active)
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -220,13 +222,15 @@ def insert_ring(
     count = tl.load(counters + 1)
     step = axis_step(tl.program_id(1) // 2, D, BITS)
     step = tl.where(tl.program_id(1) % 2 == 0, step, -step)
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         vertex = tl.load(vertex_list + row, mask=active, other=0)
         key = tl.load(vertices + vertex, mask=active, other=0) + step
         place, created = insert(vertices, key, active, places)
         append(vertex_list, counters + 2, count, place, created)
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -238,9 +242,9 @@ def clear(
     simplices = tl.load(counters)
     vertices = tl.load(counters + 1) + tl.load(counters + 2)
     column = tl.arange(0, PADDED)[None, :]
-    for start in range(
-        tl.program_id(0) * BLOCK, tl.maximum(simplices, vertices), tl.num_programs(0) * BLOCK
-    ):
+    start = tl.program_id(0) * BLOCK
+    most = tl.maximum(simplices, vertices)
+    while start < most:
         row = start + tl.arange(0, BLOCK)
         simplex = tl.load(simplex_list + row, mask=row < simplices, other=0).to(tl.int64)
         tl.store(
@@ -251,6 +255,7 @@ def clear(
         vertex = tl.load(vertex_list + row, mask=row < vertices, other=0).to(tl.int64)
         for c in tl.static_range(MAPS):
             tl.store(values + vertex * (2 * MAPS) + c, 0.0, mask=row < vertices)
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -293,7 +298,8 @@ def collect(
 ):  # fmt: skip
     """values[vertex, map] += sums[simplex, corner, map]."""
     count = tl.load(counters)
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         simplex = tl.load(simplex_list + row, mask=active, other=0).to(tl.int64)
@@ -307,6 +313,7 @@ def collect(
                     mask=active,
                     sem="relaxed",
                 )
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -319,7 +326,8 @@ def blur(
     The FIRST axis of both orders reads what was splatted, where the first order lies.
     """
     count = tl.load(counters + 1) + tl.load(counters + 2)
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         vertex = tl.load(vertex_list + row, mask=active, other=0).to(tl.int64)
@@ -335,6 +343,7 @@ def blur(
                 pull += tl.load(before + down * (2 * MAPS) + read, mask=down >= 0, other=0.0)
                 out = own + neighbor * pull
                 tl.store(after + vertex * (2 * MAPS) + order * MAPS + c, out, mask=active)
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
@@ -347,7 +356,8 @@ def distribute(
     rows is the memory of sums, read as float32: rows as long as WIDTH float64 are.
     """
     count = tl.load(counters)
-    for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+    start = tl.program_id(0) * BLOCK
+    while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
         simplex = tl.load(simplex_list + row, mask=active, other=0).to(tl.int64)
@@ -358,6 +368,7 @@ def distribute(
                 both = tl.load(at, mask=active, other=0.0)
                 both += tl.load(at + MAPS, mask=active, other=0.0)
                 tl.store(rows + (simplex * (D + 1) * 2 + k) * MAPS + c, both, mask=active)
+        start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
