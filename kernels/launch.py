@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, each op on its own
-SCRATCH_BYTES = 3 * 2**28  # 768 MiB: what one pass may use beside input and output
+SCRATCH_BYTES = 832 * 2**20  # what one pass may use beside input and output
 PROGRAMS_PER_PROCESSOR = 8  # of kernels that walk through lists whose length the host ignores
 ANY = 2**62  # the first and the last pass also see the points whose group does not exist
 
@@ -87,9 +87,11 @@ def filter_in_passes(
     if out.numel() == 0:
         return out
     channels = min(maps.shape[1], channels)
-    at_once, total = points.num_groups, points.num_groups
+    at_once = total = points.num_groups
+    passes = 1
     while at_once > 1 and scratch(at_once, channels) > (limit or SCRATCH_BYTES):
-        at_once = ceil_div(at_once, 2)
+        passes += 1
+        at_once = ceil_div(total, passes)
     bad = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
     for start in range(0, total, at_once):
         stop = min(start + at_once, total)
