@@ -1,7 +1,8 @@
 """Checks of arguments: every complaint is a ValueError that begins with the argument's name.
 
 Checks of shape and type cost nothing. Checks of content read the data and would wait for a GPU:
-there they are left out, and what is not finite or out of range makes the result NaN.
+for Triton's kernels, which wait for nothing, they are left out there, and what is not finite or
+out of range makes the result NaN.
 """
 
 import importlib.util
@@ -143,18 +144,22 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
     check_device("probs", probs, "images", images)
 
 
-def check_filter_content(values: Tensor, features: Tensor, group: Tensor, num_groups: int) -> None:
-    """What `gaussian_filter`'s tensors hold; on a GPU, where looking would wait, unlooked at."""
-    if values.is_cuda:
+def check_filter_content(
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, backend: str
+) -> None:
+    """What `gaussian_filter`'s tensors hold; Triton on a GPU, where looking would wait: unseen."""
+    if values.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)
     check_finite("values", values)
     check_finite("features", features)
 
 
-def check_energy_content(images: Tensor, probs: Tensor, group: Tensor, num_groups: int) -> None:
-    """What `crf_energy`'s tensors hold; on a GPU, where looking would wait, unlooked at."""
-    if probs.is_cuda:
+def check_energy_content(
+    images: Tensor, probs: Tensor, group: Tensor, num_groups: int, backend: str
+) -> None:
+    """What `crf_energy`'s tensors hold; Triton on a GPU, where looking would wait: unseen."""
+    if probs.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)
     if images.dtype != torch.uint8:

@@ -68,8 +68,11 @@ def nodes_for_features(
     if not features.shape[1]:
         return spacing, (1 + DEGREE,) * 3, (0, 0, 0)
     low, high = features.aminmax(dim=1)
-    first = (low / spacing.step).floor().to(torch.int64).tolist()
-    last = (high / spacing.step).floor().to(torch.int64).tolist()
+    # by the product with 1 / step, as the cells are: a quotient may fall into another cell
+    bounds = torch.stack((low, high)).mul(1 / spacing.step).floor().tolist()
+    if not all(map(math.isfinite, bounds[0] + bounds[1])):
+        raise ValueError("features has NaN or infinite entries")
+    first, last = ([int(bound) for bound in axis] for axis in bounds)
     nodes = tuple(b - a + 1 + DEGREE for a, b in zip(first, last, strict=True))
     if max(nodes) > MAX_NODES:
         raise ValueError(

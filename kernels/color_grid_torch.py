@@ -67,7 +67,7 @@ class ColorGrid:
     def from_features(cls, features: Tensor, group: Tensor, num_groups: int) -> "ColorGrid":
         """For colours in units of sigma: features (3, P) float, group (P,) int64."""
         spacing, nodes, first = nodes_for_features(features)
-        scaled = features / spacing.step
+        scaled = features * (1 / spacing.step)
         cell = scaled.floor()
         origin = torch.tensor(first, device=features.device).unsqueeze(1)
         grid = cls(1.0, spacing, nodes, num_groups)

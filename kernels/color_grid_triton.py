@@ -34,7 +34,15 @@ from colocam.kernels.color_grid import (
     spacing_for_colors,
     spacing_for_levels,
 )
-from colocam.kernels.launch import Points, Window, block, ceil_div, filter_in_passes, workers
+from colocam.kernels.launch import (
+    WINDOW,
+    Points,
+    Window,
+    block,
+    ceil_div,
+    filter_in_passes,
+    workers,
+)
 from colocam.kernels.points_triton import (
     add_to_rows,
     group_of,
@@ -49,7 +57,7 @@ STRIP = 16  # neighbouring points that are summed before they meet others
 CHANNELS = 2  # maps that are filtered at once
 CELL_BLOCK = block(1024)  # cells a program numbers
 ROW_BLOCK = block(16)  # cells a program multiplies at a time: the least a matrix product takes
-LEVEL_BLOCK = 64  # levels of a cell that are multiplied at a time
+LEVEL_BLOCK = 32  # levels of a cell that are multiplied at a time
 BLUR_LINES = block(64)  # lines of nodes a program blurs
 UNBOUNDED = 1e9  # features beyond it are not finite, or would overflow
 TAPS = 32  # 27 nodes of a cell, up to the next power of two
@@ -75,10 +83,10 @@ def cell_of(
     return number, cell, level, mine
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def mark_cells(
     image, group, row_of, bad, points, plane, width, stride_f, stride_c, stride_y, stride_x,
-    first, last, start, num_groups,
+    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """row_of[group - start, cell] = 1 where there is a pixel."""
@@ -114,11 +122,11 @@ def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
         start += stride
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def sum_levels(
     image, group, maps, row_of, table, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
-    first, last, start, num_groups,
+    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
     STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -234,11 +242,11 @@ def nodes_to_cells(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def read_levels(
     image, group, table, row_of, bad, out, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
-    first, last, start, num_groups,
+    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -268,15 +276,17 @@ def read_levels(
 @triton.jit
 def blur_axis(
     source, target, blur, lines, inner,
-    NODES: tl.constexpr, PADDED: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    NODES: tl.constexpr, PADDED: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """target = blur along one axis of source (outer, NODES, inner); blur (NODES,) by distance."""
-    line = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
-    base = line // inner * (inner * NODES) + line % inner
+    line = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    outer = line // inner
+    base = outer.to(tl.int64) * (inner * NODES) + (line - outer * inner)
     to = tl.program_id(1) * TILE + tl.arange(0, TILE)
     total = tl.zeros((BLOCK, TILE), tl.float32)
-    for begin in range(0, PADDED, TILE):
-        node = begin + tl.arange(0, TILE)
+    for begin in range(0, PADDED, STEP):
+        node = begin + tl.arange(0, STEP)
         values = tl.load(
             source + base[:, None] + node[None, :] * inner,
             mask=(line < lines)[:, None] & (node < NODES)[None, :],
@@ -295,7 +305,8 @@ def blur_axis(
 @triton.jit
 def place_in_grid(
     source, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
-    first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, BLOCK: tl.constexpr,
+    first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most,
+    DEGREE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Points → group, first node in the flat grid, places in the cell, which are mine and sound."""
     lows = (low0, low1, low2)
@@ -312,23 +323,24 @@ def place_in_grid(
         scaled = tl.where(sound, colors[axis], 0.0) * per_step
         cell = tl.floor(scaled)
         along = cell.to(tl.int32) - lows[axis]
-        sound = sound & (along >= 0) & (along < sizes[axis])
+        sound = sound & (along >= 0) & (along < sizes[axis] - DEGREE)
         node = node * sizes[axis] + along
         places = places + (scaled - cell,)
     return point, number, node, places, mine, sound
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def splat_colors(
     source, group, maps, nodes, bad, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
-    first, last, start, num_groups, n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
+    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
+    n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
     DEGREE: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """nodes[map, group, i, j, k] += spline weights times the map; nodes float64."""
     point, number, node, places, mine, sound = place_in_grid(
         source, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
-        first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, BLOCK,
+        first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, DEGREE, BLOCK,
     )  # fmt: skip
     if tl.max(mine.to(tl.int32)) > 0:
         active = mark_bad(bad, number, num_groups, mine, sound)
@@ -349,17 +361,18 @@ def splat_colors(
                         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def slice_colors(
     source, group, nodes, bad, out, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
-    first, last, start, num_groups, n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
+    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
+    n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
     DEGREE: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """out[frame, map, pixel] = spline weights times nodes; NaN where bad."""
     point, number, node, places, mine, sound = place_in_grid(
         source, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
-        first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, BLOCK,
+        first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, DEGREE, BLOCK,
     )  # fmt: skip
     if tl.max(mine.to(tl.int32)) > 0:
         active = sound & (number >= 0) & (number < num_groups)
@@ -394,7 +407,7 @@ def blur_nodes(nodes: Tensor, sigma: float, spacing: Spacing) -> Tensor:
         target = spare[axis % 2]
         blur_axis[ceil_div(lines, BLUR_LINES), padded // tile](
             nodes, target, blur_by_distance(sigma, spacing, size, nodes.device), lines, inner,
-            NODES=size, PADDED=padded, TILE=tile, BLOCK=BLUR_LINES,
+            NODES=size, PADDED=padded, TILE=tile, STEP=16, BLOCK=BLUR_LINES, num_warps=8,
         )  # fmt: skip
         nodes = target
     return nodes
@@ -479,7 +492,7 @@ class LevelGrid:
         nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing).view(shape)
         table = table.view(torch.float32)
         nodes_to_cells[programs](
-            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows
+            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows, maxnreg=128
         )
         read_levels[blocks](
             points.tensor, points.group, table, row_of, window.bad, out, *where,

@@ -43,7 +43,7 @@ def energy_and_pull(
     frames, maps, height, width = probs.shape
     built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
     values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
-    filtered = built.apply(values)
+    filtered = built.apply(values).contiguous()
     pull = -filtered if form == "association" else sum_of_others(filtered)
     product = (values * pull).view(maps, frames, height * width)
     per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short

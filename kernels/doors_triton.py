@@ -18,6 +18,7 @@ def filtered_values(
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) float32 → (P, C)."""
     count, d = features.shape
+    group = group.contiguous()  # kernels read it without strides
     points = Points(features.view(count, d, 1, 1), group, num_groups, colors=False)
     if method == "grid":
         built = grid_for_features(points)
@@ -40,6 +41,7 @@ def energy_and_pull(
     """Energy (G,) of probs (B, K, H, W) float32, and half its derivative (B, K, H, W)."""
     if images.dtype != torch.uint8:
         images = images.to(torch.float32)
+    group = group.contiguous()  # kernels read it without strides
     points = Points(images, group, num_groups, colors=True)
     if method == "grid":
         built = grid_for_images(points, sigma_rgb)

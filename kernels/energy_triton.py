@@ -42,6 +42,11 @@ def pull_and_energy(
     number = tl.load(group + frame)
     exists = (number >= 0) & (number < num_groups)
     tl.atomic_add(energy + number, tl.sum(total.to(tl.float64), axis=0), mask=exists, sem="relaxed")
+    if exists == 0:
+        spoilt = tl.full((), 0, tl.int64)
+        while spoilt < num_groups:  # those without frames too, which would be a plausible 0
+            tl.store(energy + spoilt, float("nan"))
+            spoilt += 1
 
 
 def finish(
@@ -49,8 +54,8 @@ def finish(
 ) -> tuple[Tensor, Tensor]:
     """Energy (G,) float32 and pull (B, K, H, W); `filtered`, contiguous, is used up.
 
-    The energy's derivative with respect to the maps is twice the pull. Groups that do not exist
-    get nothing; where one is asked for, `filtered` is NaN everywhere.
+    The energy's derivative with respect to the maps is twice the pull. Where a frame's group does
+    not exist, `filtered` is NaN everywhere, and so are all energies.
     """
     frames, maps, height, width = probs.shape
     energy = torch.zeros(num_groups, dtype=torch.float64, device=probs.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, each op on its own
 SCRATCH_BYTES = 832 * 2**20  # what one pass may use beside input and output
 PROGRAMS_PER_PROCESSOR = 8  # of kernels that walk through lists whose length the host ignores
+WINDOW = ("first", "last", "start")  # of a pass: kernels must not compile anew for each of them
 ANY = 2**62  # the first and the last pass also see the points whose group does not exist
 
 
@@ -99,6 +100,8 @@ def filter_in_passes(
         run = prepare(Window(first, last, start, stop - start, bad))
         for part, part_out in zip(maps.split(channels, 1), out.split(channels, 1), strict=True):
             run(part, part_out)
+    if at_once < total:  # the last pass may have met a group that does not exist
+        out.masked_fill_(bad[-1] > 0, float("nan"))
     return out
 
 
@@ -109,7 +112,7 @@ def ceil_div(a: int, b: int) -> int:
 
 def block(size: int) -> int:
     """The block size of a kernel: as given on a device, few large blocks in the interpreter."""
-    return 2048 if INTERPRETED else size
+    return 2**14 if INTERPRETED else size
 
 
 @functools.lru_cache(maxsize=16)

@@ -138,7 +138,7 @@ def filter_values(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
-    checks.check_filter_content(values, features, group, num_groups)
+    checks.check_filter_content(values, features, group, num_groups, backend)
     with without_autocast(values):
         if backend == "triton":
             from colocam.kernels import doors_triton
@@ -182,7 +182,7 @@ def energy_and_pull(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Energy (G,) of probs (B, K, H, W), and half its derivative (B, K, H, W)."""
-    checks.check_energy_content(images, probs, group, num_groups)
+    checks.check_energy_content(images, probs, group, num_groups, backend)
     arguments = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
     with without_autocast(probs):
         if backend == "triton":

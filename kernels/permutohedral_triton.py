@@ -28,7 +28,15 @@ from torch import Tensor
 
 from colocam.kernels.hash_table_triton import append, find, insert
 from colocam.kernels.lattice import Stencil, axis_factors
-from colocam.kernels.launch import Points, Window, block, ceil_div, filter_in_passes, workers
+from colocam.kernels.launch import (
+    WINDOW,
+    Points,
+    Window,
+    block,
+    ceil_div,
+    filter_in_passes,
+    workers,
+)
 from colocam.kernels.points_triton import (
     add_to_rows,
     group_of,
@@ -146,11 +154,11 @@ def leveled(weights, D: tl.constexpr, NEIGHBOR: tl.constexpr):
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def insert_simplices(
     source, group, simplex_of, table, listed, counters, bad,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
-    f0, f1, f2, f3, f4, first, last, num_groups, places,
+    f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64, num_groups, places,
     D: tl.constexpr, XY: tl.constexpr, COLORS: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -258,11 +266,11 @@ def clear(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def splat(
     source, group, simplex_of, maps, sums,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
-    maps_f, maps_c, maps_y, maps_x, f0, f1, f2, f3, f4, first, last,
+    maps_f, maps_c, maps_y, maps_x, f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64,
     D: tl.constexpr, XY: tl.constexpr, LEVELED: tl.constexpr, NEIGHBOR: tl.constexpr,
     BITS: tl.constexpr, MAPS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
     STRIP: tl.constexpr, BLOCK: tl.constexpr,
@@ -270,7 +278,7 @@ def splat(
     """sums[simplex, corner, map] += weight of the corner times the map."""
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     frame, y, x = place_of(point, plane, width)
-    _, mine = group_of(group, frame, point, points, first, last)
+    _number, mine = group_of(group, frame, point, points, first, last)
     if tl.max(mine.to(tl.int32)) > 0:
         simplex = tl.load(simplex_of + point, mask=mine, other=-1)
         active = simplex >= 0
@@ -371,11 +379,12 @@ def distribute(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=WINDOW)
 def slice_pixels(
     source, group, simplex_of, rows, bad, out,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
-    out_f, out_c, out_p, f0, f1, f2, f3, f4, first, last, num_groups, amplitude,
+    out_f, out_c, out_p, f0, f1, f2, f3, f4,
+    first: tl.int64, last: tl.int64, num_groups, amplitude,
     D: tl.constexpr, XY: tl.constexpr, LEVELED: tl.constexpr, NEIGHBOR: tl.constexpr,
     BITS: tl.constexpr, MAPS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -473,6 +482,17 @@ def key_bits(d: int, num_groups: int) -> int:
     return bits
 
 
+def check_reach(factors: list[float], extents: list[float], bits: int, num_groups: int) -> None:
+    """Features from 0 to `extents` must have keys, as `lattice.elevate` spreads them out."""
+    lengths = [factor * extent for factor, extent in zip(factors, extents, strict=True)]
+    along = [k * length for k, length in enumerate(lengths, start=1)]
+    if max(sum(lengths), *along) / (len(lengths) + 1) >= (1 << (bits - 4)) - 3:
+        raise ValueError(
+            f"sigma_rgb or sigma_xy is too small for method 'permutohedral' with {num_groups} "
+            "group(s) on this device; use backend 'torch'"
+        )
+
+
 class TritonLattice:
     """The filter for given points; `apply` may be called with any maps."""
 
@@ -497,6 +517,7 @@ class TritonLattice:
         if points.colors:
             height, width = points.tensor.shape[2:]
             self.extents = [255.0, 255.0, 255.0, width - 1.0, height - 1.0][: self.d]
+            check_reach(self.factors, self.extents, self.bits, points.num_groups)
 
     def room(self, groups: int) -> Room:
         """What a pass over so many groups needs."""
@@ -548,7 +569,7 @@ class Tables:
         )  # fmt: skip
         insert_vertices[self.programs](
             self.simplices, self.simplex_list, self.vertices, self.vertex_list, self.corner,
-            self.counters, self.places[1], **shape, BLOCK=ROW_BLOCK,
+            self.counters, self.places[1], **shape, BLOCK=ROW_BLOCK, maxnreg=64,
         )  # fmt: skip
         if lattice.ring:
             around = (ceil_div(self.programs[0], lattice.d + 1), 2 * (lattice.d + 1))

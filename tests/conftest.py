@@ -1,5 +1,6 @@
 """Fixtures that every test folder shares."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Triton's kernels run in its interpreter then; it reads this when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from colocam.video.synthetic import ClipSet, write_clip_set
 
@@ -27,6 +32,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no folder ../shared with real clips here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where Triton's kernels run: a GPU, or their interpreter on the CPU."""
+    interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"
+    return torch.device("cuda" if torch.cuda.is_available() and not interpreted else "cpu")
 
 
 @dataclass(frozen=True)

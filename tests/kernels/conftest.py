@@ -1,4 +1,4 @@
-"""Frames to filter: crops of real clips, and a synthetic textured frame that needs no files."""
+"""Frames to filter: crops of real clips and of drawn ones, and textures made from a seed."""
 
 import math
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colocam.kernels import gaussian_filter
+from colocam.video.synthetic import SIZES, draw_shot, draw_video
 
 SIGMA_RGB, SIGMA_XY = 15.0, 100.0
 VIDEOS = (
@@ -120,7 +121,8 @@ def make_case(name, images, sigma_xy):
     values = probs.permute(0, 2, 3, 1).reshape(-1, 2)
     values = torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], 1)
     pixel_group = group.repeat_interleave(height * width)
-    exact = gaussian_filter(values, features, pixel_group, method="dense")
+    # float32, for speed: its sums are off by 1e-6
+    exact = gaussian_filter(values.float(), features.float(), pixel_group, method="dense").double()
     return Case(name, images, probs, group, sigma_xy, features, values, exact)
 
 
@@ -131,20 +133,43 @@ def synthetic_cases() -> list[Case]:
 
 
 @pytest.fixture(scope="session")
-def real_cases(shared) -> list[Case]:
-    """Crops of 32 to 128 pixels of five clips, one to four frames."""
-    cases = []
-    for k, video in enumerate(VIDEOS):
-        frames = [
-            cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            for f in read_frames(shared / "clips" / video, 4)
+def real_clips(shared) -> dict[str, list[np.ndarray]]:
+    """The first four frames of five clips, at half their size."""
+    return {
+        video: [
+            cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            for frame in read_frames(shared / "clips" / video, 4)
         ]
-        crops = [centre_crop(frames, 32), centre_crop(frames[:2], 56)]
+        for video in VIDEOS
+    }
+
+
+@pytest.fixture(scope="session")
+def real_cases(real_clips) -> list[Case]:
+    """Crops of 32 to 128 pixels of five clips, one to four frames."""
+    return cases_of(real_clips, 56)
+
+
+@pytest.fixture(scope="session")
+def drawn_cases() -> list[Case]:
+    """Crops of 32 to 128 pixels of three clips as the built-in set has them, one to four frames."""
+    clips = {}
+    for label, size in enumerate(("large", "default", "default")):
+        rng = np.random.default_rng([7, label])
+        video = draw_video(SIZES[size], label, rng)
+        clips[f"drawn {label}"] = draw_shot(SIZES[size], video, rng)[0][:4]
+    return cases_of(clips, 44)
+
+
+def cases_of(clips, size):
+    """Of every clip four frames of 32 pixels and two of `size`; of the first one of 128."""
+    cases = []
+    for k, (name, frames) in enumerate(clips.items()):
+        crops = [centre_crop(frames, 32), centre_crop(frames[:2], size)]
         if k == 0:
             crops.append(centre_crop(frames[:1], 128))
         for crop in crops:
-            name = f"{video} {tuple(crop.shape)}"
-            cases += [make_case(name, crop, s) for s in (None, SIGMA_XY)]
+            cases += [make_case(f"{name} {tuple(crop.shape)}", crop, s) for s in (None, SIGMA_XY)]
     return cases
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from colocam.kernels import crf_energy, gaussian_filter
+from colocam.kernels import checks, crf_energy, gaussian_filter
+from colocam.kernels.lattice import STENCILS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -67,7 +68,6 @@ def test_the_plain_arguments_are_accepted():
         ("num_groups", True),
         ("method", "exact"),
         ("backend", "cuda"),
-        ("backend", "triton"),
     ],
 )
 def test_the_filter_names_what_does_not_fit(name, value):
@@ -118,7 +118,6 @@ def test_a_negative_group_without_a_number_of_groups():
         ("form", "potts"),
         ("method", "bilateral"),
         ("backend", "cuda"),
-        ("backend", "triton"),
     ],
 )
 def test_the_energy_names_what_does_not_fit(name, value):
@@ -135,6 +134,71 @@ def test_a_sigma_too_small_for_the_grid_between_levels():
     refused(crf_energy, energy_arguments(images=images, sigma_rgb=1.0), "sigma_rgb")
 
 
-def test_the_missing_backend_is_said_to_be_missing():
-    with pytest.raises(ValueError, match="not available in this installation"):
-        crf_energy(**energy_arguments(backend="triton"))
+NO_TRITON = {"method": "grid", "backend": "triton"}
+
+
+def test_triton_without_triton_is_said_to_be_missing(monkeypatch):
+    monkeypatch.setattr(checks, "TRITON", False)
+    with pytest.raises(ValueError, match=r"^backend 'triton' is not available in this install"):
+        crf_energy(**energy_arguments(**NO_TRITON))
+
+
+def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
+    monkeypatch.setattr(checks, "INTERPRETED", False)
+    monkeypatch.setattr(checks, "TRITON", True)
+    with pytest.raises(ValueError, match=r"^backend 'triton' needs a GPU .* not cpu"):
+        crf_energy(**energy_arguments(**NO_TRITON))
+
+
+def test_triton_has_no_exact_filter_and_no_float64():
+    with pytest.raises(ValueError, match=r"^backend 'triton' .*\b(method 'dense'|not available)"):
+        gaussian_filter(**filter_arguments(backend="triton"))
+    double = {"probs": torch.full((2, 2, 4, 5), 0.5).double(), **NO_TRITON}
+    with pytest.raises(ValueError, match=r"^backend 'triton' .*(float64|not available)"):
+        crf_energy(**energy_arguments(**double))
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_auto_is_torch_on_the_cpu_and_for_what_triton_has_not(monkeypatch, triton):
+    monkeypatch.setattr(checks, "TRITON", triton)
+    on_cpu = torch.zeros(1)
+    for method in checks.METHODS:
+        for dtype in (torch.float32, torch.float64):
+            assert checks.choose_backend("auto", method, dtype, on_cpu) == "torch"
+
+    class OnGpu:
+        is_cuda, device = True, "cuda:0"
+
+    chosen = [checks.choose_backend("auto", m, torch.float32, OnGpu()) for m in checks.METHODS]
+    assert chosen == [
+        "triton" if triton and method != "dense" else "torch" for method in checks.METHODS
+    ]
+    assert checks.choose_backend("auto", "grid", torch.float64, OnGpu()) == "torch"
+
+
+def test_too_many_groups_or_too_small_a_sigma_for_the_keys_of_triton():
+    """Keys have 62 bits for group and place: what does not fit is refused, never mixed up."""
+    pytest.importorskip("triton")
+    from colocam.kernels.launch import Points
+    from colocam.kernels.permutohedral_triton import TritonLattice, key_bits
+
+    with pytest.raises(ValueError, match=r"^num_groups is 4194304: too many"):
+        key_bits(5, 2**22)
+    assert key_bits(5, 2**22 - 1) == 8
+
+    def lattice(sigmas, num_groups):
+        images = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+        points = Points(images, torch.zeros(1, dtype=torch.int64), num_groups, colors=True)
+        return TritonLattice(points, sigmas, xy=len(sigmas) > 3, stencil=STENCILS[len(sigmas)])
+
+    lattice([15.0] * 3 + [100.0] * 2, 2**16)
+    lattice([5.0] * 3 + [100.0] * 2, 32)
+    lattice([0.01] * 3, 1)
+    for sigmas, num_groups in [
+        ([15.0] * 3 + [100.0] * 2, 2**22 - 1),
+        ([5.0] * 3 + [100.0] * 2, 2**8),
+        ([15.0] * 3 + [0.1] * 2, 1),
+        ([1e-4] * 3, 1),
+    ]:
+        with pytest.raises(ValueError, match=r"^sigma_rgb or sigma_xy is too small"):
+            lattice(sigmas, num_groups)
