@@ -437,8 +437,10 @@ def room(
 ) -> Room:
     """Bounds for so many points, or for any number of points whose features span `extents`.
 
-    By points: each has one simplex of d+1 vertices. Each vertex has 2(d+1) neighbours, of which
-    two belong to the simplex, so that (d+1)(2d+1) vertices come from one point at most.
+    By points: each has one simplex of d+1 vertices v_0 ... v_d, a step along another axis each from
+    one to the next and from v_d to v_0. A vertex has 2(d+1) neighbours. Two of them belong to the
+    simplex, and v_k and v_{k+2} have one in common: the steps between them, taken in the other
+    order. That makes (d+1)(1 + 2d - 1) = 2d(d+1) vertices of one point at most.
 
     By extents: the features of a group fill a box. On the lattice's plane, feature k is an axis
     along (1, ..., 1, -k, 0, ...), with k ones, and all axes are at right angles. Along axis k
@@ -454,7 +456,7 @@ def room(
     """
     d = len(factors)
     simplices = points
-    vertices = points * (d + 1) * (2 * d + 1 if ring else 1)
+    vertices = points * (d + 1) * (2 * d if ring else 1)
     if extents is not None:
         for_simplices = for_vertices = 1.0
         cell = [d / 2 - i for i in range(d + 1)]

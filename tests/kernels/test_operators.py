@@ -1,0 +1,159 @@
+"""The doors as torch.library operators: torch.compile, derivatives, CUDA graphs, no waiting."""
+
+import shutil
+
+import pytest
+import torch
+
+from colocam.kernels import crf_energy, gaussian_filter, ops
+
+CASES = [("grid", None), ("permutohedral", None), ("permutohedral", 100.0)]
+IDS = ["grid", "colour", "spatial"]
+
+
+def frames_and_scores(device, textured, frames=3, height=12, width=9):
+    torch.manual_seed(0)
+    images = textured(frames, height, width).to(device)
+    scores = torch.randn(frames, 2, height, width, device=device, requires_grad=True)
+    return images, scores, (torch.arange(frames, device=device) % 2)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
+def test_the_energy_is_a_well_behaved_operator(device, textured, method, sigma_xy, backend):
+    images, scores, group = frames_and_scores(device, textured, 2, 6, 5)
+    probs = scores.detach().softmax(1).requires_grad_()
+    arguments = (images, probs, group, 2, 15.0, sigma_xy, "cut", method, backend)
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(ops.energy_and_pull, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_the_filter_is_a_well_behaved_operator(device, backend):
+    torch.manual_seed(0)
+    values = torch.rand(30, 2, device=device, requires_grad=True)
+    features, group = torch.rand(30, 3, device=device), torch.arange(30, device=device) % 2
+    torch.library.opcheck(ops.filter_values, (values, features, group, 2, "permutohedral", backend))
+
+
+def test_the_gradient_is_a_well_behaved_operator(device):
+    pull, grad = torch.rand(2, 2, 4, 3, device=device), torch.rand(2, device=device)
+    torch.library.opcheck(ops.scaled_pull, (pull, grad, torch.tensor([1, 0], device=device)))
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
+def test_a_step_compiles_whole_and_gives_the_same(device, textured, method, sigma_xy, backend):
+    images, scores, group = frames_and_scores(device, textured, 2, 6, 5)
+
+    def loss(scores):
+        energy = crf_energy(
+            images, scores.softmax(1), group, num_groups=2, sigma_rgb=15.0, sigma_xy=sigma_xy,
+            form="association", method=method, backend=backend,
+        )  # fmt: skip
+        values = scores.flatten(2).transpose(1, 2).reshape(-1, 2)
+        features = images.permute(0, 2, 3, 1).reshape(-1, 3) / 15.0
+        filtered = gaussian_filter(values, features, num_groups=1, backend=backend)
+        return energy.mean() + 0.1 * filtered.square().mean()
+
+    (expected,) = torch.autograd.grad(loss(scores), scores)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    (gradient,) = torch.autograd.grad(compiled(scores), scores)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() or shutil.which("g++")), reason="the compiler needs g++ on a CPU"
+)
+def test_the_default_compiler_takes_it_too(device, textured):
+    images, scores, group = frames_and_scores(device, textured)
+
+    def loss(scores):
+        return crf_energy(
+            images, scores.softmax(1), group, num_groups=2, sigma_rgb=15.0, form="association",
+            method="grid",
+        ).mean()  # fmt: skip
+
+    (expected,) = torch.autograd.grad(loss(scores), scores)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, fullgraph=True)
+    (gradient,) = torch.autograd.grad(compiled(scores), scores)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_second_derivative_of_the_energy_is_refused(device, textured):
+    """It would take another filtering; a number without it would be wrong."""
+    images, scores, group = frames_and_scores(device, textured)
+    energy = crf_energy(
+        images, scores.softmax(1), group, num_groups=2, sigma_rgb=15.0, form="cut", method="grid"
+    )
+    (gradient,) = torch.autograd.grad(energy.sum(), scores, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.square().sum(), scores)
+
+
+def test_nothing_is_filtered_for_the_pull_nobody_asked_about(device, textured, monkeypatch):
+    """One filtering serves value and gradient."""
+    images, scores, group = frames_and_scores(device, textured)
+    from colocam.kernels.color_grid_torch import ColorGrid
+
+    calls = []
+    apply = ColorGrid.apply
+    monkeypatch.setattr(ColorGrid, "apply", lambda *a: calls.append(1) or apply(*a))
+    energy = crf_energy(
+        images, scores.softmax(1), group, num_groups=2, sigma_rgb=40.0, form="cut",
+        method="grid", backend="torch",
+    )  # fmt: skip
+    energy.sum().backward()
+    assert len(calls) == 1
+
+
+# ---- on a GPU
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def gradient_of(images, probs, group, method, sigma_xy):
+    energy = crf_energy(
+        images, probs, group, num_groups=2, sigma_rgb=15.0, sigma_xy=sigma_xy, form="association",
+        method=method,
+    )  # fmt: skip
+    return torch.autograd.grad(energy.sum(), probs)[0]
+
+
+@needs_gpu
+@pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
+def test_forward_and_backward_do_not_wait_for_the_host(textured, method, sigma_xy):
+    images, scores, group = frames_and_scores(torch.device("cuda"), textured, 4, 40, 30)
+    probs = scores.detach().softmax(1).requires_grad_()
+    expected = gradient_of(images, probs, group, method, sigma_xy)  # compiles, and fills caches
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gradient = gradient_of(images, probs, group, method, sigma_xy)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_gpu
+@pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
+def test_a_cuda_graph_replays_on_new_frames(textured, method, sigma_xy):
+    device = torch.device("cuda")
+    images, scores, group = frames_and_scores(device, textured, 4, 40, 30)
+    probs = scores.detach().softmax(1).requires_grad_()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            gradient_of(images, probs, group, method, sigma_xy)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = gradient_of(images, probs, group, method, sigma_xy)
+    images.copy_(textured(4, 40, 30, seed=7))
+    with torch.no_grad():
+        probs.copy_(torch.randn_like(probs).softmax(1))
+    graph.replay()
+    expected = gradient_of(images, probs, group, method, sigma_xy)
+    torch.testing.assert_close(captured, expected, rtol=1e-5, atol=1e-5)
