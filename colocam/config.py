@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
+from colocam.entry import CommandParser
 from colocam.errors import UserError
 
 
@@ -27,14 +28,29 @@ class Config:
     stage: Literal["all", "classifier", "localizer"] = _option(
         "all", "which stage to run; 'localizer' takes the classifier from the run folder"
     )
-    method: Literal["colocam", "fcam"] = _option(
-        "colocam", "colocam: all four terms; fcam: the per-frame terms only"
+    method: Literal["colocam", "tcam", "fcam"] = _option(
+        "colocam",
+        "colocam: all four terms; fcam: the per-frame terms only; tcam: those, with seeds from "
+        "the maximum of the CAMs over a frame and the earlier ones of its sequence",
     )
-    cam: Literal["layercam", "cam"] = _option("layercam", "activation map that makes the seeds")
-    encoder: Literal["resnet50", "resnet18"] = _option("resnet50", "backbone")
+    cam: Literal["layercam", "cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam"] = (
+        _option("layercam", "activation map that makes the seeds")
+    )
+    cam_layer: str = _option("last", "layer of the encoder that it is taken at, by its name")
+    seed_maps: Path | None = _option(
+        None, "folder of stored maps that make the seeds in the place of activation maps"
+    )
+    encoder: Literal["resnet50", "resnet18", "vgg16", "inceptionv3"] = _option(
+        "resnet50", "backbone"
+    )
+    pooling: Literal["wgap", "gap", "max", "lse"] = _option(
+        "wgap", "how the classifier pools its last feature map"
+    )
     weights: str = _option("imagenet", "of the backbone: imagenet, none, or a file")
-    classifier: Literal["localization", "classification"] = _option(
-        "localization", "which best classifier stage 2 builds on"
+    classifier: Literal["localization", "classification", "both"] = _option(
+        "localization",
+        "which best classifier stage 2 builds on; both: encoder and head from the best by "
+        "classification, seeds from the best by localization, as published",
     )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
     amp: Literal["auto", "on", "off"] = _option(
@@ -57,6 +73,9 @@ class Config:
     sampling: Literal["adjacent", "interval", "gaussian"] = _option(
         "adjacent", "how the frames of a sequence are drawn"
     )
+    direction: Literal["before", "after", "both"] = _option(
+        "before", "where a frame's neighbours lie that adjacent sampling takes with it"
+    )
     frame_limit: float = _option(0.6, "share of a shot, around its middle, that may be drawn")
 
     classifier_epochs: int = _option(100, "epochs of stage 1")
@@ -73,6 +92,12 @@ class Config:
     evaluate_every: int = _option(1, "epochs between evaluations on validation, both stages")
 
     seed_scheme: Literal["published", "text"] = _option("published", "how seeds are drawn")
+    seed_region: Literal["none", "all", "largest", "densest"] = _option(
+        "largest",
+        "where foreground seeds may lie: the whole frame, all above Otsu's threshold, or the "
+        "largest or densest region above it",
+    )
+    seed_box: Literal["on", "off"] = _option("on", "the bounding box of that region instead")
     seed_pixels: int = _option(1000, "pixels drawn a side and frame, at 224×224")
     seed_foreground_share: float = _option(0.7, "strongest share of the region to draw from")
     seed_background_share: float = _option(0.1, "weakest share of the frame to draw from")
@@ -110,6 +135,8 @@ class Config:
         """JSON that names every option."""
         return json.dumps(asdict(self), indent=1, default=str)
 
+
+PER_FRAME = ("fcam", "tcam")  # methods without the joint term
 
 # From scratch on two CPU cores. The joint term grows over two epochs: on untrained maps its full
 # weight carries everything to one side.
@@ -157,14 +184,14 @@ def parse_config(argv: Sequence[str] | None, cuda: bool) -> Config:
         cuda: whether a GPU is there; decides the preset where none is given.
 
     Raises:
-        SystemExit: 2 on a bad argument, 0 after --help.
-        UserError: a value out of range.
+        SystemExit: 0 after --help.
+        UserError: a bad argument, or a value out of range.
     """
     given = vars(_parser().parse_args(argv))
     preset = given.pop("preset", None) or _default_preset("data" in given, cuda)
     config = replace(Config(preset=preset), **PRESETS[preset])
     config = replace(config, **given)
-    if config.method == "fcam":
+    if config.method in PER_FRAME:
         config = replace(config, coloc_weight=0.0)
     if config.out is None:
         config = replace(config, out=Path("runs") / preset)
@@ -179,7 +206,7 @@ def _default_preset(has_data: bool, cuda: bool) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="train.py",
         description="Trains a video object localizer from class tags, and evaluates it.",
         argument_default=argparse.SUPPRESS,
@@ -225,6 +252,13 @@ def _check(config: Config) -> None:
     for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):
         _require(config, name, "lie in (0, 1]", lambda value: 0 < value <= 1)
     _require(config, "momentum", "lie between 0 and 1", lambda value: 0 < value < 1)
+    if config.method == "tcam" and (config.sampling, config.direction) != ("adjacent", "before"):
+        raise UserError(
+            "--method tcam: takes a frame and the ones before it; leave --sampling adjacent and "
+            "--direction before"
+        )
+    if config.cam == "cam" and config.cam_layer != "last":
+        raise UserError(f"--cam-layer {config.cam_layer}: cam is defined at the last map only")
     if config.crop > config.resize:
         raise UserError(f"--crop {config.crop}: must not exceed --resize {config.resize}")
     if config.crop < 32:

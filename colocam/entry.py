@@ -1,9 +1,19 @@
 """How every command ends: 0 on success, 2 with one clear line on a user's mistake."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from colocam.errors import UserError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Whose complaints are one line, as every other complaint of a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command."""
+        raise UserError(f"{message} (--help lists all options)")
 
 
 def exit_status(run: Callable[[], None]) -> int:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from colocam.device import make_autocast, pick_device
-from colocam.entry import exit_status
+from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.evaluation.boxes import Box, box_at, unscale_box
 from colocam.evaluation.evaluate import run_model
@@ -88,7 +88,7 @@ class VideoLocalizer:
             return []
         images = to_tensor([resized(frame, self.info.size) for frame in frames]).to(self.device)
         with self.autocast():
-            outputs = run_model(self.model, images, None, self.info.cam)
+            outputs = run_model(self.model, images, None, None)
         probabilities = np.exp(outputs.logits - outputs.logits.max(1, keepdims=True))
         probabilities /= probabilities.sum(1, keepdims=True)
         return [
@@ -116,12 +116,11 @@ class VideoLocalizer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (None: the process's) and returns its exit status."""
-    options = _parser().parse_args(argv)
-    return exit_status(lambda: _localize_all(options))
+    return exit_status(lambda: _localize_all(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m colocam.localize",
         description="Draws a box on every frame of videos: overlay videos and boxes.json.",
     )

@@ -3,12 +3,15 @@
 Seeds are (B, H, W) uint8: `BACKGROUND`, `FOREGROUND`, or `IGNORED`.
 """
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
+Region = Literal["none", "all", "largest", "densest"]
 _LEVELS = 256
 
 
@@ -91,14 +94,51 @@ def _smallest_beside(labels: Tensor, mask: Tensor, outside: int) -> Tensor:
 
 def largest_region(mask: Tensor) -> Tensor:
     """The largest 4-connected region of each mask (B, H, W) bool; the first of equals."""
-    labels = connected_regions(mask).flatten(1)  # (B, P)
+    labels = _region_labels(mask)
+    return _named(labels, _sums(labels).argmax(1), mask)
+
+
+def densest_region(mask: Tensor, cams: Tensor, least_share: float = 0.05) -> Tensor:
+    """The 4-connected region with the largest mean CAM among those that are not too small.
+
+    Where every region is too small, the largest. The first of equals. Sums are whole numbers, as
+    in `otsu_level`.
+
+    Args:
+        mask: (B, H, W) bool.
+        cams: (B, H, W) float in [0, 1].
+        least_share: share of the image that a region must have.
+
+    Returns:
+        (B, H, W) bool, within `mask`; empty where the mask is.
+    """
+    labels = _region_labels(mask)
+    sizes = _sums(labels)  # (B, P) of the region that begins at a pixel; 0 where none does
+    weights = (cams.float() * 2**20).round().long().flatten(1)
+    mean = _sums(labels, weights) / sizes.clamp(min=1).double()
+    large = (sizes > 0) & (sizes.double() / labels.shape[1] >= least_share)
+    densest = mean.masked_fill(~large, -torch.inf).argmax(1)
+    return _named(labels, torch.where(large.any(1), densest, sizes.argmax(1)), mask)
+
+
+def _region_labels(mask: Tensor) -> Tensor:
+    """(B, P) index of the first pixel of the pixel's region, within its image; P off the mask."""
+    labels = connected_regions(mask).flatten(1)
     batch, pixels = labels.shape
     first = torch.arange(batch, device=mask.device)[:, None] * pixels
-    local = torch.where(mask.flatten(1), labels - first, pixels)  # (B, P) 0…P
-    sizes = torch.zeros(batch, pixels + 1, device=mask.device, dtype=torch.long)
-    sizes.scatter_add_(1, local, torch.ones_like(local))
-    best = sizes[:, :pixels].argmax(1, keepdim=True)
-    return (local == best).view(mask.shape) & mask
+    return torch.where(mask.flatten(1), labels - first, pixels)
+
+
+def _sums(labels: Tensor, values: Tensor | None = None) -> Tensor:
+    """Sum of whole numbers (None: ones) over the pixels of each label 0…P−1: (B, P)."""
+    values = torch.ones_like(labels) if values is None else values
+    sums = F.pad(torch.zeros_like(labels), (0, 1))  # the last one gathers what is off the mask
+    return sums.scatter_add_(1, labels, values)[:, :-1]
+
+
+def _named(labels: Tensor, name: Tensor, mask: Tensor) -> Tensor:
+    """The pixels of each image's label `name` (B,), within the mask: (B, H, W) bool."""
+    return (labels == name[:, None]).view(mask.shape) & mask
 
 
 def bounding_box(mask: Tensor) -> Tensor:
@@ -110,6 +150,37 @@ def bounding_box(mask: Tensor) -> Tensor:
     return span(mask.any(2))[:, :, None] & span(mask.any(1))[:, None, :]
 
 
+def region_of_interest(
+    above: Tensor, cams: Tensor, region: Region = "largest", box: bool = True
+) -> Tensor:
+    """Where the published scheme looks for foreground.
+
+    Args:
+        above: (B, H, W) bool, the pixels above Otsu's threshold (`foreground_region`).
+        cams: (B, H, W) float in [0, 1].
+        region: "none": the whole frame; "all": all that is above the threshold; "largest": its
+            largest 4-connected region; "densest": the one with the largest mean CAM among those
+            of at least 5 % of the image, the largest where none is.
+        box: take the bounding box of that instead; of "all" one box around all of its parts
+            (the papers do not say).
+
+    Returns:
+        (B, H, W) bool; but for "none", empty where `above` is.
+
+    Raises:
+        ValueError: unknown region.
+    """
+    if region not in get_args(Region):
+        raise ValueError(f"region: unknown {region!r}; known: {', '.join(get_args(Region))}")
+    if region == "none":
+        return torch.ones_like(above)
+    if region == "largest":
+        above = largest_region(above)
+    elif region == "densest":
+        above = densest_region(above, cams)
+    return bounding_box(above) if box else above
+
+
 def sample_seeds(
     cams: Tensor,
     scheme: str = "published",
@@ -117,17 +188,19 @@ def sample_seeds(
     foreground_share: float = 0.7,
     background_share: float = 0.1,
     generator: torch.Generator | None = None,
+    region: Region = "largest",
+    box: bool = True,
 ) -> Tensor:
     """Draws seeds for a batch of CAMs.
 
     "text" (CoLo-CAM, Sec. 3): one foreground pixel above Otsu's threshold, by multinomial
     sampling with the CAM as weights; one background pixel, uniformly, from the rest.
 
-    "published" (what published training runs): region of interest = bounding box of the largest
-    4-connected region above Otsu's threshold. Of its pixels the strongest `foreground_share`,
-    `pixels` of them drawn without replacement with the CAM as weights; of all pixels the weakest
-    `background_share`, `pixels` of them drawn uniformly. Each set is dilated by a 3×3 square;
-    pixels in both are dropped.
+    "published" (what published training runs): of the pixels of a region of interest (see
+    `region_of_interest`; CoLo-CAM's is the bounding box of the largest 4-connected region above
+    Otsu's threshold) the strongest `foreground_share`, `pixels` of them drawn without replacement
+    with the CAM as weights; of all pixels the weakest `background_share`, `pixels` of them drawn
+    uniformly. Each set is dilated by a 3×3 square; pixels in both are dropped.
 
     Args:
         cams: (B, H, W) float in [0, 1].
@@ -136,27 +209,29 @@ def sample_seeds(
         foreground_share: strongest share of the region of interest, in (0, 1].
         background_share: weakest share of the frame, in (0, 1].
         generator: source of randomness, on the device of `cams`.
+        region: of interest in "published", see `region_of_interest`.
+        box: whether its bounding box stands for it.
 
     Returns:
         (B, H, W) uint8 seeds; all `IGNORED` where a CAM is constant.
 
     Raises:
-        ValueError: unknown scheme.
+        ValueError: unknown scheme, or region in "published".
     """
-    region = foreground_region(cams)
+    above = foreground_region(cams)
     noise = torch.rand((2, *cams.shape), device=cams.device, generator=generator)
     if scheme == "text":
-        foreground = _draw(region, cams, 1, noise[0])
-        background = _draw(~region, None, 1, noise[1])
+        foreground = _draw(above, cams, 1, noise[0])
+        background = _draw(~above, None, 1, noise[1])
     elif scheme == "published":
-        box = bounding_box(largest_region(region))
-        strongest = strongest_share(cams, box, foreground_share)
-        weakest = strongest_share(-cams, torch.ones_like(box), background_share)
+        interest = region_of_interest(above, cams, region, box)
+        strongest = strongest_share(cams, interest, foreground_share)
+        weakest = strongest_share(-cams, torch.ones_like(above), background_share)
         foreground = _dilated(_draw(strongest, cams, pixels, noise[0]))
         background = _dilated(_draw(weakest, None, pixels, noise[1]))
     else:
         raise ValueError(f"scheme: unknown {scheme!r}; known: published, text")
-    usable = region.any(2).any(1)[:, None, None]  # a constant CAM says nothing
+    usable = above.any(2).any(1)[:, None, None]  # a constant CAM says nothing
     seeds = torch.full(cams.shape, IGNORED, dtype=torch.uint8, device=cams.device)
     seeds.masked_fill_(foreground & ~background & usable, FOREGROUND)
     return seeds.masked_fill_(background & ~foreground & usable, BACKGROUND)

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "errors": set(),
     "entry": {"errors"},
     "device": {"errors"},
-    "config": {"errors"},
+    "config": {"entry", "errors"},
     "kernels": set(),
     "video": {"errors"},
     "model": {"errors"},

@@ -1,4 +1,4 @@
-"""Seeds: Otsu's threshold, connected regions, and the two schemes of drawing."""
+"""Seeds: Otsu's threshold, regions of interest, and the two schemes of drawing."""
 
 from fractions import Fraction
 
@@ -13,6 +13,9 @@ from hypothesis.extra import numpy as npst
 
 from colocam import seeds
 from colocam.seeds import BACKGROUND, FOREGROUND, IGNORED
+
+REGIONS = ["none", "all", "largest", "densest"]
+WAYS = [("text", "largest"), *(("published", region) for region in REGIONS)]
 
 
 def cam_like(count: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -113,8 +116,8 @@ def test_a_constant_map_has_no_foreground_and_gives_no_seeds(value):
     cams = cam_like(3, 16)
     cams[1] = value
     assert not seeds.foreground_region(cams)[1].any()
-    for scheme in ("published", "text"):
-        drawn = seeds.sample_seeds(cams, scheme, 5)
+    for scheme, region in WAYS:
+        drawn = seeds.sample_seeds(cams, scheme, 5, region=region)
         assert (drawn[1] == IGNORED).all()
         for i in (0, 2):
             assert set(drawn[i].unique().tolist()) == {BACKGROUND, FOREGROUND, IGNORED}
@@ -256,6 +259,146 @@ def test_bounding_boxes_are_opencvs(masks):
             x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
             expected[y : y + height, x : x + width] = True
         np.testing.assert_array_equal(box, expected)
+
+
+# Regions of interest
+
+
+def filled(*rectangles, side=20) -> torch.Tensor:
+    """(side, side) bool: rectangles (y, x, height, width)."""
+    mask = torch.zeros(side, side, dtype=torch.bool)
+    for y, x, height, width in rectangles:
+        mask[y : y + height, x : x + width] = True
+    return mask
+
+
+ANGLE = filled((1, 1, 10, 3), (9, 1, 2, 12))  # 48 of 400 pixels
+SQUARE = filled((3, 10, 5, 5))  # 25 pixels: more than 5 % of the image
+SPOT = filled((14, 15, 3, 3))  # 9 pixels: less
+
+
+@pytest.fixture
+def parts() -> torch.Tensor:
+    """(1, 20, 20): the larger a part, the weaker; a ground of many weak levels."""
+    cam = torch.linspace(0, 0.1, 400).view(20, 20)
+    for part, value in ((ANGLE, 0.5), (SQUARE, 0.7), (SPOT, 0.9)):
+        cam[part] = value
+    return cam[None]
+
+
+EXPECTED = {
+    ("none", False): filled((0, 0, 20, 20)),
+    ("none", True): filled((0, 0, 20, 20)),
+    ("all", False): ANGLE | SQUARE | SPOT,
+    ("all", True): filled((1, 1, 16, 17)),  # one box around all
+    ("largest", False): ANGLE,
+    ("largest", True): filled((1, 1, 10, 12)),
+    ("densest", False): SQUARE,
+    ("densest", True): SQUARE,
+}
+
+
+@pytest.mark.parametrize(("region", "box"), EXPECTED)
+def test_each_region_of_interest_is_the_one_that_its_name_tells(region, box, parts):
+    above = seeds.foreground_region(parts)
+    assert torch.equal(above[0], ANGLE | SQUARE | SPOT)
+    assert torch.equal(
+        seeds.region_of_interest(above, parts, region, box)[0], EXPECTED[region, box]
+    )
+
+
+@pytest.mark.parametrize(("region", "box"), EXPECTED)
+def test_published_seeds_lie_in_the_region_of_interest(region, box, parts, undilated):
+    """All of it is asked for: but for pixels of CAM 0 and of both sides, all of it is drawn."""
+    drawn = seeds.sample_seeds(
+        parts, pixels=400, foreground_share=1.0, background_share=0.02, region=region, box=box
+    )[0]
+    weakest = parts[0] <= parts.flatten().sort().values[7]  # ⌈0.02 · 400⌉ pixels
+    assert torch.equal(drawn == FOREGROUND, EXPECTED[region, box] & ~weakest & (parts[0] > 0))
+
+
+@pytest.mark.parametrize("box", [False, True])
+def test_the_strongest_share_is_that_of_the_region_of_interest(box, parts, undilated):
+    drawn = seeds.sample_seeds(parts, pixels=400, foreground_share=0.3, box=box)[0]
+    if box:  # 36 of 120 pixels: the square's in the box first, then the angle's, which are equals
+        assert torch.equal(drawn == FOREGROUND, EXPECTED["largest", True] & (ANGLE | SQUARE))
+    else:
+        assert torch.equal(drawn == FOREGROUND, ANGLE)
+
+
+def test_where_no_region_is_large_enough_the_densest_is_the_largest(parts):
+    above = SQUARE | SPOT
+    densest = seeds.densest_region(above[None], parts, least_share=0.07)
+    assert torch.equal(densest[0], SQUARE)
+    small = filled((2, 2, 3, 3), (12, 12, 2, 4))
+    cam = torch.where(filled((12, 12, 2, 4)), 0.9, 0.4)[None]
+    assert torch.equal(seeds.densest_region(small[None], cam)[0], filled((2, 2, 3, 3)))
+
+
+@pytest.mark.parametrize(("height", "width", "needed"), [(20, 20, 20), (10, 14, 7), (7, 9, 4)])
+def test_a_region_of_just_five_percent_is_large_enough(height, width, needed):
+    large = torch.zeros(1, height, width, dtype=torch.bool)
+    large[:, :2] = True
+    for size in (needed, needed - 1):
+        dense = torch.zeros_like(large)
+        dense[:, 4, :size] = True
+        found = seeds.densest_region(large | dense, torch.where(dense, 0.9, 0.5))
+        assert torch.equal(found, dense if size == needed else large)
+
+
+def test_of_equally_dense_and_of_equally_large_regions_the_first_is_taken():
+    first, second, third = filled((2, 12, 4, 6)), filled((8, 1, 4, 6)), filled((14, 3, 6, 4))
+    mask, cam = (first | second | third)[None], torch.full((1, 20, 20), 0.3)
+    assert torch.equal(seeds.densest_region(mask, cam)[0], first)
+    assert torch.equal(seeds.largest_region(mask)[0], first)
+    cam[0][second | third] = 0.6
+    assert torch.equal(seeds.densest_region(mask, cam)[0], second)
+
+
+@given(
+    npst.arrays(np.bool_, (3, 7, 8)),
+    npst.arrays(np.uint8, (3, 7, 8), elements=st.integers(1, 64)),
+    st.sampled_from([0.0, 0.05, 0.1, 0.3]),
+)
+@settings(deadline=None, max_examples=100)
+def test_the_densest_region_is_that_of_opencvs_regions_and_exact_means(masks, levels, share):
+    cams = torch.from_numpy(levels / np.float32(64))
+    found = seeds.densest_region(torch.from_numpy(masks), cams, share).numpy()
+    for mask, of_image, region in zip(masks, levels, found, strict=True):
+        first = cv2_regions(mask)
+        names, sizes = np.unique(first[mask], return_counts=True)
+        means = [Fraction(int(of_image[first == name].sum()), int((first == name).sum()))
+                 for name in names]  # fmt: skip
+        large = [i for i, size in enumerate(sizes) if size >= share * mask.size]
+        if large:
+            expected = first == names[max(large, key=lambda i: (means[i], -i))]
+        else:
+            expected = first == names[sizes.argmax()] if len(names) else np.zeros_like(mask)
+        np.testing.assert_array_equal(region, expected)
+
+
+@pytest.mark.parametrize("box", [False, True])
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_order_of_a_batch_changes_no_region_of_interest(region, box):
+    cams = torch.cat([cam_like(5, 24), torch.zeros(1, 24, 24)])
+    above = seeds.foreground_region(cams)
+    together = seeds.region_of_interest(above, cams, region, box)
+    for chosen in ([5, 4, 3, 2, 1, 0], [3], [4, 1], [2, 2, 5]):
+        got = seeds.region_of_interest(above[chosen], cams[chosen], region, box)
+        assert torch.equal(got, together[chosen])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("region", REGIONS)
+def test_regions_of_interest_are_found_in_maps_of_any_precision(region, dtype, parts):
+    above = seeds.foreground_region(parts)
+    got = seeds.region_of_interest(above, parts.to(dtype), region)
+    assert torch.equal(got[0], EXPECTED[region, True])
+
+
+def test_an_unknown_region_of_interest_is_refused(parts):
+    with pytest.raises(ValueError, match="region: unknown 'biggest'; known: none, all"):
+        seeds.sample_seeds(parts, region="biggest")
 
 
 # The strongest
@@ -455,15 +598,16 @@ def test_a_pixel_without_weight_is_never_drawn(undilated):
     assert torch.equal(seeds._draw(everywhere, cams, 100, noise), cams > 0)
 
 
-@pytest.mark.parametrize("scheme", ["published", "text"])
-def test_an_image_is_drawn_alike_whatever_stands_beside_it(scheme, monkeypatch):
+@pytest.mark.parametrize(("scheme", "region"), WAYS)
+def test_an_image_is_drawn_alike_whatever_stands_beside_it(scheme, region, monkeypatch):
     cams = cam_like(5, 24)
     noise = torch.rand(2, 5, 24, 24, generator=torch.Generator().manual_seed(9))
     chosen = [0, 1, 2, 3, 4]
     monkeypatch.setattr(torch, "rand", lambda size, **_: noise[:, chosen].view(size))
-    together = seeds.sample_seeds(cams, scheme, 20)
+    together = seeds.sample_seeds(cams, scheme, 20, region=region)
     for chosen in ([3], [4, 1], [2, 2, 0]):
-        assert torch.equal(seeds.sample_seeds(cams[chosen], scheme, 20), together[chosen])
+        drawn = seeds.sample_seeds(cams[chosen], scheme, 20, region=region)
+        assert torch.equal(drawn, together[chosen])
 
 
 @pytest.mark.parametrize("scheme", ["published", "text"])
@@ -493,28 +637,31 @@ def test_any_map_gives_labels_of_its_size_and_both_sides_or_none(maps, scheme):
         assert torch.equal(*sides)
 
 
-@pytest.mark.parametrize("scheme", ["published", "text"])
-def test_nothing_in_the_drawing_reads_the_data(scheme):
+@pytest.mark.parametrize(("scheme", "region"), WAYS)
+def test_nothing_in_the_drawing_reads_the_data(scheme, region):
     """On the meta device tensors have no data: any look at them would raise."""
     cams = torch.empty(4, 20, 30, device="meta")
-    drawn = seeds.sample_seeds(cams, scheme)
+    drawn = seeds.sample_seeds(cams, scheme, region=region)
     assert drawn.shape == cams.shape
     assert drawn.dtype == torch.uint8
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("scheme", ["published", "text"])
-def test_on_a_gpu_nothing_waits_and_the_regions_are_those_of_the_cpu(scheme):
+@pytest.mark.parametrize(("scheme", "region"), WAYS)
+def test_on_a_gpu_nothing_waits_and_the_regions_are_those_of_the_cpu(scheme, region):
     cams, masks = cam_like(4, 96), torch.from_numpy(winding(64).copy())
     on_gpu, masks_on_gpu = cams.cuda(), masks.cuda()
     generator = torch.Generator("cuda").manual_seed(0)
-    seeds.sample_seeds(on_gpu, scheme, generator=generator)
+    seeds.sample_seeds(on_gpu, scheme, generator=generator, region=region)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        seeds.sample_seeds(on_gpu, scheme, generator=generator)
+        seeds.sample_seeds(on_gpu, scheme, generator=generator, region=region)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert torch.equal(seeds.foreground_region(on_gpu).cpu(), seeds.foreground_region(cams))
+    above = seeds.foreground_region(on_gpu)
+    assert torch.equal(above.cpu(), seeds.foreground_region(cams))
+    interest = seeds.region_of_interest(above, on_gpu, region).cpu()
+    assert torch.equal(interest, seeds.region_of_interest(above.cpu(), cams, region))
     regions = seeds.connected_regions(masks_on_gpu).cpu()
     assert torch.equal(regions, seeds.connected_regions(masks))
 

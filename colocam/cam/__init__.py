@@ -1,5 +1,7 @@
-"""Activation maps of the frozen classifier."""
+"""Activation maps of the frozen classifier, and their temporal max pooling."""
 
-from colocam.cam.activation import Method, activation_map, normalized_map
+from colocam.cam.activation import ActivationMap, Method
+from colocam.cam.normalized import normalized_map
+from colocam.cam.temporal import temporal_max
 
-__all__ = ["Method", "activation_map", "normalized_map"]
+__all__ = ["ActivationMap", "Method", "normalized_map", "temporal_max"]

@@ -1,55 +1,214 @@
-"""Class activation maps at the last feature map, in closed form (no backward pass).
+"""Activation maps of a class, by name: at the last feature map in closed form, or at any layer."""
 
-With global average pooling and one linear layer, the gradient of a class score at the last
-feature map is that class's weight row over H·W, the same at every place.
-"""
-
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Method = Literal["cam", "layercam"]
+from colocam.cam import formulas
+from colocam.cam.formulas import Formula, Gradient
+from colocam.cam.gradients import (
+    AVERAGES,
+    Classifier,
+    ScoreGradients,
+    pooling_places,
+    precise,
+    weight_rows,
+)
+
+Method = Literal["cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam"]
+FORMULAS: dict[str, Formula] = {
+    "cam": formulas.cam,
+    "gradcam": formulas.gradcam,
+    "gradcam++": formulas.gradcam_plus_plus,
+    "smoothgradcam++": formulas.gradcam_plus_plus,  # of averaged gradients
+    "xgradcam": formulas.xgradcam,
+    "layercam": formulas.layercam,
+}
+LAST = "last"
 
 
-def activation_map(features: Tensor, weight: Tensor, classes: Tensor, method: Method) -> Tensor:
-    """CAM or LayerCAM of one class a frame, at the size of the features, not normalized.
+class ActivationMap:
+    """Maps a class score back to the places of a layer, for a batch of images at once.
 
-    CAM (Zhou et al. 2016): Σ_k w_k A_k. LayerCAM (Jiang et al. 2021): ReLU(Σ_k ReLU(g_k)·A_k)
-    with g the gradient of the class score, here w/(h·w); the factor drops out of the
-    normalization and is left out.
+    Definitions are those of `colocam.cam.formulas`. At the last feature map the gradient of class
+    k's score is its weight row times the pooling's derivative: no backward pass is needed there.
+    With an average as pooling (the default), "gradcam" and "xgradcam" are then both ReLU of "cam",
+    and "smoothgradcam++" is "gradcam++", since noise in the image does not change the gradient.
 
     Args:
-        features: (B, C, h, w) last feature map.
-        weight: (K, C) weight of the linear layer.
-        classes: (B,) integers 0…K−1.
-        method: "cam" or "layercam".
-
-    Returns:
-        (B, h, w) float32.
+        model: encoder and head, in eval mode; `colocam.model.Localizer` is one.
+        method: "cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam" or "layercam".
+        layer: a submodule of the encoder by its dotted name ("layer3", "layer3.1.conv2"); None or
+            "last": the last feature map. "cam" is defined there only.
+        samples: noisy images of Smooth-GradCAM++.
+        noise: standard deviation of their noise, in units of the normalized images (0.3 is about
+            7 % of their range). The paper leaves both to the caller; defaults as in TorchCAM.
+        generator: draws the noise, on the images' device; None: torch's own.
+        autograd: takes the gradients by autograd at the last feature map too.
 
     Raises:
-        ValueError: unknown method.
+        ValueError: unknown method or layer, "cam" elsewhere than at the last map, fewer than one
+            sample or negative noise.
     """
-    if method not in get_args(Method):
-        raise ValueError(f"method: unknown {method!r}; known: {', '.join(get_args(Method))}")
-    rows = weight[classes].float()  # (B, C)
-    if method == "layercam":
-        rows = rows.clamp(min=0)
-    with torch.autocast(features.device.type, enabled=False):  # bfloat16 would blur its levels
-        maps = torch.einsum("bc,bchw->bhw", rows, features.float())
-    return maps.clamp(min=0) if method == "layercam" else maps
+
+    def __init__(
+        self,
+        model: Classifier,
+        method: Method = "layercam",
+        layer: str | None = None,
+        *,
+        samples: int = 4,
+        noise: float = 0.3,
+        generator: torch.Generator | None = None,
+        autograd: bool = False,
+    ) -> None:
+        if method not in get_args(Method):
+            raise ValueError(f"method: unknown {method!r}; known: {', '.join(get_args(Method))}")
+        modules = dict(model.encoder.named_modules())
+        if layer not in (None, LAST) and (layer == "" or layer not in modules):
+            known = ", ".join([LAST, *(name for name, _ in model.encoder.named_children())])
+            raise ValueError(f"layer: unknown {layer!r}; known: {known} and what is within them")
+        at_last = layer in (None, LAST)
+        if method == "cam" and not at_last:
+            raise ValueError(
+                f"method 'cam' is defined at the last feature map only, not at layer {layer!r}; "
+                f"give layer {LAST!r} or another method"
+            )
+        if samples < 1 or noise < 0:
+            raise ValueError(f"samples, noise: {samples}, {noise}; at least 1 and 0 are needed")
+        self.model, self.method = model, method
+        self.module = None if at_last else modules[layer]
+        self.samples, self.noise, self.generator = samples, noise, generator
+        self.autograd = (autograd and method != "cam") or not at_last
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the encoder's features do not suffice."""
+        return self.module is not None or self._needs_noise
+
+    @property
+    def _needs_noise(self) -> bool:
+        """Whether noisy images have to be run: with an average the gradient ignores them."""
+        averages = self.model.head.pooling in AVERAGES
+        return self.method == "smoothgradcam++" and (self.autograd or not averages)
+
+    def from_features(self, features: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Maps at the last feature map, without running the encoder.
+
+        Args:
+            features: the encoder's maps, shallow to deep; the last is (B, C, h, w).
+            classes: (B,) or (B, M) integers 0…K−1, on the device of the features.
+
+        Returns:
+            (B, h, w) or (B, M, h, w), float32, not normalized; a whole map scales with the score.
+
+        Raises:
+            ValueError: images are needed, classes do not fit the batch or (looked at on the CPU
+                only, since a GPU would have to be waited for) are out of range.
+        """
+        if self.needs_images:
+            raise ValueError(
+                f"method {self.method!r} at this layer needs the images, not features alone"
+            )
+        return self._maps(None, classes, features)
+
+    def __call__(
+        self, images: Tensor, classes: Tensor, features: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """Maps at the layer.
+
+        Args:
+            images: (B, 3, H, W) normalized, on the model's device.
+            classes: (B,) or (B, M) integers 0…K−1.
+            features: the encoder's maps of these images, if they are there already: saves a
+                forward pass at the last feature map, is not looked at elsewhere.
+
+        Returns:
+            As `from_features`, of the layer's height and width.
+
+        Raises:
+            ValueError: classes do not fit the batch or are out of range (looked at on the CPU
+                only), or the layer gives no map on which the scores depend.
+        """
+        return self._maps(images, classes, features)
+
+    @torch.no_grad()
+    def _maps(
+        self, images: Tensor | None, classes: Tensor, features: Sequence[Tensor] | None
+    ) -> Tensor:
+        batch = features[-1] if images is None else images
+        columns = self._columns(classes, len(batch))
+        with torch.autocast(batch.device.type, enabled=False):
+            images = None if images is None else precise(images)
+            route = self._by_autograd if self.autograd else self._in_closed_form
+            maps = route(images, columns, features)
+        return maps if classes.ndim == 2 else maps[:, 0]
+
+    def _in_closed_form(
+        self, images: Tensor | None, classes: Tensor, features: Sequence[Tensor] | None
+    ) -> Tensor:
+        model = self.model
+        last = precise((model.encoder(images) if features is None else features)[-1])
+        rows, curvature = weight_rows(model.head, classes), None
+        if self._needs_noise:
+            # g is weight row × place: only the places differ from noise to noise.
+            places, curvature = formulas.moments(
+                pooling_places(model.head, precise(model.encoder(noisy)[-1]), classes)
+                for noisy in self._noisy(images)
+            )
+        else:
+            places = pooling_places(model.head, last, classes)
+        formula = FORMULAS[self.method]
+        if formula is formulas.gradcam_plus_plus and places.numel() > 1:
+            return _class_by_class(last, rows, places, curvature)
+        return formula(last, Gradient(rows, places))
+
+    def _by_autograd(
+        self, images: Tensor | None, classes: Tensor, features: Sequence[Tensor] | None
+    ) -> Tensor:
+        clean = ScoreGradients(self.model, self.module, images, features)
+        if not self._needs_noise:
+            return clean.apply(FORMULAS[self.method], classes)
+        slope, curvature = formulas.moments(
+            ScoreGradients(self.model, self.module, noisy).dense(classes)
+            for noisy in self._noisy(images)
+        )
+        everywhere = slope.new_ones(1, 1, 1, 1)
+        return formulas.gradcam_plus_plus(
+            clean.activations, Gradient(slope, everywhere), Gradient(curvature, everywhere)
+        )
+
+    def _noisy(self, images: Tensor) -> Iterator[Tensor]:
+        for _ in range(self.samples):
+            normal = torch.empty_like(images).normal_(generator=self.generator)
+            yield images + self.noise * normal
+
+    def _columns(self, classes: Tensor, batch: int) -> Tensor:
+        """Classes as (B, M)."""
+        if classes.ndim not in (1, 2) or len(classes) != batch:
+            raise ValueError(
+                f"classes: {tuple(classes.shape)} does not fit {batch} images; "
+                "(B,) or (B, M) is needed"
+            )
+        count = self.model.head.weight.shape[0]
+        if classes.device.type == "cpu" and classes.numel():
+            low, high = int(classes.min()), int(classes.max())
+            if low < 0 or high >= count:
+                wrong = low if low < 0 else high
+                raise ValueError(f"classes: unknown index {wrong}; known: 0 to {count - 1}")
+        return classes.long().view(batch, -1)
 
 
-def normalized_map(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsamples maps (B, h, w) to `size` (H, W), bilinear, and min-max normalizes each to [0, 1].
-
-    A map that is constant up to rounding becomes 0 everywhere.
-    """
-    maps = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    span = high - low
-    # Upsampling a constant leaves differences of some last digits: no map to stretch.
-    flat = span <= 16 * torch.finfo(maps.dtype).eps * torch.maximum(high, -low)
-    return torch.where(flat, 0.0, (maps - low) / span.masked_fill(flat, 1.0))
+def _class_by_class(
+    activations: Tensor, rows: Tensor, places: Tensor, curvature: Tensor | None
+) -> Tensor:
+    """GradCAM++ of classes (B, M), whose factors it multiplies out: (B, C, h, w) at a time."""
+    parts = []
+    for m in range(rows.shape[1]):
+        one = slice(m, m + 1)
+        third = None if curvature is None else Gradient(rows[:, one], curvature[:, one])
+        gradient = Gradient(rows[:, one], places[:, one])
+        parts.append(formulas.gradcam_plus_plus(activations, gradient, third))
+    return torch.cat(parts, dim=1)

@@ -9,9 +9,10 @@ import torch
 from rich.console import Console
 
 from colocam.device import make_autocast, pick_device
-from colocam.entry import exit_status
+from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.evaluation.report import report_frames, write_summary
+from colocam.evaluation.stored_maps import frames_of, store_maps
 from colocam.model.checkpoint import load_checkpoint
 from colocam.video.data import open_data
 from colocam.video.records import BoxedFrame, VideoData
@@ -20,12 +21,11 @@ from colocam.video.synthetic import SIZES, builtin_folder
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs evaluate.py with these arguments (None: the process's) and returns its exit status."""
-    options = _parser().parse_args(argv)
-    return exit_status(lambda: _evaluate(options))
+    return exit_status(lambda: _evaluate(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="evaluate.py",
         description="Evaluates a checkpoint: CorLoc of its localizer and of its seed CAM.",
     )
@@ -33,7 +33,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--ckpt", type=Path, required=True, metavar="FILE", help="a checkpoint of train.py")
     add("--data", type=Path, metavar="DIR", help="data folder (default: built-in clip set)")
     add("--splits", type=Path, metavar="DIR", help="split files (default: DATA/splits if there)")
-    add("--split", choices=("test", "val"), default="test", help="frames to evaluate")
+    add(
+        "--split",
+        choices=("test", "val", "train"),
+        default="test",
+        help="frames to evaluate; train: all frames of the training shots, for --save-maps alone",
+    )
+    add(
+        "--save-maps",
+        type=Path,
+        metavar="DIR",
+        help="store each score map (of a classifier: the CAM) for train.py --seed-maps DIR",
+    )
     add("--json", type=Path, metavar="FILE", help="write the numbers here")
     add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -48,6 +59,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         if seed < 0:
             raise UserError(f"{flag} {seed}: must not be negative")
+    if options.split == "train" and options.save_maps is None:
+        raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
+    if options.split == "train" and (options.json or options.report):
+        raise UserError("--split train: has no boxes, so nothing for --json and --report")
     console = Console()
     device = pick_device(options.device)
     model, info = load_checkpoint(options.ckpt)
@@ -55,14 +70,22 @@ def _evaluate(options: argparse.Namespace) -> None:
     data = open_data(folder, options.splits, seed=options.seed)
     for note in data.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
-    records = _relabelled(data, getattr(data, options.split), info.classes, options.ckpt)
+    training = options.split == "train"
+    frames = list(frames_of(data.train)) if training else getattr(data, options.split)
+    records = _relabelled(data, frames, info.classes, options.ckpt)
     if not records:
         raise UserError(f"{folder}: no frame to evaluate in split {options.split!r}")
+    place = {
+        "device": device, "autocast": make_autocast(options.amp, device), "console": console,
+    }  # fmt: skip
+    model = model.to(device, memory_format=torch.channels_last)
+    if options.save_maps is not None:
+        store_maps(model, info, records, options.save_maps, **place)
+    if training:
+        return
     summary = report_frames(
-        model.to(device, memory_format=torch.channels_last), info, records, info.classes,
-        device=device, autocast=make_autocast(options.amp, device), console=console,
-        method="localizer", folder=options.report,
-    )  # fmt: skip
+        model, info, records, info.classes, **place, method="localizer", folder=options.report
+    )
     if options.json is not None:
         write_summary(options.json, summary)
 

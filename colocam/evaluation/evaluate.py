@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colocam.cam import Method, activation_map, normalized_map
+from colocam.cam import ActivationMap, normalized_map
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.corloc import CorLoc
 from colocam.model import Localizer
@@ -37,18 +37,22 @@ class Outputs:
 
     Attributes:
         logits: (B, K).
-        cams: (B, S, S) in [0, 1], of the true class.
+        cams: (B, S, S) in [0, 1], of the true class, or None.
         scores: (B, S, S) S¹, or None.
     """
 
     logits: np.ndarray
-    cams: np.ndarray
+    cams: np.ndarray | None
     scores: np.ndarray | None
 
 
 @torch.inference_mode()
 def run_model(
-    model: Localizer, images: Tensor, labels: Tensor | None, cam: Method, decode: bool = True
+    model: Localizer,
+    images: Tensor,
+    labels: Tensor | None,
+    cam: ActivationMap | None,
+    decode: bool = True,
 ) -> Outputs:
     """One forward pass over images (B, 3, S, S) uint8, wherever they are.
 
@@ -56,19 +60,20 @@ def run_model(
         model: in eval mode, on the device of the images.
         images: frames resized to the model's size.
         labels: (B,) classes whose CAM is wanted; None: the most probable one.
-        cam: "cam" or "layercam".
+        cam: of the model; None: no CAMs.
         decode: also run the decoder.
     """
     inputs = normalized(images).contiguous(memory_format=torch.channels_last)
     features = model.encoder(inputs)
     logits = model.classify(features)
-    classes = logits.argmax(1) if labels is None else labels
     size = (images.shape[2], images.shape[3])
-    cams = normalized_map(activation_map(features[-1], model.head.weight, classes, cam), size)
-    scores = None
+    cams = scores = None
+    if cam is not None:
+        classes = logits.argmax(1) if labels is None else labels
+        cams = normalized_map(cam(inputs, classes, features), size).cpu().numpy()
     if decode:
         scores = model.decode(features, size).float().softmax(1)[:, 1].cpu().numpy()
-    return Outputs(logits.float().cpu().numpy(), cams.cpu().numpy(), scores)
+    return Outputs(logits.float().cpu().numpy(), cams, scores)
 
 
 def evaluate(
@@ -77,7 +82,7 @@ def evaluate(
     classes: Sequence[str],
     *,
     side: int,
-    cam: Method,
+    cam: ActivationMap,
     device: torch.device,
     decode: bool = True,
     batch_size: int = 32,
@@ -91,7 +96,7 @@ def evaluate(
         records: frames to evaluate.
         classes: class names, in the order of the labels.
         side: pixels to which frames are resized.
-        cam: the seed CAM that is the baseline.
+        cam: the seed CAM that is the baseline; its noise, if it has any, is drawn from seed 0.
         device: where to compute.
         decode: evaluate the localizer too; off: the classifier and its CAM alone.
         batch_size: frames a forward pass.
@@ -101,6 +106,7 @@ def evaluate(
     result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
     training = model.training
     model.eval()
+    cam.generator = torch.Generator(device).manual_seed(0)  # the same noise at every evaluation
     for batch in frame_batches(records, side, batch_size):
         result.unreadable += batch.unreadable
         if not batch.records:

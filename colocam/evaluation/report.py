@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from colocam.cam import ActivationMap
 from colocam.evaluation.boxes import box_at, scale_box
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.evaluation.pictures import Example, contact_sheet
@@ -60,7 +61,8 @@ def report_frames(
             gallery.collect(batch, outputs)
 
         result = evaluate(
-            model, records, classes, side=info.size, cam=info.cam, device=device,
+            model, records, classes, side=info.size,
+            cam=ActivationMap(model, info.cam, info.cam_layer), device=device,
             decode=info.kind == "localizer", autocast=autocast, on_batch=on_batch,
         )  # fmt: skip
     summary = summarize(result, info)

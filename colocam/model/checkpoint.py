@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from colocam.errors import UserError
+from colocam.model.head import Pooling
 from colocam.model.localizer import Localizer
 
 FORMAT, VERSION = "colocam", 1
@@ -31,6 +32,8 @@ class CheckpointInfo:
             localizer's boxes; None where there were no boxes.
         epoch: epoch after which it was written, counted from 0.
         scores: what was measured on validation then, in %.
+        cam_layer: layer of the encoder that the activation map is taken at.
+        pooling: how the head pools; taken from the model when it is saved.
     """
 
     kind: str
@@ -42,6 +45,8 @@ class CheckpointInfo:
     scores: dict[str, float]
     cam_threshold: float | None = None
     threshold: float | None = None
+    cam_layer: str = "last"
+    pooling: Pooling = "wgap"  # of files from before there was a choice
 
 
 def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
@@ -55,7 +60,8 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
         for name, tensor in model.state_dict().items()
         if info.kind == "localizer" or name.startswith(("encoder.", "head."))
     }
-    header = {"format": FORMAT, "version": str(VERSION), "info": json.dumps(asdict(info))}
+    entries = json.dumps(asdict(replace(info, pooling=model.head.pooling)))
+    header = {"format": FORMAT, "version": str(VERSION), "info": entries}
     write_whole(path, save(tensors, metadata=header))
 
 
@@ -123,7 +129,7 @@ def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
 
 def _build(path: Path, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> Localizer:
     try:
-        model = Localizer(info.encoder, len(info.classes))
+        model = Localizer(info.encoder, len(info.classes), pooling=info.pooling)
         parts = ("encoder.", "head.") if info.kind == "classifier" else ("",)
         wanted = {name for name in model.state_dict() if name.startswith(parts)}
         if wanted != set(state):

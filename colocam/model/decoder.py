@@ -10,16 +10,24 @@ WIDTHS = (256, 128, 64, 32, 16)
 
 
 class Block(nn.Module):
-    """Upsample ×2 (nearest), match the skip's size (bilinear), concatenate, twice conv-BN-ReLU."""
+    """Upsample ×2 (nearest), match the skip's size (bilinear), concatenate, twice conv-BN-ReLU.
 
-    def __init__(self, deep: int, skip: int, width: int) -> None:
+    Args:
+        deep: channels from below.
+        skip: channels of the skip; 0: there is none.
+        width: channels that come out.
+        doubles: False leaves the upsampling out, where there is nothing left to double.
+    """
+
+    def __init__(self, deep: int, skip: int, width: int, doubles: bool = True) -> None:
         super().__init__()
+        self.doubles = doubles
         self.conv1 = _conv(deep + skip, width)
         self.conv2 = _conv(width, width)
 
     def forward(self, deep: Tensor, skip: Tensor | None) -> Tensor:
         # Doubling by nearest and halving by bilinear is the identity: do neither.
-        if skip is None or skip.shape[-2:] != deep.shape[-2:]:
+        if self.doubles and (skip is None or skip.shape[-2:] != deep.shape[-2:]):
             deep = F.interpolate(deep, scale_factor=2, mode="nearest")
         if skip is not None:
             if skip.shape[-2:] != deep.shape[-2:]:
@@ -40,23 +48,34 @@ class Decoder(nn.Module):
     """U-Net decoder of widths 256, 128, 64, 32, 16 (Ronneberger et al. 2015; CoLo-CAM, Sec. 4.1).
 
     Args:
-        channels: the encoder's channels, shallow to deep (five maps, the first at half size).
+        channels: the encoder's channels, shallow to deep (five maps).
+        first_stride: of the shallowest map, 2 or 1: the last block, which has no skip, doubles it
+            or keeps its size.
+        centre: twice conv-BN-ReLU on the deepest map, at its own width, before the first block.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(
+        self, channels: Sequence[int], first_stride: int = 2, centre: bool = False
+    ) -> None:
         super().__init__()
+        deepest = channels[-1]
+        self.centre = nn.Sequential(*(_conv(deepest, deepest) for _ in range(2 * centre)))
         skips = [*reversed(channels[:-1]), 0]
-        deeps = [channels[-1], *WIDTHS[:-1]]
+        deeps = [deepest, *WIDTHS[:-1]]
         self.blocks = nn.ModuleList(
-            Block(deep, skip, width) for deep, skip, width in zip(deeps, skips, WIDTHS, strict=True)
+            Block(deep, skip, width, doubles=skip > 0 or first_stride == 2)
+            for deep, skip, width in zip(deeps, skips, WIDTHS, strict=True)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps (B, C_k, H_k, W_k), shallow to deep, to (B, 16, 2·H_0, 2·W_0)."""
-        x = features[-1]
+        """Maps (B, C_k, H_k, W_k), shallow to deep, to (B, 16, H, W).
+
+        H and W are the frame's where its sides are multiples of 8, else near them.
+        """
+        x = self.centre(features[-1])
         skips = [*reversed(features[:-1]), None]
         for block, skip in zip(self.blocks, skips, strict=True):
             x = block(x, skip)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from colocam.model.decoder import WIDTHS, Decoder
 from colocam.model.encoders import ENCODERS
+from colocam.model.head import Pooling, PoolingHead
 from colocam.model.weights import Weights, load_weights
 
 
@@ -18,25 +19,27 @@ class Localizer(nn.Module):
         num_classes: number of class tags.
         weights: None or "none" (random, downloads nothing), "imagenet" (torchvision's), or the
             path of a torchvision state dict (.safetensors or .pth).
-
-    Attributes:
-        head: the linear layer after global average pooling (WGAP); its weight is (K, C).
+        pooling: how the head pools, "wgap", "gap", "max" or "lse" (see `PoolingHead`).
 
     Raises:
-        ValueError: unknown encoder.
+        ValueError: unknown encoder or pooling.
         UserError: weights that cannot be had or do not fit.
     """
 
     def __init__(
-        self, encoder: str = "resnet50", num_classes: int = 10, weights: Weights = None
+        self,
+        encoder: str = "resnet50",
+        num_classes: int = 10,
+        weights: Weights = None,
+        pooling: Pooling = "wgap",
     ) -> None:
         super().__init__()
         if encoder not in ENCODERS:
             raise ValueError(f"encoder: unknown {encoder!r}; known: {', '.join(ENCODERS)}")
         self.encoder = ENCODERS[encoder][0]()
         load_weights(self.encoder, encoder, weights)
-        self.head = nn.Linear(self.encoder.channels[-1], num_classes)
-        self.decoder = Decoder(self.encoder.channels)
+        self.head = PoolingHead(self.encoder.channels[-1], num_classes, pooling)
+        self.decoder = Decoder(self.encoder.channels, self.encoder.strides[0], self.encoder.centre)
         self.to_maps = nn.Conv2d(WIDTHS[-1], 2, 3, padding=1)
         self.encoder_name = encoder
 
@@ -51,7 +54,7 @@ class Localizer(nn.Module):
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Class logits (B, K) of the encoder's features."""
-        return self.head(features[-1].mean(dim=(2, 3)))
+        return self.head(features[-1])
 
     def decode(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Maps (B, 2, H, W) before softmax, at the frame's `size` (H, W)."""

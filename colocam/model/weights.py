@@ -8,12 +8,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from colocam.errors import UserError
-from colocam.model.encoders import ENCODERS, ResNetEncoder
+from colocam.model.base import Encoder
+from colocam.model.encoders import ENCODERS
 
 Weights = Literal["imagenet", "none"] | str | Path | None
 
 
-def load_weights(encoder: ResNetEncoder, name: str, weights: Weights) -> None:
+def load_weights(encoder: Encoder, name: str, weights: Weights) -> None:
     """Fills `encoder` (in place) with `weights`; None and "none" leave it random.
 
     Raises:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colocam.cam import ActivationMap
 from colocam.evaluation.evaluate import evaluate
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
@@ -67,7 +68,8 @@ def _validate(
     """Scores on validation; writes the checkpoints that are the best so far."""
     config = run.config
     result = evaluate(
-        model, run.data.val, run.data.classes, side=config.crop, cam=config.cam,
+        model, run.data.val, run.data.classes, side=config.crop,
+        cam=ActivationMap(model, config.cam, config.cam_layer),
         device=run.device, decode=False, autocast=run.autocast,
     )  # fmt: skip
     unreadable.update(result.unreadable)
@@ -79,7 +81,7 @@ def _validate(
         threshold = result.seed_cam.best_threshold()
     info = CheckpointInfo(
         "classifier", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
-        cam_threshold=threshold,
+        cam_threshold=threshold, cam_layer=config.cam_layer,
     )  # fmt: skip
     ranks = {
         "classification": (accuracy,),

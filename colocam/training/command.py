@@ -3,11 +3,11 @@
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from colocam.cam import ActivationMap
 from colocam.config import Config, parse_config
 from colocam.device import make_autocast, pick_device, seed_everything
 from colocam.entry import exit_status
@@ -20,9 +20,10 @@ from colocam.training.localizer import train_localizer
 from colocam.training.loop import Metrics
 from colocam.training.run import Run
 from colocam.video.data import open_data
+from colocam.video.seed_maps import SeedMaps
 from colocam.video.synthetic import builtin_folder
 
-METHOD_NAMES = {"colocam": "CoLo-CAM", "fcam": "F-CAM"}
+METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,20 +40,43 @@ def train(config: Config) -> None:
     run = open_run(config)
     seed_everything(config.seed)
     if config.stage == "localizer":
-        model, _ = _load(run, BEST[config.classifier], "classifier")
+        model, teacher = _classifiers(run)
     else:
-        model = _placed(Localizer(config.encoder, len(run.data.classes), config.weights), run)
+        model = Localizer(
+            config.encoder, len(run.data.classes), config.weights, pooling=config.pooling
+        )
+        model, teacher = _placed(model, run), None
+    _check_cam(config, model)
     _prepare(run)  # only here: a mistake above leaves an older run in the folder as it was
     unreadable: set[str] = set()
     if config.stage != "localizer":
         unreadable |= train_classifier(run, model)
     if config.stage == "all":
         seed_everything(config.seed)  # the same decoder whether stage 1 ran before or not
-        model, _ = _load(run, BEST[config.classifier], "classifier")
+        model, teacher = _classifiers(run)
     if config.stage != "classifier":
-        unreadable |= train_localizer(run, model)
+        unreadable |= train_localizer(run, model, teacher)
     report_unreadable(run.console, sorted(unreadable))
     _report(run)
+
+
+def _classifiers(run: Run) -> tuple[Localizer, Localizer | None]:
+    """The classifier that the decoder builds on, and the one its seeds come from if another."""
+    chosen = run.config.classifier
+    if chosen != "both":
+        return _load(run, BEST[chosen], "classifier")[0], None
+    model, _ = _load(run, BEST["classification"], "classifier")
+    if run.seed_maps is not None:
+        return model, None  # nobody asks the teacher
+    return model, _load(run, BEST["localization"], "classifier")[0]
+
+
+def _check_cam(config: Config, model: Localizer) -> None:
+    """A layer that this encoder does not have is told before anything is trained."""
+    try:
+        ActivationMap(model, config.cam, config.cam_layer)
+    except ValueError as error:
+        raise UserError(f"--cam-layer {config.cam_layer}: {error}") from error
 
 
 def open_run(config: Config) -> Run:
@@ -73,10 +97,13 @@ def open_run(config: Config) -> Run:
     )
     if not data.train:
         raise UserError(f"{folder}: no shot to train on")
-    out = config.out or Path("runs") / config.preset
+    maps = None
+    if config.seed_maps is not None and config.stage != "classifier":
+        maps = SeedMaps(config.seed_maps)
+        maps.check(data.train, config.frame_limit)
     return Run(
-        config, data, out, device, make_autocast(config.amp, device),
-        Metrics(out / "metrics.jsonl"), console,
+        config, data, config.out, device, make_autocast(config.amp, device),
+        Metrics(config.out / "metrics.jsonl"), console, maps,
     )  # fmt: skip
 
 

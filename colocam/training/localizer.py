@@ -3,16 +3,15 @@
 import torch
 from torch import Tensor
 
-from colocam.cam import activation_map, normalized_map
+from colocam.cam import ActivationMap
 from colocam.config import Config
 from colocam.evaluation.evaluate import evaluate
 from colocam.losses import LocalizerLoss, LossSettings, Schedule
-from colocam.losses.total import REFERENCE_SIDE
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.seeds import sample_seeds
 from colocam.training.loop import Epochs, make_optimizer
 from colocam.training.run import Run
+from colocam.training.seeding import Seeding
 from colocam.video.batches import SequenceBatch
 from colocam.video.transforms import normalized
 
@@ -42,60 +41,50 @@ def loss_settings(config: Config) -> LossSettings:
 class LocalizerStep:
     """One SGD step of stage 2; nothing in it waits for the device."""
 
-    def __init__(self, run: Run, model: Localizer) -> None:
+    def __init__(self, run: Run, model: Localizer, teacher: Localizer | None = None) -> None:
         config = run.config
         self.run, self.model = run, model
+        self.anchors_only = config.method == "tcam"
         self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))
         self.optimizer, self.scheduler = make_optimizer(
             [(module, config.lr) for module in model.decoder_modules()], config, config.decay_every
         )
-        self.generator = torch.Generator(run.device).manual_seed(config.seed)
-        self.seed_pixels = max(1, round(config.seed_pixels * (config.crop / REFERENCE_SIDE) ** 2))
-        for module in model.classifier_modules():
+        self.seeding = Seeding(run, model, teacher)
+        frozen = (*model.classifier_modules(), *([teacher.eval()] if teacher else []))
+        for module in frozen:
             module.requires_grad_(False)
 
     def __call__(self, batch: SequenceBatch, epoch: float) -> dict[str, Tensor]:
         """The losses of one step, detached from nothing: (scalar tensors on the device)."""
-        size = (batch.images.shape[2], batch.images.shape[3])
         images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
+        with self.run.autocast(), torch.no_grad():
+            features = self.model.encoder(images)
+        seeds = self.seeding(batch, images, features)
+        shown, sequence = batch.images, batch.sequence
+        if self.anchors_only:  # the earlier frames lend their CAMs only
+            features = [level[batch.anchors] for level in features]
+            shown, sequence = shown[batch.anchors], sequence[batch.anchors]
         with self.run.autocast():
-            with torch.no_grad():
-                features = self.model.encoder(images)
-            maps = self.model.decode(features, size)
-        seeds = self.seeds(features[-1], batch.labels, size)
-        losses = self.loss(batch.images, maps, seeds, batch.sequence, batch.num_sequences, epoch)
+            maps = self.model.decode(features, images.shape[2:])
+        losses = self.loss(shown, maps, seeds, sequence, batch.num_sequences, epoch)
         losses["total"].backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return losses
 
-    @torch.no_grad()
-    def seeds(self, features: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Pseudo-labels (B, H, W) from the CAMs of the videos' tags."""
-        config = self.run.config
-        cams = activation_map(features, self.model.head.weight, labels, config.cam)
-        return sample_seeds(
-            normalized_map(cams, size),
-            config.seed_scheme,
-            self.seed_pixels,
-            config.seed_foreground_share,
-            config.seed_background_share,
-            self.generator,
-        )
 
-
-def train_localizer(run: Run, model: Localizer) -> set[str]:
+def train_localizer(run: Run, model: Localizer, teacher: Localizer | None = None) -> set[str]:
     """Trains decoder and last convolution of `model`, whose classifier stays as it is.
 
-    Leaves `localizer-best` (CorLoc on validation; the last where that has no boxes) and
-    `localizer-last`.
+    The CAMs for its seeds come from `teacher`, or from the model itself. Leaves `localizer-best`
+    (CorLoc on validation; the last where that has no boxes) and `localizer-last`.
 
     Returns:
         names of the frames that could not be decoded.
     """
     config = run.config
-    step = LocalizerStep(run, model)
-    loader = run.loader(config.frames, config.batch_size)
+    step = LocalizerStep(run, model, teacher)
+    loader = run.loader(config.frames, config.batch_size, run.seed_maps)
     epochs = Epochs("localizer", loader, config.epochs, run.console)
     best: list[float] = []
     for epoch in range(config.epochs):
@@ -126,7 +115,8 @@ def _validate(
     """Scores on validation; writes the last checkpoint, and the best if it is."""
     config = run.config
     result = evaluate(
-        model, run.data.val, run.data.classes, side=config.crop, cam=config.cam,
+        model, run.data.val, run.data.classes, side=config.crop,
+        cam=ActivationMap(model, config.cam, config.cam_layer),
         device=run.device, autocast=run.autocast,
     )  # fmt: skip
     unreadable.update(result.unreadable)
@@ -141,7 +131,7 @@ def _validate(
         cam_threshold = result.seed_cam.best_threshold()
     info = CheckpointInfo(
         "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
-        cam_threshold=cam_threshold, threshold=threshold,
+        cam_threshold=cam_threshold, threshold=threshold, cam_layer=config.cam_layer,
     )  # fmt: skip
     save_checkpoint(run.checkpoint("localizer-last"), model, info)
     score = scores.get("localization", 0.0)

@@ -11,6 +11,7 @@ from colocam.config import Config
 from colocam.training.loop import Metrics
 from colocam.video.batches import SequenceLoader, SequenceSettings
 from colocam.video.records import VideoData
+from colocam.video.seed_maps import SeedMaps
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Run:
         autocast: makes contexts of mixed precision.
         metrics: the log `metrics.jsonl`.
         console: where progress is shown.
+        seed_maps: stored maps that make the seeds; None: activation maps do.
     """
 
     config: Config
@@ -34,6 +36,7 @@ class Run:
     autocast: Callable[[], torch.autocast]
     metrics: Metrics
     console: Console
+    seed_maps: SeedMaps | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -44,18 +47,20 @@ class Run:
         """Path of the checkpoint `name`."""
         return self.checkpoints / f"{name}.safetensors"
 
-    def loader(self, frames: int, batch_size: int) -> SequenceLoader:
+    def loader(self, frames: int, batch_size: int, maps: SeedMaps | None = None) -> SequenceLoader:
         """Batches of sequences of `frames` frames, drawn from the training shots."""
         config = self.config
         settings = SequenceSettings(
-            frames, config.sampling, config.frame_limit, config.resize, config.crop, config.seed
-        )
+            frames, config.sampling, config.frame_limit, config.resize, config.crop, config.seed,
+            config.direction,
+        )  # fmt: skip
         return SequenceLoader(
             self.data.train,
             settings,
             batch_size,
             workers=config.workers,
             pin=self.device.type == "cuda",
+            maps=maps,
         )
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:

@@ -1,16 +1,19 @@
 """Batches of whole sequences for training, and of single frames for evaluation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from colocam.errors import UserError
 from colocam.video.records import BoxedFrame, Shot
-from colocam.video.sampling import Sampling, sample_frames
-from colocam.video.transforms import Crop, resized, to_tensor
+from colocam.video.sampling import Direction, Sampling, anchor_place, sample_frames
+from colocam.video.seed_maps import SeedMaps
+from colocam.video.transforms import Crop, resized, resized_map, to_tensor
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class SequenceBatch:
         labels: (B,) class of each frame's video.
         sequence: (B,) integers 0…G−1: the sequence that each frame belongs to.
         num_sequences: G.
+        anchors: (G,) place in the batch of the frame that each sequence was drawn for (see
+            `colocam.video.sampling.anchor_place`).
+        maps: (B, S, S) float32 in [0, 1], the frames' stored maps, cropped and flipped as the
+            frames are; None where there are none.
         unreadable: names of the frames that could not be decoded and are left out.
     """
 
@@ -29,15 +36,18 @@ class SequenceBatch:
     labels: Tensor
     sequence: Tensor
     num_sequences: int
+    anchors: Tensor
+    maps: Tensor | None
     unreadable: tuple[str, ...]
 
     def to(self, device: torch.device) -> "SequenceBatch":
         """The batch on `device`; copies from pinned memory do not wait."""
-        images, labels, sequence = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (self.images, self.labels, self.sequence)
-        )
-        return SequenceBatch(images, labels, sequence, self.num_sequences, self.unreadable)
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class SequenceSettings:
         frame_limit: share of a shot's frames, around its middle, that may be drawn.
         resize, crop: side of the resized frame and of the random crop in it, pixels.
         seed: everything is drawn from it, the epoch and the shot.
+        direction: where the neighbours of the frame lie that a sequence is drawn for: "before",
+            "after" or "both".
     """
 
     frames: int
@@ -58,28 +70,51 @@ class SequenceSettings:
     resize: int
     crop: int
     seed: int
+    direction: Direction = "before"
+
+
+class _Sequence(NamedTuple):
+    """One sequence, on its way to a batch; `maps` is empty where there are none."""
+
+    frames: list[np.ndarray]
+    maps: list[np.ndarray]
+    label: int
+    anchor: int
+    unreadable: list[str]
 
 
 class _Sequences(Dataset):
     """One sequence of a shot for an item (epoch, shot)."""
 
-    def __init__(self, shots: Sequence[Shot], settings: SequenceSettings) -> None:
-        self.shots, self.settings = shots, settings
+    def __init__(
+        self, shots: Sequence[Shot], settings: SequenceSettings, maps: SeedMaps | None
+    ) -> None:
+        self.shots, self.settings, self.maps = shots, settings, maps
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[list[np.ndarray], int, list[str]]:
+    def __getitem__(self, item: tuple[int, int]) -> _Sequence | UserError:
+        try:
+            return self._draw(item)
+        except UserError as error:  # raised in a worker it would come with a traceback
+            return error
+
+    def _draw(self, item: tuple[int, int]) -> _Sequence:
         settings, shot = self.settings, self.shots[item[1]]
         rng = np.random.default_rng([settings.seed, *item])
         indices = sample_frames(
             len(shot.frames), settings.frames, settings.sampling, rng, settings.frame_limit
         )
         crop = Crop.draw(settings.resize, settings.crop, rng)
-        frames, unreadable = [], []
+        frames, maps, unreadable = [], [], []
         for index, frame in zip(indices, shot.frames.read(indices), strict=True):
             if frame is None:
                 unreadable.append(f"{shot.frames.name} frame {index}")
-            else:
-                frames.append(crop(resized(frame, settings.resize)))
-        return frames, shot.label, unreadable
+                continue
+            frames.append(crop(resized(frame, settings.resize)))
+            if self.maps is not None:
+                stored = self.maps.read(shot.frames, index)
+                maps.append(crop(resized_map(stored, settings.resize)))
+        anchor = anchor_place(len(frames), settings.direction)
+        return _Sequence(frames, maps, shot.label, anchor, unreadable)
 
 
 class _EpochOrder(Sampler):
@@ -106,6 +141,8 @@ class SequenceLoader:
         batch_size: frames a batch; it holds `batch_size // frames` sequences, at least one.
         workers: processes that decode ahead; 0: decode in this process.
         pin: copy batches to pinned memory, for a GPU.
+        maps: stored maps that go with the frames; every frame that can be drawn needs one (see
+            `SeedMaps.check`).
     """
 
     def __init__(
@@ -115,10 +152,11 @@ class SequenceLoader:
         batch_size: int,
         workers: int = 0,
         pin: bool = False,
+        maps: SeedMaps | None = None,
     ) -> None:
         self.order = _EpochOrder(len(shots), max(1, batch_size // settings.frames), settings.seed)
         self.loader = DataLoader(
-            _Sequences(shots, settings),
+            _Sequences(shots, settings, maps),
             batch_sampler=self.order,
             collate_fn=_collate,
             num_workers=workers,
@@ -130,24 +168,38 @@ class SequenceLoader:
         return len(self.order)
 
     def epoch(self, epoch: int) -> Iterator[SequenceBatch]:
-        """The batches of one epoch; the same for the same seed and epoch."""
+        """The batches of one epoch; the same for the same seed and epoch.
+
+        Raises:
+            UserError: a frame's stored map is missing or cannot be used.
+        """
         self.order.epoch = epoch
-        for images, labels, sequence, num_sequences, unreadable in self.loader:
-            yield SequenceBatch(images, labels, sequence, num_sequences, unreadable)
+        for batch in self.loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield SequenceBatch(**batch)
 
 
-def _collate(items: list[tuple[list[np.ndarray], int, list[str]]]) -> tuple:
-    frames = [frame for item in items for frame in item[0]]
-    kept = [(len(item[0]), item[1]) for item in items if item[0]]
-    counts = torch.tensor([count for count, _ in kept], dtype=torch.long)
-    labels = torch.tensor([label for _, label in kept], dtype=torch.long)
-    return (
-        to_tensor(frames) if frames else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
-        labels.repeat_interleave(counts),
-        torch.arange(len(kept)).repeat_interleave(counts),
-        len(kept),
-        tuple(name for item in items for name in item[2]),
-    )
+def _collate(items: list[_Sequence | UserError]) -> dict | UserError:
+    """The fields of a `SequenceBatch`; the first error where there is one."""
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+    kept = [item for item in items if item.frames]
+    frames = [frame for item in kept for frame in item.frames]
+    maps = [stored for item in kept for stored in item.maps]
+    counts = torch.tensor([len(item.frames) for item in kept], dtype=torch.long)
+    places = torch.tensor([item.anchor for item in kept], dtype=torch.long)
+    labels = torch.tensor([item.label for item in kept], dtype=torch.long)
+    return {
+        "images": to_tensor(frames) if frames else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
+        "labels": labels.repeat_interleave(counts),
+        "sequence": torch.arange(len(kept)).repeat_interleave(counts),
+        "num_sequences": len(kept),
+        "anchors": counts.cumsum(0) - counts + places,
+        "maps": torch.from_numpy(np.stack(maps)) if maps else None,
+        "unreadable": tuple(name for item in items for name in item.unreadable),
+    }
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 Sampling = Literal["adjacent", "interval", "gaussian"]
+Direction = Literal["before", "after", "both"]
 
 
 def frame_window(num_frames: int, limit: float = 0.6) -> range:
@@ -43,10 +44,10 @@ def sample_frames(
     Args:
         num_frames: length of the shot, at least 1.
         n: frames wanted, at least 1.
-        sampling: "adjacent": a uniformly drawn frame and its n − 1 predecessors; "interval": one
-            uniformly drawn frame from each of n equal parts of the window; "gaussian": n frames
-            by a Gaussian around the middle. (The paper leaves its width open; here the window
-            spans three standard deviations to either side.)
+        sampling: "adjacent": a uniformly drawn frame and its n − 1 neighbours, on the side that
+            `anchor_place` tells; "interval": one uniformly drawn frame from each of n equal parts
+            of the window; "gaussian": n frames by a Gaussian around the middle. (The paper leaves
+            its width open; here the window spans three standard deviations to either side.)
         rng: source of randomness.
         limit: share of the shot, around its middle, that may be drawn (see `frame_window`).
 
@@ -58,6 +59,8 @@ def sample_frames(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
+    if sampling not in get_args(Sampling):
+        raise ValueError(f"sampling must be adjacent, interval or gaussian, not {sampling!r}")
     window = frame_window(num_frames, limit)
     size = len(window)
     if n >= size:
@@ -68,10 +71,34 @@ def sample_frames(
     elif sampling == "interval":
         edges = np.arange(n + 1) * size // n
         offsets = rng.integers(edges[:-1], edges[1:])
-    elif sampling == "gaussian":
+    else:
         distance = (np.arange(size) - (size - 1) / 2) / (size / 6)  # in standard deviations
         weights = np.exp(-0.5 * distance**2)
         offsets = np.sort(rng.choice(size, n, replace=False, p=weights / weights.sum()))
-    else:
-        raise ValueError(f"sampling must be adjacent, interval or gaussian, not {sampling!r}")
     return [window[int(offset)] for offset in offsets]
+
+
+def anchor_place(count: int, direction: Direction) -> int:
+    """Where the anchor, the frame that a sequence is drawn for, stands in it.
+
+    TCAM samples "a time position t" uniformly and adds the frames before it (Section 3), CoLo-CAM
+    "a first frame" and its n − 1 predecessors (Section 4). Neighbours outside of the window may
+    not be drawn, and only a short shot may give fewer than n frames: so the anchor is uniform
+    over those frames of the window that have all their neighbours in it. A sequence is then any n
+    frames in a row, each as likely as another, whatever the direction; the direction decides
+    which of them is the anchor. Sequences of the other samplings have it at the same place.
+
+    Args:
+        count: frames of the sequence, at least 1.
+        direction: where its neighbours lie. "before": it stands last; "after": first; "both": in
+            the middle, behind one frame more than follow it where these are odd in number.
+
+    Returns:
+        0 … count − 1: the number of frames before it.
+
+    Raises:
+        ValueError: for an unknown direction.
+    """
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction must be before, after or both, not {direction!r}")
+    return {"before": count - 1, "after": 0, "both": count // 2}[direction]

@@ -33,17 +33,23 @@ class Crop:
         return cls(int(x), int(y), side, bool(rng.random() < 0.5))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """That part of a resized frame (H, W, 3) or map (H, W); a view of it."""
         frame = frame[self.y : self.y + self.side, self.x : self.x + self.side]
         return frame[:, ::-1] if self.flip else frame
 
 
 def resized(frame: np.ndarray, side: int) -> np.ndarray:
-    """A frame (H, W, 3) uint8 resized to (side, side, 3); area averaging where it shrinks."""
+    """A frame (H, W, 3) uint8 resized to (side, side, 3): bilinear, averaging where it shrinks."""
     height, width = frame.shape[:2]
     shrinks = height >= side and width >= side
     return cv2.resize(
         frame, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
+
+
+def resized_map(values: np.ndarray, side: int) -> np.ndarray:
+    """A map (h, w) float32 in [0, 1] resized as a frame is, to (side, side) in [0, 1]."""
+    return np.clip(resized(values, side), 0, 1)  # averaging rounds past 1
 
 
 def to_tensor(frames: list[np.ndarray]) -> Tensor:

@@ -1,145 +1,361 @@
-"""Activation maps in closed form, against their definitions by automatic differentiation."""
+"""Activation maps by name: closed form, autograd at any layer, and what is refused."""
 
-import numpy as np
+from typing import get_args
+
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from colocam.cam import activation_map, normalized_map
+from colocam.cam import ActivationMap, Method
+from colocam.cam import gradients as gradients_module
 from colocam.model import Localizer
 
-CLASSES = torch.tensor([0, 2, 3])
+NUM_CLASSES = 5
+METHODS = get_args(Method)
+BY_GRADIENT = tuple(name for name in METHODS if name != "cam")
+CLASSES = torch.tensor([0, 3, 4])
+SEVERAL = torch.tensor([[0, 3], [3, 1], [4, 4]])
 
 
-@pytest.fixture(scope="module")
-def model() -> Localizer:
-    torch.manual_seed(0)
-    return Localizer("resnet18", 4).eval()
+def seeded(seed: int = 5) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture(scope="module")
-def features(model) -> list[torch.Tensor]:
-    """Feature maps of three frames; the last is (3, 512, 8, 10)."""
-    images = torch.randn(3, 3, 64, 80, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return model.encoder(images)
+def relative_difference(got, want):
+    """Largest difference over the largest value, map by map."""
+    scale = want.abs().amax((-2, -1), keepdim=True)
+    assert (scale > 0).float().mean() > 0.6, "too many maps are 0 to compare"
+    assert ((scale > 0) | (got == 0)).all()
+    return ((got - want).abs() / scale.masked_fill(scale == 0, 1)).max()
 
 
-def class_gradient(model, features, classes) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last feature map and the gradient of each frame's class logit there."""
-    last = features[-1].clone().requires_grad_()
-    logits = model.classify([*features[:-1], last])
-    logits.gather(1, classes[:, None]).sum().backward()
-    return last.detach(), last.grad
+@pytest.fixture(scope="module", params=["wgap", "gap", "max", "lse"])
+def pooled(request, make_classifier):
+    return make_classifier(pooling=request.param)
 
 
-def test_layercam_is_its_definition_by_autograd(model, features):
-    """ReLU(Σ_k ReLU(∂y/∂A_k) ∘ A_k), Jiang et al. 2021; the gradient lacks h·w = 80."""
-    last, gradient = class_gradient(model, features, CLASSES)
-    expected = (gradient.relu() * last).sum(1).relu() * 80
-    got = activation_map(features[-1], model.head.weight, CLASSES, "layercam")
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_closed_form_and_autograd_agree_at_the_last_map(pooled, images, method):
+    closed = ActivationMap(pooled, method, samples=3, generator=seeded())
+    by_autograd = ActivationMap(pooled, method, samples=3, generator=seeded(), autograd=True)
+    want = by_autograd(images, SEVERAL)
+    assert relative_difference(closed(images, SEVERAL), want) < 1e-5
 
 
-def test_cam_is_gradcam_before_its_relu(model, features):
-    """Weights are gradients averaged over places, Selvaraju et al. 2017."""
-    last, gradient = class_gradient(model, features, CLASSES)
-    expected = (gradient.mean((2, 3), keepdim=True) * last).sum(1) * 80
-    got = activation_map(features[-1], model.head.weight, CLASSES, "cam")
-    assert got.min() < 0
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("method", METHODS)
+def test_features_in_hand_give_the_same_maps_as_images(model, images, features, method):
+    maps = ActivationMap(model, method)
+    assert not maps.needs_images
+    want = maps(images, CLASSES)
+    assert want.shape == (3, 4, 6)
+    assert want.dtype == torch.float32
+    torch.testing.assert_close(maps.from_features(features, CLASSES), want)
+    torch.testing.assert_close(maps(images, CLASSES, features), want)
 
 
-@pytest.mark.parametrize("method", ["cam", "layercam"])
-def test_maps_are_sums_over_channels_pixel_by_pixel(method):
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(2, 5, 3, 4)).astype(np.float32)
-    weight, classes = rng.normal(size=(3, 5)).astype(np.float32), [2, 0]
-    expected = np.zeros((2, 3, 4))
-    for b, y, x in np.ndindex(2, 3, 4):
-        row = weight[classes[b]]
-        if method == "layercam":
-            row = np.maximum(row, 0)
-        expected[b, y, x] = float(row @ features[b, :, y, x])
-    if method == "layercam":
-        expected = np.maximum(expected, 0)
-    got = activation_map(
-        torch.from_numpy(features), torch.from_numpy(weight), torch.tensor(classes), method
+def test_with_average_pooling_methods_coincide_as_documented(model, features):
+    maps = {name: ActivationMap(model, name).from_features(features, SEVERAL) for name in METHODS}
+    assert maps["cam"].min() < 0
+    relu_of_cam = maps["cam"].relu() / 24
+    assert relative_difference(maps["gradcam"], relu_of_cam) < 1e-5
+    assert relative_difference(maps["xgradcam"], relu_of_cam) < 1e-5
+    torch.testing.assert_close(maps["smoothgradcam++"], maps["gradcam++"])
+    for one, other in [
+        ("gradcam", "gradcam++"),
+        ("gradcam", "layercam"),
+        ("layercam", "gradcam++"),
+    ]:
+        a, b = (m / m.amax((2, 3), keepdim=True) for m in (maps[one], maps[other]))
+        assert (a - b).abs().max() > 0.05
+
+
+def test_cam_averaged_over_places_is_the_class_score(model, features):
+    """Zhou et al. 2016: the score is the CAM's mean, and the bias."""
+    maps = ActivationMap(model, "cam").from_features(features, CLASSES)
+    scores = model.classify(features).gather(1, CLASSES[:, None])[:, 0]
+    got = maps.mean((1, 2)) + model.head.bias[CLASSES]
+    torch.testing.assert_close(got, scores, rtol=1e-5, atol=1e-4)
+
+
+class Tail(nn.Module):
+    """The ResNet from one of its four stages on, and the head."""
+
+    def __init__(self, model, begin: int) -> None:
+        super().__init__()
+        encoder = model.encoder
+        stages = [encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4]
+        self.tail, self.model = nn.Sequential(*stages[begin:]), model
+
+    def forward(self, activations):
+        return self.model.classify([self.tail(activations)])
+
+
+@pytest.mark.parametrize(("layer", "index"), [("layer1", 1), ("layer2", 2), ("layer3", 3)])
+def test_maps_at_a_layer_are_their_definition_image_by_image(model, features, images, layer, index):
+    """A and g found without hooks, for one image and one class at a time."""
+    tail = Tail(model, index)
+    got = {
+        name: ActivationMap(model, name, layer)(images, SEVERAL)
+        for name in ("gradcam", "layercam", "xgradcam")
+    }
+    want = {name: torch.zeros_like(maps) for name, maps in got.items()}
+    for b in range(3):
+        for m in range(2):
+            a = features[index][b : b + 1].clone().requires_grad_()
+            (g,) = torch.autograd.grad(tail(a)[0, SEVERAL[b, m]], a)
+            a, g = a.detach()[0], g[0]
+            weights = g.mean((1, 2), keepdim=True)
+            aligned = ((g * a).sum((1, 2)) / a.sum((1, 2)).clamp(min=1e-9))[:, None, None]
+            want["gradcam"][b, m] = (weights * a).sum(0).relu()
+            want["layercam"][b, m] = (g.relu() * a).sum(0).relu()
+            want["xgradcam"][b, m] = (aligned * a).sum(0).relu()
+    for name, maps in got.items():
+        assert relative_difference(maps, want[name]) < 1e-4, name
+
+
+def test_smooth_gradcam_plus_plus_at_a_layer_averages_over_noisy_images(model, images):
+    """Without noise it is GradCAM++; with noise it is not, and a seed repeats it."""
+    plain = ActivationMap(model, "gradcam++", "layer3")(images, CLASSES)
+    still = ActivationMap(model, "smoothgradcam++", "layer3", samples=2, noise=0.0)
+    torch.testing.assert_close(still(images, CLASSES), plain)
+    smooth = [
+        ActivationMap(model, "smoothgradcam++", "layer3", generator=seeded(seed))(images, CLASSES)
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(smooth[0], smooth[1])
+    assert relative_difference(smooth[2], smooth[0]) > 1e-3
+    assert relative_difference(smooth[0], plain) > 1e-3
+
+
+@pytest.mark.parametrize("layer", [None, "layer3"])
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_several_classes_at_once_are_one_class_at_a_time(model, images, method, layer):
+    def maps(classes):
+        return ActivationMap(model, method, layer, generator=seeded())(images, classes)
+
+    together = maps(SEVERAL)
+    assert together.shape == (3, 2, 4, 6)
+    for m in range(2):
+        assert relative_difference(together[:, m], maps(SEVERAL[:, m])) < 1e-5
+
+
+@pytest.mark.parametrize("at_once", [1, 6, 10**6])
+def test_maps_do_not_depend_on_how_many_classes_one_backward_takes(
+    model, images, monkeypatch, at_once
+):
+    want = ActivationMap(model, "layercam", "layer2")(images, SEVERAL)
+    monkeypatch.setattr(gradients_module, "AT_ONCE", at_once)
+    got = ActivationMap(model, "layercam", "layer2")(images, SEVERAL)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("layer", [None, "layer2"])
+@pytest.mark.parametrize("method", ["gradcam++", "layercam", "xgradcam"])
+def test_one_images_map_does_not_depend_on_the_others(model, images, method, layer):
+    maps = ActivationMap(model, method, layer)
+    together = maps(images, CLASSES)
+    alone = maps(images[1:2], CLASSES[1:2])
+    assert relative_difference(alone, together[1:2]) < 1e-4
+
+
+@pytest.mark.parametrize("layer", ["layer3.0.bn1", "layer4.1.bn2", "stem.1"])
+def test_a_layer_whose_output_is_then_changed_in_place_is_taken_before(model, images, layer):
+    """Batch norm, whose output the ReLU (or a sum) after it overwrites."""
+    seen = []
+    handle = model.encoder.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output: seen.append(output.clone())
     )
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-6)
+    got = ActivationMap(model, "gradcam", layer)(images, CLASSES)
+    handle.remove()
+    scores_need = seen[0].min() < 0
+    assert scores_need, "the ReLU has overwritten it"
+    # GradCAM of the same maps, its gradient found by a change in the forward pass.
+    shift = torch.zeros_like(seen[0], requires_grad=True)
+    handle = model.encoder.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output: output + shift
+    )
+    scores = model.classify(model.encoder(images))
+    handle.remove()
+    (g,) = torch.autograd.grad(scores.gather(1, CLASSES[:, None]).sum(), shift)
+    want = (g.mean((2, 3), keepdim=True) * seen[0]).sum(1).relu()
+    assert relative_difference(got, want) < 1e-4
 
 
-def test_cam_averaged_over_places_is_the_logit(model, features):
-    """Zhou et al. 2016: the class score is the CAM's mean, and the bias."""
-    maps = activation_map(features[-1], model.head.weight, CLASSES, "cam")
-    logits = model.classify(features).gather(1, CLASSES[:, None])[:, 0]
-    torch.testing.assert_close(maps.mean((1, 2)) + model.head.bias[CLASSES], logits)
-
-
-@pytest.mark.parametrize("method", ["cam", "layercam"])
-def test_one_frames_map_does_not_depend_on_the_others(model, features, method):
-    weight = model.head.weight
-    together = activation_map(features[-1], weight, CLASSES, method)
-    alone = activation_map(features[-1][1:2], weight, CLASSES[1:2], method)
-    torch.testing.assert_close(together[1:2], alone)
-
-
-@pytest.mark.parametrize("method", ["cam", "layercam"])
-def test_maps_are_computed_in_single_precision_whatever_autocast_says(model, features, method):
-    half = features[-1].bfloat16()
-    expected = activation_map(half.float(), model.head.weight, CLASSES, method)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = activation_map(half, model.head.weight, CLASSES, method)
-    assert got.dtype == torch.float32
-    assert torch.equal(got, expected)
-
-
-def test_an_unknown_method_is_refused(model, features):
-    with pytest.raises(ValueError, match="method"):
-        activation_map(features[-1], model.head.weight, CLASSES, "gradcam")
-
-
-def test_normalized_maps_are_upsampled_and_stretched_each_by_itself():
-    maps = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0)) * 7 - 2
-    got = normalized_map(maps, (20, 30))
-    for one, result in zip(maps, got, strict=True):
-        up = F.interpolate(one[None, None], (20, 30), mode="bilinear")[0, 0]
-        torch.testing.assert_close(result, (up - up.min()) / (up.max() - up.min()))
-
-
-@given(
-    npst.arrays(np.float32, (2, 3, 4), elements=st.floats(-1e4, 1e4, width=32)),
-    st.sampled_from([(3, 4), (7, 9), (24, 32)]),
+@pytest.mark.parametrize(
+    ("encoder", "layer"), [("vgg16", "stage4"), ("inceptionv3", "stage5.Mixed_7a")]
 )
-@settings(deadline=None, max_examples=60)
-def test_normalized_maps_span_zero_to_one_or_are_zero(maps, size):
-    got = normalized_map(torch.from_numpy(maps), size)
-    assert got.shape == (2, *size)
-    for one in got:
-        assert one.min() == 0
-        assert one.max() in (0, 1)
+def test_other_backbones_have_maps_at_their_layers(make_classifier, encoder, layer):
+    model = make_classifier(encoder)
+    images = torch.randn(2, 3, 32, 32, generator=seeded())
+    maps = ActivationMap(model, "layercam", layer)(images, SEVERAL[:2])
+    assert maps.shape == (2, 2, 4, 4)
+    assert (maps.amax((2, 3)) > 0).all()
+    last = ActivationMap(model, "layercam", autograd=True)(images, CLASSES[:2])
+    closed = ActivationMap(model, "layercam")(images, CLASSES[:2])
+    assert relative_difference(closed, last) < 1e-5
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, -1.7, 1e3, 1e-20])
-@pytest.mark.parametrize(("side", "size"), [(7, 56), (12, 96), (28, 224), (5, 33)])
-def test_a_constant_map_becomes_zero(value, side, size):
-    maps = torch.full((2, side, side), value)
-    maps[1, 2, 3] += 1 + abs(value)
-    got = normalized_map(maps, (size, size))
-    assert (got[0] == 0).all()
-    assert got[1].max() == 1
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("layer", [None, "layer3"])
+def test_callers_without_gradients_get_the_same_maps(model, images, mode, layer):
+    maps = ActivationMap(model, "gradcam++", layer, autograd=True)
+    want = maps(images, SEVERAL)
+    with mode():
+        got = maps(images * 1, SEVERAL * 1)  # made in that mode
+        features = model.encoder(images)
+        assert not torch.is_grad_enabled()
+    torch.testing.assert_close(got, want)
+    if layer is None:
+        with mode():
+            torch.testing.assert_close(maps.from_features(features, SEVERAL), want)
+    assert torch.is_grad_enabled()
+    assert not got.requires_grad
 
 
-def test_a_faint_map_is_still_stretched():
-    maps = torch.zeros(1, 4, 4)
-    maps[0, 1, 1] = 1e-30
-    assert normalized_map(maps, (16, 16)).max() == 1
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_or_not_parameters_and_their_gradients_stay_as_they_are(
+    make_classifier, images, frozen
+):
+    model = make_classifier().requires_grad_(not frozen)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    maps = ActivationMap(model, "layercam", "layer3")(images, CLASSES)
+    assert (maps.amax((1, 2)) > 0).all()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_nothing_in_the_normalization_reads_the_data():
-    """On the meta device tensors have no data: any look at them would raise."""
-    maps = torch.empty(2, 5, 5, device="meta")
-    assert normalized_map(maps, (40, 40)).shape == (2, 40, 40)
+@pytest.mark.parametrize(("layer", "autograd"), [(None, False), (None, True), ("layer3", True)])
+def test_maps_are_computed_in_single_precision_whatever_autocast_says(
+    model, images, layer, autograd
+):
+    maps = ActivationMap(model, "layercam", layer, autograd=autograd)
+    want = maps(images, CLASSES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = maps(images, CLASSES)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_features_give_single_precision_maps(model, features, method):
+    half = [one.bfloat16() for one in features]
+    maps = ActivationMap(model, method)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = maps.from_features(half, SEVERAL)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, maps.from_features([one.float() for one in half], SEVERAL))
+
+
+def hooks(model) -> int:
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+
+
+def test_no_hook_stays_on_the_model(model, images):
+    ActivationMap(model, "layercam", "layer3")(images, CLASSES)
+    assert hooks(model) == 0
+
+
+def test_no_hook_stays_on_the_model_after_an_error(model, images):
+    maps = ActivationMap(model, "layercam", "layer3")
+    with pytest.raises(RuntimeError):
+        maps(images[:, :2], CLASSES)  # two colour channels
+    assert hooks(model) == 0
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        with pytest.raises(RuntimeError):
+            maps(images[:, :2], CLASSES)
+        assert not torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("pooling", ["wgap", "lse", "max"])
+def test_images_are_needed_where_features_do_not_suffice(make_classifier, pooling):
+    model = make_classifier(pooling=pooling)
+    averages = pooling == "wgap"
+    for method in METHODS:
+        noisy = method == "smoothgradcam++" and not averages
+        assert ActivationMap(model, method).needs_images == noisy
+        assert ActivationMap(model, method, "last").needs_images == noisy
+        if method != "cam":
+            assert ActivationMap(model, method, "layer4").needs_images
+
+
+def test_features_alone_are_refused_where_images_are_needed(model, features):
+    with pytest.raises(ValueError, match="'layercam' at this layer needs the images"):
+        ActivationMap(model, "layercam", "layer3").from_features(features, CLASSES)
+
+
+def test_the_last_layer_by_its_name_is_the_last_map(model, images):
+    by_name = ActivationMap(model, "layercam", "layer4")(images, CLASSES)
+    last = ActivationMap(model, "layercam", "last")(images, CLASSES)
+    assert relative_difference(by_name, last) < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["wgap", "max", "lse"])
+def test_the_closed_form_waits_for_no_device(pooling):
+    """Fake tensors of a GPU have no data: any look at them, for which one waits, would raise."""
+    with FakeTensorMode(), torch.device("cuda"):
+        model = Localizer("resnet18", NUM_CLASSES, pooling=pooling).eval()
+        images, classes = torch.empty(2, 3, 32, 32), torch.empty(2, 3, dtype=torch.long)
+        for method in METHODS:
+            assert ActivationMap(model, method)(images, classes).shape == (2, 3, 4, 4)
+        with pytest.raises(RuntimeError):
+            int(classes.max())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("layer", [None, "layer3"])
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_maps_on_a_gpu_are_those_on_the_cpu(make_classifier, images, method, layer):
+    model = make_classifier()
+    want = ActivationMap(model, method, layer, noise=0.0)(images, SEVERAL)
+    model.cuda()
+    got = ActivationMap(model, method, layer, noise=0.0)(images.cuda(), SEVERAL.cuda())
+    assert relative_difference(got.cpu(), want) < 1e-2  # TF32 may be on
+
+
+def test_an_unknown_method_is_named_and_the_known_are_listed(model):
+    with pytest.raises(ValueError, match=r"method: unknown 'scorecam'; known: cam, gradcam, .*"):
+        ActivationMap(model, "scorecam")
+
+
+@pytest.mark.parametrize("layer", ["layer9", "", "layer3.7.conv1"])
+def test_an_unknown_layer_is_named_and_the_top_ones_are_listed(model, layer):
+    with pytest.raises(ValueError, match=f"layer: unknown '{layer}'; known: last, stem, pool, lay"):
+        ActivationMap(model, "layercam", layer)
+
+
+def test_cam_elsewhere_than_at_the_last_map_is_refused(model):
+    with pytest.raises(ValueError, match=r"'cam' is defined at the last .* not at layer 'layer3'"):
+        ActivationMap(model, "cam", "layer3")
+
+
+@pytest.mark.parametrize(("index", "classes"), [(5, [0, 5, 1]), (-1, [0, -1, 1])])
+@pytest.mark.parametrize("layer", [None, "layer3"])
+def test_a_class_out_of_range_is_named(model, images, layer, index, classes):
+    with pytest.raises(ValueError, match=f"classes: unknown index {index}; known: 0 to 4"):
+        ActivationMap(model, "layercam", layer)(images, torch.tensor(classes))
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 1, 1), ()])
+def test_classes_that_do_not_fit_the_batch_are_refused(model, images, shape):
+    with pytest.raises(ValueError, match="classes"):
+        ActivationMap(model, "layercam")(images, torch.zeros(shape, dtype=torch.long))
+
+
+@pytest.mark.parametrize("options", [{"samples": 0}, {"noise": -0.1}])
+def test_no_sample_and_negative_noise_are_refused(model, options):
+    with pytest.raises(ValueError, match="samples, noise"):
+        ActivationMap(model, "smoothgradcam++", **options)
+
+
+def test_a_layer_without_a_map_is_refused(make_classifier, images):
+    model = make_classifier()
+    model.encoder.add_module("unused", nn.Conv2d(3, 3, 1))
+    with pytest.raises(ValueError, match="do not depend on it"):
+        ActivationMap(model, "layercam", "unused")(images, CLASSES)
+    model.encoder.layer4.append(nn.Flatten(2))
+    with pytest.raises(ValueError, match="no map"):
+        ActivationMap(model, "layercam", "layer4.2")(images, CLASSES)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import save, save_file
 
 from colocam.errors import UserError
 from colocam.model import Localizer
+from colocam.model.base import Encoder
 from colocam.model.checkpoint import (
     CheckpointInfo,
     load_checkpoint,
@@ -19,6 +21,7 @@ from colocam.model.checkpoint import (
     write_whole,
 )
 from colocam.model.encoders import ENCODERS
+from colocam.model.head import Pooling
 
 INFO = CheckpointInfo(
     "localizer", "tiny", ("bird", "cat", "chat à l'école"), 96, "layercam", 7,
@@ -26,10 +29,8 @@ INFO = CheckpointInfo(
 )  # fmt: skip
 
 
-class TinyEncoder(torch.nn.Module):
+class TinyEncoder(Encoder):
     """Five maps of few channels."""
-
-    channels = (4, 4, 4, 4, 8)
 
     def __init__(self, deepest: int = 8) -> None:
         super().__init__()
@@ -136,6 +137,45 @@ def test_a_resnet_with_channels_last_weights_comes_back_bit_for_bit(tmp_path):
     assert read == info
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "localizer"])
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_the_pooling_comes_back_as_the_model_has_it(tmp_path, kind, pooling):
+    torch.manual_seed(0)
+    path, model = tmp_path / "model.safetensors", Localizer("tiny", 3, pooling=pooling).eval()
+    save_checkpoint(path, model, replace(INFO, kind=kind))
+    loaded, info = load_checkpoint(path)
+    assert info == replace(INFO, kind=kind, pooling=pooling)
+    assert loaded.head.pooling == pooling
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(images)[0], model(images)[0])
+
+
+def test_a_file_from_before_there_was_a_choice_of_pooling_has_the_weighted_average(
+    checkpoint, tmp_path
+):
+    with safe_open(checkpoint, "pt") as file:
+        values = json.loads(file.metadata()["info"])
+    del values["pooling"]
+    rewritten(checkpoint, tmp_path / "older.safetensors", {"info": json.dumps(values)})
+    loaded, info = load_checkpoint(tmp_path / "older.safetensors")
+    assert info == INFO
+    assert loaded.head.pooling == info.pooling == "wgap"
+
+
+@pytest.mark.parametrize("encoder", ["vgg16", "inceptionv3"])
+def test_a_classifier_of_every_family_comes_back(encoder, tmp_path):
+    torch.manual_seed(0)
+    path, model = tmp_path / "classifier.safetensors", Localizer(encoder, 3).eval()
+    save_checkpoint(path, model, replace(INFO, kind="classifier", encoder=encoder))
+    loaded, info = load_checkpoint(path, "classifier")
+    assert info.encoder == loaded.encoder_name == encoder
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        expected, got = (m.classify(m.encoder(images)) for m in (model, loaded))
+    assert torch.equal(expected, got)
 
 
 def test_writing_again_replaces_the_file_and_leaves_nothing_beside_it(model, checkpoint):
@@ -251,6 +291,8 @@ def test_another_kind_is_refused(checkpoint):
         {"encoder": ["tiny"]},
         {"classes": 3},
         {"novelty": 1},
+        {"pooling": "median"},
+        {"pooling": ["max"]},
     ],
 )
 def test_a_header_that_does_not_fit_the_tensors_is_refused(checkpoint, tmp_path, change):

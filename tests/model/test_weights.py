@@ -11,20 +11,10 @@ from safetensors.torch import save_file
 
 from colocam.errors import UserError
 from colocam.model import Localizer
+from colocam.model.encoders import ENCODERS
 from colocam.model.weights import load_weights
 
 DOWNLOAD = "torchvision.models._api.load_state_dict_from_url"
-
-
-def torchvision_resnet(name: str, seed: int = 0) -> torch.nn.Module:
-    """Random weights, and statistics of batch norm that are not those of a fresh network."""
-    torch.manual_seed(seed)
-    network = getattr(torchvision.models, name)()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return network.eval()
 
 
 def features_at_stride_8(network: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
@@ -46,8 +36,8 @@ def features_at_stride_8(network: torch.nn.Module, images: torch.Tensor) -> list
 
 
 @pytest.fixture(scope="module")
-def resnet18() -> torch.nn.Module:
-    return torchvision_resnet("resnet18")
+def resnet18(torchvision_network) -> torch.nn.Module:
+    return torchvision_network("resnet18")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +65,7 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize("weights", [None, "none"])
-@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_without_weights_nothing_is_downloaded(encoder, weights, no_network):
     with torch.device("meta"):
         Localizer(encoder, 3, weights)
@@ -95,8 +85,10 @@ def test_a_file_is_loaded_exactly_without_a_download(suffix, files, resnet18, no
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_the_encoder_computes_what_torchvisions_does_at_stride_8(name, tmp_path):
-    network = torchvision_resnet(name, seed=1)
+def test_the_encoder_computes_what_torchvisions_does_at_stride_8(
+    name, tmp_path, torchvision_network
+):
+    network = torchvision_network(name, seed=1)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     model = Localizer(name, 3, str(tmp_path / "weights.safetensors")).eval()
     images = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
@@ -106,17 +98,31 @@ def test_the_encoder_computes_what_torchvisions_does_at_stride_8(name, tmp_path)
         assert torch.equal(ours, theirs)
 
 
-def test_imagenet_weights_are_torchvisions_checked_against_their_hash(monkeypatch, resnet18):
-    asked = {}
+IMAGENET = {
+    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
+    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
+    "vgg16": torchvision.models.VGG16_Weights.IMAGENET1K_V1,
+    "inceptionv3": torchvision.models.Inception_V3_Weights.IMAGENET1K_V1,
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_imagenet_weights_are_torchvisions_checked_against_their_hash(
+    name, monkeypatch, torchvision_network
+):
+    state, asked = torchvision_network(name).state_dict(), {}
 
     def download(url, **options):
         asked.update(options, url=url)
-        return resnet18.state_dict()
+        return state
 
     monkeypatch.setattr(DOWNLOAD, download)
-    model = Localizer("resnet18", 3, "imagenet")
-    assert torch.equal(model.encoder.stem[0].weight, resnet18.conv1.weight)
-    assert asked["url"] == torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+    encoder, fresh = (ENCODERS[name][0]() for _ in range(2))
+    load_weights(encoder, name, "imagenet")
+    fresh.load_backbone(state)
+    for key, tensor in fresh.state_dict().items():
+        assert torch.equal(encoder.state_dict()[key], tensor)
+    assert asked["url"] == IMAGENET[name].url
     assert asked["check_hash"]
 
 
@@ -144,8 +150,9 @@ def test_a_failed_download_names_the_flag_and_the_ways_out(monkeypatch, error):
 
 def test_weights_of_another_architecture_are_refused_by_name(files, tmp_path):
     for path in files.values():
-        with pytest.raises(UserError, match=f"{path.name}.*resnet50"):
-            Localizer("resnet50", 3, path)
+        for name in ("resnet50", "vgg16", "inceptionv3"):
+            with pytest.raises(UserError, match=f"{path.name}.*{name}"):
+                load_weights(ENCODERS[name][0](), name, path)
     other = tmp_path / "something.safetensors"
     save_file({"weight": torch.zeros(3)}, other)
     with pytest.raises(UserError, match=r"something\.safetensors.*resnet18"):

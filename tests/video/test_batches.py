@@ -2,13 +2,16 @@
 
 import collections
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from colocam.errors import UserError
 from colocam.video.batches import SequenceLoader, SequenceSettings, frame_batches
 from colocam.video.frames import ImageFrames, open_video
 from colocam.video.records import BoxedFrame, Shot
+from colocam.video.seed_maps import SeedMaps
 
 SETTINGS = SequenceSettings(
     frames=4, sampling="adjacent", frame_limit=1.0, resize=40, crop=32, seed=3
@@ -155,6 +158,148 @@ def test_a_batch_without_a_readable_frame_is_empty():
     (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 99).epoch(0)
     assert batch.num_sequences == len(batch.images) == len(batch.labels) == 0
     assert len(batch.unreadable) == 3
+
+
+@pytest.mark.parametrize(("direction", "place"), [("before", 3), ("after", 0), ("both", 2)])
+def test_the_frame_that_a_sequence_is_drawn_for_is_named(direction, place):
+    settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
+    for batch in SequenceLoader(shots_of(9, 9, 9, 9, 9), settings, 8).epoch(0):
+        numbers = batch.images[batch.anchors, 2, 0, 0].tolist()
+        assert numbers == [frames[place] for _, frames, _ in sequences(batch)]
+
+
+def test_short_sequences_and_those_with_unreadable_frames_name_one_of_theirs():
+    for direction, numbers in (("before", [3, 2, 1]), ("after", [0, 0, 0]), ("both", [2, 1, 1])):
+        settings = SequenceSettings(9, "adjacent", 1.0, 40, 32, 3, direction)
+        shots = shots_of(4, 3, 2)
+        shots[1:1] = [Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+        (batch,) = SequenceLoader(shots, settings, 99).epoch(0)
+        anchors = batch.images[batch.anchors, 2, 0, 0].tolist()
+        assert sorted(anchors) == sorted(numbers)
+        assert batch.sequence[batch.anchors].tolist() == [0, 1, 2]
+    (batch,) = SequenceLoader(shots_of(4, bad=(3,)), SETTINGS, 99).epoch(0)
+    assert batch.images[batch.anchors, 2, 0, 0].tolist() == [2]  # the last that can be read
+
+
+def test_the_direction_changes_no_frame():
+    def images(direction):
+        settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
+        batches = SequenceLoader(shots_of(*[30] * 6), settings, 8).epoch(1)
+        return torch.cat([batch.images for batch in batches])
+
+    assert torch.equal(images("before"), images("after"))
+    assert torch.equal(images("before"), images("both"))
+
+
+# ---- stored maps
+
+
+@pytest.fixture
+def textured(tmp_path):
+    """Five shots of folders of smooth noise, and maps of the red channel for all their frames.
+
+    Each shot's maps have a size of their own; the red channel spans 0 … 255 in every frame, so
+    that reading a map does not stretch it.
+    """
+    rng = np.random.default_rng(0)
+    maps, shots = SeedMaps(tmp_path / "maps"), []
+    for number, size in enumerate([(60, 50), (30, 25), (15, 13), (120, 100), (40, 40)]):
+        folder = tmp_path / "data" / "cat" / f"{number}"
+        folder.mkdir(parents=True)
+        for index in range(6):
+            coarse = rng.random((5, 6, 3), np.float32)
+            frame = cv2.resize(coarse, (60, 50), interpolation=cv2.INTER_CUBIC)
+            low, high = frame.min((0, 1)), frame.max((0, 1))
+            frame = np.round((frame - low) / (high - low) * 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{index}.png"), frame[..., ::-1])
+        source = open_video(folder, f"cat/{number}")
+        shots.append(Shot(f"cat/{number}", 0, f"cat/{number}", source))
+        for index, frame in enumerate(source):
+            red = cv2.resize(frame[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            maps.write(source, index, red)
+    return shots, maps
+
+
+def test_maps_are_cropped_and_flipped_as_their_frames_are(textured):
+    """A map that is made of its frame stays so: its red channel, whatever the map's size."""
+    shots, maps = textured
+    settings = SequenceSettings(4, "interval", 1.0, 48, 32, 0)
+    errors, turned = [], []
+    for epoch in range(4):
+        for batch in SequenceLoader(shots, settings, 8, maps=maps).epoch(epoch):
+            assert batch.maps.shape == (len(batch.images), 32, 32)
+            assert batch.maps.dtype == torch.float32
+            assert batch.maps.min() >= 0
+            assert batch.maps.max() <= 1
+            red = batch.images[:, 0].float() / 255
+            errors += (batch.maps - red).abs().mean((1, 2)).tolist()
+            turned += (batch.maps.flip(2) - red).abs().mean((1, 2)).tolist()
+    assert len(errors) == 4 * 5 * 4
+    assert max(errors) < 0.06
+    assert np.mean(errors) < 0.03
+    assert min(turned) > 0.1
+
+
+def test_a_map_of_the_frames_size_is_the_frames_own_pixels(textured):
+    shots, maps = textured
+    (batch,) = SequenceLoader(shots[:1], SETTINGS, 4, maps=maps).epoch(0)
+    red = batch.images[:, 0].float() / 255
+    assert (batch.maps - red).abs().max() < 1.6 / 255  # rounded to bytes; float16
+
+
+def test_without_maps_a_batch_holds_none_and_with_them_the_same_images(textured):
+    shots, maps = textured
+    with_maps = SequenceLoader(shots, SETTINGS, 8, maps=maps)
+    for one, other in zip(
+        SequenceLoader(shots, SETTINGS, 8).epoch(1), with_maps.epoch(1), strict=True
+    ):
+        assert one.maps is None
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.sequence, other.sequence)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_maps_are_read_by_the_processes_that_decode_ahead(textured):
+    shots, maps = textured
+    alone = SequenceLoader(shots, SETTINGS, 8, maps=maps)
+    ahead = SequenceLoader(shots, SETTINGS, 8, workers=2, maps=maps)
+    for one, other in zip(alone.epoch(0), ahead.epoch(0), strict=True):
+        assert torch.equal(one.maps, other.maps)
+        assert torch.equal(one.images, other.images)
+    for shot in shots:
+        for index in range(6):
+            maps.path(shot.frames, index).write_bytes(b"broken")
+    for loader in (alone, ahead):
+        with pytest.raises(UserError) as error:
+            list(loader.epoch(1))
+        assert "not a whole .npy file" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
+    (shot,) = shots_of(4, bad=(1,))
+    maps = SeedMaps(tmp_path)
+    for index in (0, 2, 3):
+        maps.write(shot.frames, index, np.linspace(0, 1, 6).reshape(2, 3) ** (index + 1))
+    (batch,) = SequenceLoader([shot], SETTINGS, 4, maps=maps).epoch(0)
+    assert batch.images[:, 2, 0, 0].tolist() == [0, 2, 3]
+    means = batch.maps.mean((1, 2)).tolist()
+    assert means == sorted(means, reverse=True)
+    assert len(means) == 3
+    (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 4, maps=maps).epoch(0)
+    assert batch.num_sequences == 0
+
+
+def test_a_batch_moves_as_a_whole(textured):
+    shots, maps = textured
+    (batch,) = SequenceLoader(shots, SETTINGS, 99, maps=maps).epoch(0)
+    moved = batch.to(torch.device("meta"))
+    for name in ("images", "labels", "sequence", "anchors", "maps"):
+        assert getattr(moved, name).device.type == "meta"
+        assert getattr(moved, name).shape == getattr(batch, name).shape
+    assert (moved.num_sequences, moved.unreadable) == (5, ())
+    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
+    assert batch.to(torch.device("meta")).maps is None
 
 
 # ---- single frames

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from colocam.video.transforms import Crop, normalized, resized, to_tensor
+from colocam.video.transforms import Crop, normalized, resized, resized_map, to_tensor
 
 
 def test_a_shrunk_frame_averages_its_pixels():
@@ -22,6 +22,30 @@ def test_any_frame_becomes_a_square_of_the_side_asked_for(shape):
     assert resized(frame, 32).shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 7), (1, 9), (28, 14), (64, 48), (64, 9)])
+def test_a_map_of_any_size_covers_the_whole_frame(shape):
+    """A ramp along each axis stays that ramp, but for half a cell at its ends."""
+    height, width = shape
+    for ramp, axis in (
+        (np.tile((np.arange(width) + 0.5) / width, (height, 1)), 0),
+        (np.tile((np.arange(height)[:, None] + 0.5) / height, (1, width)), 1),
+    ):
+        found = resized_map(ramp.astype(np.float32), 32)
+        assert found.shape == (32, 32)
+        assert found.dtype == np.float32
+        expected = (np.arange(32) + 0.5) / 32
+        half = 0.5 / ramp.shape[1 - axis] + 1e-6
+        assert np.abs(found.mean(axis) - expected.clip(half, 1 - half)).max() < 0.5 / 32
+        assert np.ptp(found, axis=axis).max() < 1e-6
+
+
+def test_a_resized_map_never_leaves_0_to_1():
+    maps = (np.random.default_rng(0).random((50, 97, 83)) < 0.9).astype(np.float32)
+    found = np.stack([resized_map(values, 32) for values in maps])
+    assert found.min() >= 0
+    assert found.max() == 1
+
+
 def test_crops_stay_inside_reach_every_place_and_flip_half_of_the_time():
     rng = np.random.default_rng(0)
     crops = [Crop.draw(8, 5, rng) for _ in range(400)]
@@ -34,6 +58,9 @@ def test_a_crop_takes_the_rows_and_columns_it_names():
     frame = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(6, 6, 3)
     assert np.array_equal(Crop(1, 2, 3, False)(frame), frame[2:5, 1:4])
     assert np.array_equal(Crop(1, 2, 3, True)(frame), frame[2:5, 3:0:-1])
+    for flip in (False, True):  # a map as its frame
+        crop = Crop(1, 2, 3, flip)
+        assert np.array_equal(crop(frame[..., 0]), crop(frame)[..., 0])
 
 
 def test_frames_become_a_channels_last_batch_of_bytes():

@@ -1,0 +1,141 @@
+"""How large every backbone's model is, and what one frame costs (CoLo-CAM paper, Table 4).
+
+    python bench/models.py [--json FILE]
+
+Parameters, and floating-point operations of a forward pass, of the classifier (encoder and head),
+of the decoder (with its last convolution), and of both: 10 classes, one frame of 224×224. Counted
+are convolutions and matrix products, two operations a multiply-accumulate (MAC). Nothing is
+computed: the models have shapes but no data.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from machine import describe
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from colocam.entry import exit_status
+from colocam.errors import UserError
+from colocam.model import Localizer
+from colocam.model.checkpoint import write_whole
+from colocam.model.encoders import ENCODERS
+
+RESULTS = Path(__file__).parent / "results"
+CLASSES, SIDE = 10, 224
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model. None: not published.
+
+    Attributes:
+        model: backbone's name, and whose count it is.
+        classifier_mparams, decoder_mparams, total_mparams: parameters, 10^6.
+        classifier_gflops, decoder_gflops, total_gflops: operations a frame, 10^9.
+        classifier_gmacs, decoder_gmacs, total_gmacs: multiply-accumulates a frame, 10^9.
+    """
+
+    model: str
+    classifier_mparams: float
+    decoder_mparams: float
+    total_mparams: float
+    classifier_gflops: float
+    decoder_gflops: float | None
+    total_gflops: float
+    classifier_gmacs: float
+    decoder_gmacs: float | None
+    total_gmacs: float
+
+
+# Table 4, by calflops, whose FLOPs hold normalizations and activations too.
+PUBLISHED = Row(
+    "resnet50, published", 23.5, 9.0, 32.5, 38.23, None, 55.49, 19.07, None, 27.70,
+)  # fmt: skip
+PARTS, UNITS = ("classifier", "decoder", "all"), ("M params", "GFLOPs", "GMACs")
+HEADS = ("model", *(f"{part} {unit}" for unit in UNITS for part in PARTS))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS / "models.json", metavar="FILE",
+        help="a table goes beside it as .md (default: bench/results/models.json)",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    if options.json.suffix != ".json":
+        raise UserError(f"--json {options.json}: must end in .json; .md goes beside it")
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    machine = describe()
+    rows = [count(encoder) for encoder in ENCODERS]
+    lines = [
+        f"{CLASSES} classes, one frame of {SIDE}×{SIDE}; convolutions and matrix products, "
+        f"1 MAC = 2 FLOPs; torch {machine['torch']}, torchvision {machine['torchvision']}.",
+        "",
+        *markdown_table([*rows, PUBLISHED]),
+    ]
+    result = {
+        "machine": machine,
+        "classes": CLASSES,
+        "size": SIDE,
+        "rows": [asdict(row) for row in rows],
+        "published": asdict(PUBLISHED),
+    }
+    write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
+    write_whole(options.json.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
+    print("\n".join(lines))
+    print(f"{options.json} (and .md beside it)")
+
+
+def count(encoder: str) -> Row:
+    """Counts one backbone's model."""
+    with torch.device("meta"):
+        model = Localizer(encoder, CLASSES).eval()
+        frame = torch.empty(1, 3, SIDE, SIDE)
+    features = model.encoder(frame)
+    macs = [
+        _macs(lambda: model.classify(model.encoder(frame))),
+        _macs(lambda: model.decode(features, (SIDE, SIDE))),
+    ]
+    sizes = [_parameters(model.classifier_modules()), _parameters(model.decoder_modules())]
+    mparams = [size / 1e6 for size in (*sizes, sum(sizes))]
+    gmacs = [count / 1e9 for count in (*macs, sum(macs))]
+    return Row(encoder, *mparams, *(2 * value for value in gmacs), *gmacs)
+
+
+def _parameters(modules: Iterable[nn.Module]) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def _macs(forward: Callable[[], torch.Tensor]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        forward()
+    return counter.get_total_flops() // 2
+
+
+def markdown_table(rows: Sequence[Row]) -> list[str]:
+    """A Markdown table, a line each."""
+    names = [field.name for field in fields(Row)][1:]
+    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    for row in rows:
+        values = [getattr(row, name) for name in names]
+        cells = ["" if value is None else f"{value:.2f}" for value in values]
+        lines.append(f"| {row.model} | {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Stores a model's maps, one file a frame, so that they can make another model's seeds."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from colocam.cam import ActivationMap
+from colocam.evaluation.evaluate import run_model
+from colocam.evaluation.report import report_unreadable
+from colocam.model import Localizer
+from colocam.model.checkpoint import CheckpointInfo
+from colocam.video.batches import frame_batches
+from colocam.video.records import BoxedFrame, Shot
+from colocam.video.seed_maps import SeedMaps
+
+
+def frames_of(shots: Sequence[Shot]) -> Iterator[BoxedFrame]:
+    """Every frame of training shots, without boxes."""
+    for shot in shots:
+        for index in range(len(shot.frames)):
+            name = f"{shot.id} frame {index}"
+            yield BoxedFrame(name, shot.label, shot.video, shot.frames, index, ())
+
+
+def store_maps(
+    model: Localizer,
+    info: CheckpointInfo,
+    records: Sequence[BoxedFrame],
+    folder: Path,
+    *,
+    device: torch.device,
+    autocast: Callable[[], torch.autocast],
+    console: Console,
+    batch_size: int = 32,
+) -> None:
+    """Writes the score map S¹ of each frame; of a classifier, the CAM of the frame's class.
+
+    Args:
+        model: on `device`, in eval mode.
+        info: of the model's checkpoint.
+        records: frames; their labels choose the CAM.
+        folder: laid out as `colocam.video.seed_maps` tells.
+        device: where to compute.
+        autocast: makes the context of mixed precision.
+        console: where progress is shown.
+        batch_size: frames a forward pass.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    decode, stored = info.kind == "localizer", SeedMaps(folder)
+    generator = torch.Generator(device).manual_seed(0)
+    cam = None if decode else ActivationMap(model, info.cam, info.cam_layer, generator=generator)
+    unreadable: list[str] = []
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("storing maps", total=len(records))
+        for batch in frame_batches(records, info.size, batch_size):
+            unreadable += batch.unreadable
+            if batch.records:
+                labels = torch.tensor([record.label for record in batch.records], device=device)
+                with autocast():
+                    outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+                maps = outputs.scores if decode else outputs.cams
+                for record, values in zip(batch.records, maps, strict=True):
+                    stored.write(record.frames, record.index, values)
+            progress.advance(bar, len(batch.records) + len(batch.unreadable))
+    report_unreadable(console, unreadable)
+    console.print(f"{folder}: {len(records) - len(unreadable)} maps", markup=False)

@@ -1,0 +1,71 @@
+"""bench/models.py: every backbone is counted, and rightly; mistakes are told in a line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import models  # noqa: E402
+
+from colocam.model import Localizer  # noqa: E402
+from colocam.model.encoders import ENCODERS  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("models") / "out" / "models.json"
+    assert models.main(["--json", str(path)]) == 0
+    table = path.with_suffix(".md").read_text()
+    for encoder in ENCODERS:
+        assert f"| {encoder} |" in table
+    return json.loads(path.read_text())
+
+
+def test_every_backbone_has_a_row_whose_parts_add_up(result):
+    assert [row["model"] for row in result["rows"]] == list(ENCODERS)
+    for row in result["rows"]:
+        for unit in ("mparams", "gflops", "gmacs"):
+            classifier, decoder, total = (
+                row[f"{part}_{unit}"] for part in ("classifier", "decoder", "total")
+            )
+            assert classifier > 0
+            assert decoder > 0
+            assert total == pytest.approx(classifier + decoder)
+        assert row["total_gflops"] == pytest.approx(2 * row["total_gmacs"])
+    assert result["machine"]["torch"] == torch.__version__
+
+
+def test_resnet50_is_within_a_percent_of_the_paper(result):
+    (row,) = [row for row in result["rows"] if row["model"] == "resnet50"]
+    for name, published in result["published"].items():
+        if isinstance(published, float):
+            assert row[name] == pytest.approx(published, rel=0.01), name
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "vgg16"])
+def test_operations_are_those_of_the_convolutions(result, encoder):
+    """Counted again by hooks: kernel × channels in × places × channels out."""
+    with torch.device("meta"):
+        model, frame = Localizer(encoder, 10).eval(), torch.empty(1, 3, 224, 224)
+    macs = [10 * model.head.in_features]
+
+    def add(layer, _, output):
+        macs.append(layer.weight[0].numel() * output.numel())
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(add)
+    model(frame)
+    (row,) = [row for row in result["rows"] if row["model"] == encoder]
+    assert row["total_gmacs"] == pytest.approx(sum(macs) / 1e9)
+
+
+def test_a_result_that_is_not_json_is_refused(tmp_path, capsys):
+    assert models.main(["--json", str(tmp_path / "models.txt")]) == 2
+    assert "must end in .json" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
