@@ -1,8 +1,10 @@
-"""What a measurement ran on: hardware, versions, commit."""
+"""What a measurement ran on: hardware, versions, commit; and who else used it meanwhile."""
 
+import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import cv2
@@ -12,18 +14,104 @@ import torchvision
 
 
 def describe() -> dict[str, object]:
-    """Hardware, versions and commit, to stand beside every number."""
+    """Hardware, versions, commit and how busy the machine is, to stand beside every number.
+
+    None for what does not exist or cannot be told here.
+    """
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        **_gpu(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        "triton": version_of("triton"),
         "opencv": cv2.__version__,
         "numpy": np.__version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_checkout(),
+    }
+
+
+def version_of(package: str) -> str | None:
+    """An installed package's version."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class OtherProcesses:
+    """How much of the CPU processes other than this one take, from its making on.
+
+    On two cores one busy bystander makes a threaded operation wait at every barrier: a hundred
+    times slower, and evenly so.
+    """
+
+    def __init__(self) -> None:
+        self.start = _cpu_seconds()
+
+    def percent(self) -> float | None:
+        """Their share of all cores' time; None where the system does not tell."""
+        now = _cpu_seconds()
+        if self.start is None or now is None:
+            return None
+        total, busy, own = (b - a for a, b in zip(self.start, now, strict=True))
+        return max(0.0, 100 * (busy - own) / total) if total > 0 else 0.0
+
+
+def wait_for_quiet(percent: float, seconds: float) -> None:
+    """Returns once others took less than this share for two seconds, or so many have passed."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        others = OtherProcesses()
+        time.sleep(2)
+        if (others.percent() or 0) < percent:
+            return
+
+
+def _cpu_seconds() -> tuple[float, float, float] | None:
+    """Of all cores in all, busy, and busy for this process."""
+    try:
+        first = Path("/proc/stat").read_text().splitlines()[0]
+        user, nice, system, idle, wait, irq, soft = map(int, first.split()[1:8])
+    except (OSError, ValueError):
+        return None
+    busy = user + nice + system + irq + soft
+    own, tick = os.times(), os.sysconf("SC_CLK_TCK")
+    return (busy + idle + wait) / tick, busy / tick, own.user + own.system
+
+
+def _gpu() -> dict[str, object]:
+    names = ("gpu", "gpu_memory_gb", "gpu_multiprocessors", "gpu_capability", "cuda", "driver")
+    if not torch.cuda.is_available():
+        return dict.fromkeys(names)
+    card = torch.cuda.get_device_properties()
+    facts = (
+        card.name,
+        round(card.total_memory / 1e9, 1),
+        card.multi_processor_count,
+        f"{card.major}.{card.minor}",
+        torch.version.cuda,
+        _driver(),
+    )
+    return dict(zip(names, facts, strict=True))
+
+
+def _driver() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    lines = _output(query)
+    return lines.splitlines()[0] if lines else None
+
+
+def _checkout() -> dict[str, object]:
+    """The commit that runs, where this is a git checkout."""
+    commit = _output(["git", "rev-parse", "HEAD"])
+    changes = _output(["git", "status", "--porcelain", "--untracked-files=no"])
+    return {
+        "commit": commit,
+        "uncommitted_changes": None if changes is None else bool(changes),
     }
 
 
@@ -36,8 +124,12 @@ def _cpu_name() -> str:
     return platform.processor()
 
 
-def _git(*arguments: str) -> str:
-    folder = Path(__file__).parent
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _output(command: list[str]) -> str | None:
+    """What a command prints; None where it fails or is not there."""
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
