@@ -112,7 +112,7 @@ def ceil_div(a: int, b: int) -> int:
 
 def block(size: int) -> int:
     """The block size of a kernel: as given on a device, few large blocks in the interpreter."""
-    return max(4096, 16 * size) if INTERPRETED else size
+    return 32 * size if INTERPRETED else size
 
 
 @functools.lru_cache(maxsize=16)

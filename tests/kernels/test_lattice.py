@@ -157,7 +157,7 @@ def test_every_pixel_on_its_own_simplex_fits():
     d, points = 5, 300
     features = torch.rand(points, d, generator=torch.Generator().manual_seed(0)) * 150
     lattice = PermutohedralLattice(features.T, torch.zeros(points, dtype=torch.int64), 1)
-    assert lattice.count <= points * (d + 1) * (2 * (d + 1) + 1)
+    assert lattice.count <= points * 2 * d * (d + 1)
     assert lattice.count > points * (d + 1) * 4
     ones = lattice.apply(torch.ones(1, points))
     assert ones.min() >= 0.8
