@@ -289,7 +289,7 @@ def test_no_frames_have_no_energy(method):
     height=st.integers(1, 9),
     width=st.integers(1, 9),
     count=st.integers(2, 4),
-    sigma=st.floats(6.0, 80.0),
+    sigma=st.floats(9.0, 80.0),
     sigma_xy=st.one_of(st.none(), st.floats(2.0, 50.0)),
     form=st.sampled_from(FORMS),
     spread=st.integers(0, 255),

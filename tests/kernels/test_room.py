@@ -5,15 +5,22 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from colocam.kernels import gaussian_filter
 
 pytest.importorskip("triton")
 
-from colocam.kernels.lattice import STENCILS, axis_factors, elevate, enclosing_simplex
+from colocam.kernels.lattice import (
+    STENCILS,
+    axis_factors,
+    elevate,
+    enclosing_simplex,
+    stencil_of,
+)
 from colocam.kernels.launch import Points, Window
+from colocam.kernels.permutohedral_torch import PermutohedralLattice, locate
 from colocam.kernels.permutohedral_triton import Tables, TritonLattice, room
 
 
@@ -134,3 +141,51 @@ def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
     assert occupied <= without.vertices
     assert occupied + ring <= bound.vertices
     assert math.log10(bound.vertices / (occupied + ring)) < 1.5  # and is no idle number
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    side=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    frames=st.integers(1, 4),
+    groups=st.integers(1, 4),
+    sigma=st.floats(2.0, 400.0),
+    sigma_xy=st.one_of(st.none(), st.floats(0.5, 300.0)),
+    colours=st.integers(1, 600),
+    corners=st.booleans(),
+    published=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+@example((24, 24), 4, 1, 30.0, 1.0, 600, False, False, 0)
+@example((24, 24), 1, 4, 300.0, None, 600, True, False, 1)
+def test_the_bounds_hold_for_few_and_many_colours_groups_and_stencils(
+    side, frames, groups, sigma, sigma_xy, colours, corners, published, seed
+):
+    """Counted by the torch twin, which is quick and makes the same simplices and vertices."""
+    generator = torch.Generator().manual_seed(seed)
+    palette = torch.rand(3, colours, generator=generator) * 255
+    if corners:
+        palette = palette.div(255).round() * 255
+    height, width = side
+    points = frames * height * width
+    features = palette[:, torch.randint(colours, (points,), generator=generator)]
+    sigmas, extents = [sigma] * 3, [255.0] * 3
+    if sigma_xy is not None:
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        features = torch.cat([features, torch.stack([x, y]).flatten(1).repeat(1, frames)])
+        sigmas, extents = [*sigmas, sigma_xy, sigma_xy], [*extents, width - 1.0, height - 1.0]
+    group = torch.randint(groups, (frames,), generator=generator)
+    group = group.repeat_interleave(height * width)
+    method = "permutohedral-published" if published else "permutohedral"
+    stencil, ring = stencil_of(method, len(sigmas))
+    factors = axis_factors(sigmas, stencil.scale)
+    simplices = len(torch.unique(locate(features, group, groups, factors, stencil)[0]))
+    lattice = PermutohedralLattice(
+        features, group, groups, sigmas=sigmas, stencil=stencil, ring=ring
+    )
+    for bound in (
+        room(points, groups, factors, None, ring),
+        room(10**9, groups, factors, extents, ring),
+        room(points, groups, factors, extents, ring),
+    ):
+        assert simplices <= bound.simplices
+        assert lattice.count <= bound.vertices

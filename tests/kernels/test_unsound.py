@@ -175,9 +175,9 @@ def test_an_infinite_map_is_no_finite_energy(device, scene, guards, method):
 def test_a_feature_beyond_the_keys_spoils_its_group_alone(device, guards, d):
     """The keys hold some hundred sigmas for d = 5, many more for d = 1."""
     generator = torch.Generator().manual_seed(d)
-    values = torch.rand(24, 2, generator=generator)
-    features = torch.rand(24, d, generator=generator) * 4
-    group = torch.arange(24) % 6
+    values = torch.rand(12, 2, generator=generator)
+    features = torch.rand(12, d, generator=generator) * 4
+    group = torch.arange(12) % 6
 
     def run():
         arguments = (x.to(device) for x in (values, features, group))

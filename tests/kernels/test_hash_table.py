@@ -1,0 +1,61 @@
+"""The hash table by itself: every key has one place, and is found there."""
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+import triton
+import triton.language as tl
+
+from colocam.kernels.hash_table_triton import append, find, insert
+from colocam.kernels.launch import ceil_div
+
+BLOCK = 128
+
+
+@triton.jit
+def _insert_all(table, keys, places_out, listed, counter, count, places, BLOCK: tl.constexpr):
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    active = row < count
+    key = tl.load(keys + row, mask=active, other=0)
+    place, created = insert(table, key, active, places)
+    append(listed, counter, 0, place, created)
+    tl.store(places_out + row, place, mask=active)
+
+
+@triton.jit
+def _find_all(table, keys, places_out, count, places, BLOCK: tl.constexpr):
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    active = row < count
+    key = tl.load(keys + row, mask=active, other=0)
+    tl.store(places_out + row, find(table, key, active, places), mask=active)
+
+
+@pytest.mark.parametrize("free", [1, 50])
+def test_every_key_has_one_place_even_where_the_table_is_nearly_full(device, free):
+    torch.manual_seed(free)
+    distinct = torch.unique(torch.randint(2**62, (120,)))
+    distinct = torch.cat([distinct, torch.arange(40), torch.tensor([2**62 - 1])])
+    keys = torch.cat([distinct, distinct[torch.randint(len(distinct), (300,))]])
+    keys = keys[torch.randperm(len(keys))].to(device)
+    places = len(distinct) + free
+    table = torch.full((places,), -1, dtype=torch.int64, device=device)
+    place, listed = (
+        torch.full((size,), -7, dtype=torch.int32, device=device) for size in (len(keys), places)
+    )
+    counter = torch.zeros(1, dtype=torch.int32, device=device)
+    grid = (ceil_div(len(keys), BLOCK),)
+    _insert_all[grid](table, keys, place, listed, counter, len(keys), places, BLOCK=BLOCK)
+    assert torch.equal(table[place.long()], keys)
+    assert counter.item() == len(distinct)
+    occupied = (table >= 0).nonzero().flatten()
+    assert torch.equal(listed[: len(distinct)].sort().values.long(), occupied)
+    assert (listed[len(distinct) :] == -7).all()
+    assert torch.equal(table[occupied].sort().values.cpu(), distinct.sort().values)
+    absent = torch.randint(2**61, (len(keys),)) + 2**60
+    absent = absent[~torch.isin(absent, distinct)].to(device)
+    for wanted, expected in ((keys, place), (absent, torch.full_like(absent, -1).int())):
+        found = torch.full((len(wanted),), -7, dtype=torch.int32, device=device)
+        _find_all[grid](table, wanted, found, len(wanted), places, BLOCK=BLOCK)
+        assert torch.equal(found, expected)
