@@ -33,7 +33,7 @@ from triton.compiler import CompiledKernel
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from colocam.entry import exit_status
+from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.kernels import doors_triton
 
@@ -301,16 +301,8 @@ def opcode_lines(rows: list[Row]) -> list[str]:
     ]
 
 
-class Parser(argparse.ArgumentParser):
-    """One whose complaints are one line, as every other complaint here."""
-
-    def error(self, message: str) -> None:
-        """Ends the command."""
-        raise UserError(message)
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = CommandParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--arch", type=int, nargs="+", default=list(ARCHITECTURES), help="90 for sm_90, ...")
     add("--cases", nargs="+", metavar="TEXT", help="only cases whose name contains one of these")

@@ -40,7 +40,7 @@ from rich.progress import Progress
 from timing import copy_bandwidth, peak_memory, time_graph, time_work
 
 from colocam.device import pick_device
-from colocam.entry import exit_status
+from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.model.checkpoint import write_whole
 
@@ -51,21 +51,13 @@ FRAMES = (2, 4, 8, 16, 18, 32, 64)
 QUIET_PERCENT = 5  # of the CPU for others
 
 
-class Parser(argparse.ArgumentParser):
-    """One whose complaints are one line, as every other complaint here."""
-
-    def error(self, message: str) -> None:
-        """Ends the command."""
-        raise UserError(message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (None: the process's) and returns its exit status."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = CommandParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--n", type=int, nargs="+", default=list(FRAMES), help="numbers of frames")

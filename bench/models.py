@@ -20,7 +20,7 @@ from machine import describe
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from colocam.entry import exit_status
+from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.model import Localizer
 from colocam.model.checkpoint import write_whole
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--json", type=Path, default=RESULTS / "models.json", metavar="FILE",
         help="a table goes beside it as .md (default: bench/results/models.json)",

@@ -139,7 +139,8 @@ def _from_layer(model: Classifier, layer: nn.Module, images: Tensor) -> tuple[Te
     handle = layer.register_forward_hook(begin_graph)
     try:
         with torch.no_grad():  # until the layer; what the hook sets ends here
-            scores = model.classify(model.encoder(images))
+            # not by a call: an encoder that was compiled would pass the hook by
+            scores = model.classify(model.encoder.forward(images))
     finally:
         handle.remove()
     if not held or not scores.requires_grad:

@@ -9,7 +9,7 @@ from colocam.kernels.lattice import STENCILS
 
 pytest.importorskip("triton")
 
-from colocam.kernels import doors_torch, doors_triton, launch
+from colocam.kernels import checks, crf_energy, doors_torch, doors_triton, launch
 from colocam.kernels.launch import ANY, Points, Window
 from colocam.kernels.permutohedral_triton import Tables, TritonLattice
 
@@ -239,3 +239,40 @@ def test_points_that_are_not_sound_leave_the_tables_alone(device, guards):
     assert tables.counters.tolist() == [0, 0, 0]
     assert bad.tolist() == [1, 0]
     assert places.tolist() == [-1] * 6
+
+
+def through_the_door(device, backend, **changes):
+    """Energies of two frames in two groups by the public function."""
+    arguments = {
+        "images": torch.full((2, 3, 4, 5), 100.0),
+        "probs": torch.full((2, 2, 4, 5), 0.5),
+        "group": torch.tensor([0, 1]),
+    }
+    tensors = {name: x.to(device) for name, x in (arguments | changes).items()}
+    return crf_energy(
+        **tensors, num_groups=2, sigma_rgb=30.0, form="cut", method="grid", backend=backend
+    )
+
+
+WRONG = {
+    "images": torch.full((2, 3, 4, 5), 256.0),
+    "probs": torch.full((2, 2, 4, 5), NAN),
+    "group": torch.tensor([0, 2]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_door_tells_on_the_cpu_what_is_wrong_for_triton_too(monkeypatch, name):
+    monkeypatch.setattr(checks, "INTERPRETED", True)
+    with pytest.raises(ValueError, match=rf"^{name} "):
+        through_the_door("cpu", "triton", **{name: WRONG[name]})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", WRONG)
+def test_on_a_gpu_torch_looks_and_triton_gives_nan(name):
+    """Torch waits for the device anyway, and an index out of bounds would end the process."""
+    wrong = {name: WRONG[name]}
+    with pytest.raises(ValueError, match=rf"^{name} "):
+        through_the_door("cuda", "torch", **wrong)
+    assert through_the_door("cuda", "triton", **wrong).isnan().all()
