@@ -24,6 +24,7 @@ os.environ.pop("TRITON_INTERPRET", None)  # read on import: the interpreter comp
 
 import torch
 from machine import describe
+from result_files import check_writable
 from rich.console import Console
 from rich.progress import Progress
 from triton import knobs
@@ -321,7 +322,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not options.cases:
         raise UserError(f"--cases {' '.join(words)}: no such case; there are {', '.join(CASES)}")
     if options.json is not None:
-        _check_writable(options.json)
+        check_writable(options.json)
     return options
 
 
@@ -329,12 +330,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def can_compile_for(arch: int) -> bool:
     """Whether Triton's assembler knows the architecture, and Triton's kernels run on it."""
     return arch >= OLDEST and f"'sm_{arch}'" in output(get_ptxas(arch).path, "--help")
-
-
-def _check_writable(path: Path) -> None:
-    standing = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not standing.is_dir() or not os.access(standing, os.W_OK):
-        raise UserError(f"--json {path}: cannot be written there")
 
 
 def _run(options: argparse.Namespace) -> bool:

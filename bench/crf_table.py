@@ -1,4 +1,4 @@
-"""Rows of bench/crf_vs_n.py as text, as CSV, and as the papers' Fig. 2d."""
+"""Rows of bench/crf_vs_n.py: what stands in them, as CSV, and as the papers' Fig. 2d."""
 
 import csv
 import importlib.util
@@ -74,15 +74,6 @@ def published_ms(term: str, n: int, size: int) -> float | None:
     return PUBLISHED_MS if known else None
 
 
-def markdown_table(rows: list[Row]) -> list[str]:
-    """A Markdown table, a line each."""
-    lines = [f"| {' | '.join(HEADS.values())} |", "|---" * len(HEADS) + "|"]
-    for row in rows:
-        cells = [_cell(getattr(row, name)) for name in HEADS]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
 def ratios(rows: list[Row]) -> dict[str, dict[str, float | None]]:
     """t(64) / t(16) by "term method", where both were measured; 4 is linear in n."""
     by_key = {(row.term, row.method, row.n): row for row in rows}
@@ -119,15 +110,6 @@ def csv_text(rows: list[Row]) -> str:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
-
-
-def _cell(value: str | float | None) -> str:
-    """Three digits, no exponent."""
-    if value is None or isinstance(value, str | int):
-        return "" if value is None else str(value)
-    size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 4
-    return f"{value:.{digits}f}"
 
 
 def can_plot() -> bool:

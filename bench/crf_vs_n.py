@@ -8,9 +8,6 @@ small crop, and the same filter by other packages where these are installed (ext
 """
 
 import argparse
-import json
-import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -21,20 +18,32 @@ import crf_accuracy
 import torch
 from crf_accuracy import Errors, make_reference
 from crf_table import (
+    HEADS,
     PUBLISHED,
     Row,
     can_plot,
     csv_text,
     draw_figure,
-    markdown_table,
     published_ms,
     ratio_lines,
     ratios,
 )
 from crf_terms import SIGMA_XY, CrfTerm, least_bytes, make_term
 from frames import FrameSet, load_frames
-from machine import OtherProcesses, describe, version_of, wait_for_quiet
+from machine import (
+    QUIET_PERCENT,
+    OtherProcesses,
+    describe,
+    disturbing,
+    file_name_of,
+    headline,
+    name_of,
+    version_of,
+    wait_for_quiet,
+)
+from markdown_table import markdown_table
 from peers import PEERS, missing
+from result_files import result_path, write_results
 from rich.console import Console
 from rich.progress import Progress
 from timing import copy_bandwidth, peak_memory, time_graph, time_work
@@ -42,13 +51,12 @@ from timing import copy_bandwidth, peak_memory, time_graph, time_work
 from colocam.device import pick_device
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
-from colocam.model.checkpoint import write_whole
+from colocam.files import write_whole
 
-RESULTS = Path(__file__).parent / "results"
 OWN_METHODS = ("grid", "permutohedral", "permutohedral-published")
 DEFAULT_METHODS = ("grid", "permutohedral", *PEERS)
 FRAMES = (2, 4, 8, 16, 18, 32, 64)
-QUIET_PERCENT = 5  # of the CPU for others
+BESIDE = ".csv, .md and .png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +120,7 @@ def _run(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     device = pick_device(options.device)
     machine = describe()  # first: it notes how busy the machine is before this run
-    path = _result_path(options.json, machine, device)
+    path = result_path(options.json, f"crf_vs_n-{file_name_of(machine, device.type)}", BESIDE)
     pairs = _pairs(options, device, console)
     frames = load_frames(options.video, options.n[-1], options.size)
     console.print(frames.about, markup=False)
@@ -128,19 +136,6 @@ def _run(options: argparse.Namespace) -> None:
                 rows += _measure_in_quiet(subject, frames.take(n), device, bandwidth, options)
                 progress.advance(bar)
     _write(path, rows, machine, frames, bandwidth, options)
-
-
-def _result_path(given: Path | None, machine: dict[str, object], device: torch.device) -> Path:
-    """Where the results go; a mistake in it is told before anything is measured."""
-    name = str(machine["gpu"] if device.type == "cuda" else machine["cpu"]) or device.type
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    path = given or RESULTS / f"crf_vs_n-{slug}.json"
-    if path.suffix != ".json":
-        raise UserError(f"--json {path}: must end in .json; .csv, .md and .png go beside it")
-    standing = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not standing.is_dir() or not os.access(standing, os.W_OK):
-        raise UserError(f"--json {path}: cannot be written there")
-    return path
 
 
 def _pairs(
@@ -193,14 +188,14 @@ def _measure_in_quiet(
     end = time.monotonic() + options.wait
     tries = [_measure(subject, images, device, bandwidth, options.seconds)]
     while _disturbed(tries[-1]) and time.monotonic() < end:
-        wait_for_quiet(QUIET_PERCENT, end - time.monotonic())
+        wait_for_quiet(end - time.monotonic())
         tries.append(_measure(subject, images, device, bandwidth, options.seconds))
     return min(tries, key=lambda rows: [row.others_cpu_percent or 0 for row in rows])
 
 
 def _disturbed(rows: list[Row]) -> list[Row]:
     """Those during which others took so much of the CPU that their times mean nothing."""
-    return [row for row in rows if (row.others_cpu_percent or 0) > QUIET_PERCENT]
+    return [row for row in rows if disturbing(row.others_cpu_percent)]
 
 
 def _measure(
@@ -286,13 +281,12 @@ def _write(
     """JSON, CSV, Markdown and, where wanted, the figure; the table also goes to the terminal."""
     trusted = [row for row in rows if not _disturbed([row])]
     found = ratios(trusted)
-    name = machine["gpu"] if any(row.device == "cuda" for row in rows) else machine["cpu"]
-    copied = f"{bandwidth / 1e9:.1f} GB/s copied"
+    device = "cuda" if any(row.device == "cuda" for row in rows) else "cpu"
     lines = [
-        f"{name}, {machine['threads']} threads, torch {machine['torch']}, {copied}; "
+        f"{headline(machine, device)}, {bandwidth / 1e9:.1f} GB/s copied; "
         f"{options.size}×{options.size}, {frames.about}.",
         "",
-        *markdown_table(rows),
+        *markdown_table(HEADS, rows),
         "",
         *(f"- {line}" for line in ratio_lines(found)),
         *(f"- {line}" for line in _notes(rows)),
@@ -308,13 +302,12 @@ def _write(
         "ratios_64_16": found,
         "rows": [asdict(row) for row in rows],
     }
-    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    plots = can_plot() if options.plot is None else options.plot
+    write_results(path, result, lines, BESIDE if plots else ".csv, .md")
     write_whole(path.with_suffix(".csv"), csv_text(rows).encode())
-    write_whole(path.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
-    if can_plot() if options.plot is None else options.plot:
-        write_whole(path.with_suffix(".png"), draw_figure(trusted, str(name), options.log))
-    print("\n".join(lines))
-    print(f"{path} (and .csv, .md beside it)")
+    if plots:
+        figure = draw_figure(trusted, name_of(machine, device), options.log)
+        write_whole(path.with_suffix(".png"), figure)
 
 
 def _notes(rows: list[Row]) -> list[str]:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ import cv2
 import numpy as np
 import torch
 import torchvision
+
+QUIET_PERCENT = 5  # of the CPU: beyond it other processes spoil what is measured
 
 
 def describe() -> dict[str, object]:
@@ -32,6 +35,21 @@ def describe() -> dict[str, object]:
         "numpy": np.__version__,
         **_checkout(),
     }
+
+
+def name_of(machine: dict[str, object], device: str) -> str:
+    """What computes on a device ("cpu" or "cuda") of the machine that `describe` gave."""
+    return str(machine["gpu" if device == "cuda" else "cpu"] or device)
+
+
+def file_name_of(machine: dict[str, object], device: str) -> str:
+    """The same, as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name_of(machine, device).lower()).strip("-")
+
+
+def headline(machine: dict[str, object], device: str) -> str:
+    """The same with what else stands above every table."""
+    return f"{name_of(machine, device)}, {machine['threads']} threads, torch {machine['torch']}"
 
 
 def version_of(package: str) -> str | None:
@@ -61,13 +79,18 @@ class OtherProcesses:
         return max(0.0, 100 * (busy - own) / total) if total > 0 else 0.0
 
 
-def wait_for_quiet(percent: float, seconds: float) -> None:
-    """Returns once others took less than this share for two seconds, or so many have passed."""
+def disturbing(percent: float | None) -> bool:
+    """Whether others took so much of the CPU that times taken meanwhile mean nothing."""
+    return (percent or 0) > QUIET_PERCENT
+
+
+def wait_for_quiet(seconds: float) -> None:
+    """Returns once others disturbed nothing for two seconds, or so many have passed."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         others = OtherProcesses()
         time.sleep(2)
-        if (others.percent() or 0) < percent:
+        if not disturbing(others.percent()):
             return
 
 

@@ -9,24 +9,21 @@ computed: the models have shapes but no data.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+from floor import flops_of
 from machine import describe
+from result_files import result_path, write_results
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
 from colocam.model import Localizer
-from colocam.model.checkpoint import write_whole
 from colocam.model.encoders import ENCODERS
 
-RESULTS = Path(__file__).parent / "results"
 CLASSES, SIDE = 10, 224
 
 
@@ -69,17 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--json", type=Path, default=RESULTS / "models.json", metavar="FILE",
+        "--json", type=Path, metavar="FILE",
         help="a table goes beside it as .md (default: bench/results/models.json)",
     )  # fmt: skip
-    options = parser.parse_args(argv)
-    if options.json.suffix != ".json":
-        raise UserError(f"--json {options.json}: must end in .json; .md goes beside it")
-    return options
+    return parser.parse_args(argv)
 
 
 def _run(options: argparse.Namespace) -> None:
-    machine = describe()
+    path, machine = result_path(options.json, "models"), describe()
     rows = [count(encoder) for encoder in ENCODERS]
     lines = [
         f"{CLASSES} classes, one frame of {SIDE}×{SIDE}; convolutions and matrix products, "
@@ -94,10 +88,7 @@ def _run(options: argparse.Namespace) -> None:
         "rows": [asdict(row) for row in rows],
         "published": asdict(PUBLISHED),
     }
-    write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
-    write_whole(options.json.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
-    print("\n".join(lines))
-    print(f"{options.json} (and .md beside it)")
+    write_results(path, result, lines)
 
 
 def count(encoder: str) -> Row:
@@ -107,8 +98,8 @@ def count(encoder: str) -> Row:
         frame = torch.empty(1, 3, SIDE, SIDE)
     features = model.encoder(frame)
     macs = [
-        _macs(lambda: model.classify(model.encoder(frame))),
-        _macs(lambda: model.decode(features, (SIDE, SIDE))),
+        flops_of(lambda: model.classify(model.encoder(frame))) // 2,
+        flops_of(lambda: model.decode(features, (SIDE, SIDE))) // 2,
     ]
     sizes = [_parameters(model.classifier_modules()), _parameters(model.decoder_modules())]
     mparams = [size / 1e6 for size in (*sizes, sum(sizes))]
@@ -118,12 +109,6 @@ def count(encoder: str) -> Row:
 
 def _parameters(modules: Iterable[nn.Module]) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
-
-
-def _macs(forward: Callable[[], torch.Tensor]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        forward()
-    return counter.get_total_flops() // 2
 
 
 def markdown_table(rows: Sequence[Row]) -> list[str]:

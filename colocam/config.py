@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -53,14 +53,30 @@ class Config:
         "classification, seeds from the best by localization, as published",
     )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
-    amp: Literal["auto", "on", "off"] = _option(
-        "auto", "bfloat16 autocast; auto: where the hardware computes in it"
+    amp: Literal["auto", "off", "bf16", "fp16"] = _option(
+        "auto", "mixed precision; auto: bf16 where the hardware computes in it, else fp16 on a GPU"
     )
     compile: Literal["auto", "on", "off"] = _option(
         "auto", "torch.compile of encoder and decoder; auto: on a GPU"
     )
+    sync_batch_norm: Literal["on", "off"] = _option(
+        "off", "batch statistics over all processes of a run, on GPUs"
+    )
+    deterministic: Literal["on", "off"] = _option(
+        "off", "algorithms that give the same bits every time; slower on a GPU"
+    )
     workers: int = _option(4, "processes that decode frames ahead")
     seed: int = _option(0, "source of every random draw")
+    keep: int = _option(2, "training states kept to resume from, the newest")
+    state_every: int = _option(
+        0, "steps between training states within an epoch; 0: at the end of epochs only"
+    )
+    stop_after_skips: int = _option(
+        10, "steps in a row whose gradient is not finite, after which the run stops"
+    )
+    tensorboard: Literal["on", "off"] = _option(
+        "off", "write metrics for TensorBoard too (extra 'tensorboard')"
+    )
     clip_set: Literal["default", "small", "large"] = _option(
         "default", "size of the built-in clip set"
     )
@@ -68,7 +84,10 @@ class Config:
 
     resize: int = _option(256, "side to which frames are resized for training")
     crop: int = _option(224, "side of the random crop, and of frames at evaluation")
-    batch_size: int = _option(32, "frames a batch; it holds whole sequences")
+    batch_size: int = _option(
+        32, "frames a batch, over all processes of the run; it holds whole sequences"
+    )
+    accumulate: int = _option(1, "batches whose gradients make one step, both stages")
     frames: int = _option(4, "frames a sequence (n)")
     sampling: Literal["adjacent", "interval", "gaussian"] = _option(
         "adjacent", "how the frames of a sequence are drawn"
@@ -79,7 +98,7 @@ class Config:
     frame_limit: float = _option(0.6, "share of a shot, around its middle, that may be drawn")
 
     classifier_epochs: int = _option(100, "epochs of stage 1")
-    classifier_batch_size: int = _option(32, "frames a batch of stage 1")
+    classifier_batch_size: int = _option(32, "frames a batch of stage 1, over all processes")
     classifier_lr: float = _option(0.001, "learning rate of stage 1")
     classifier_head_factor: float = _option(10.0, "learning rate of its head over the backbone's")
     classifier_decay_every: int = _option(15, "epochs between decays of stage 1's learning rate")
@@ -131,6 +150,10 @@ class Config:
         "grid", "filter of the joint term"
     )
 
+    def to_values(self) -> dict[str, Any]:
+        """Every option by its name; paths as texts."""
+        return json.loads(self.to_json())
+
     def to_json(self) -> str:
         """JSON that names every option."""
         return json.dumps(asdict(self), indent=1, default=str)
@@ -176,8 +199,32 @@ PRESETS: dict[str, dict[str, object]] = {
 }
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a command line of train.py asks for.
+
+    Attributes:
+        config: the run's whole configuration.
+        resume: go on with the run in its folder.
+        changed: options of a resumed run that the command line gives otherwise than it had them:
+            name to (old, new).
+    """
+
+    config: Config
+    resume: bool
+    changed: dict[str, tuple[object, object]]
+
+
 def parse_config(argv: Sequence[str] | None, cuda: bool) -> Config:
-    """The configuration that a command line asks for.
+    """The configuration that a command line asks for, see `parse_command`."""
+    return parse_command(argv, cuda).config
+
+
+def parse_command(argv: Sequence[str] | None, cuda: bool) -> Command:
+    """What a command line asks for.
+
+    Options come from the preset, over them those of --config FILE or, with --resume, of the run
+    in the folder, over them those of the command line.
 
     Args:
         argv: arguments without the program's name; None: those of this process.
@@ -185,18 +232,89 @@ def parse_config(argv: Sequence[str] | None, cuda: bool) -> Config:
 
     Raises:
         SystemExit: 0 after --help.
-        UserError: a bad argument, or a value out of range.
+        UserError: a bad argument, a value out of range, or a file that holds no configuration.
     """
     given = vars(_parser().parse_args(argv))
-    preset = given.pop("preset", None) or _default_preset("data" in given, cuda)
+    file, resume = given.pop("config", None), given.pop("resume", False)
+    if resume and file is not None:
+        raise UserError("--resume: takes the configuration of the run; leave --config away")
+    if file is not None and "preset" in given:
+        raise UserError("--preset: stands in the file of --config; leave one of them away")
+    stored: dict[str, object] = {} if file is None else _without_out(read_options(file))
+    config = _config(given, stored, cuda)
+    if file is not None and "out" not in given and config.out.resolve() == file.parent.resolve():
+        raise UserError(f"--out: {config.out} holds the run of --config; give another folder")
+    changed = {}
+    path = config.out / "config.json"
+    if resume and path.is_file():
+        stored = read_options(path)
+        config = _config(given, stored | {"out": config.out}, cuda)
+        changed = {
+            name: (value, getattr(config, name))
+            for name, value in stored.items()
+            if name in given and value != getattr(config, name)
+        }
+    _check(config)
+    return Command(config, resume, changed)
+
+
+def _config(given: dict[str, Any], stored: dict[str, Any], cuda: bool) -> Config:
+    """Preset, stored options and given ones, each over the one before."""
+    preset = given.get("preset", stored.get("preset"))
+    if preset is None:
+        preset = _default_preset("data" in given, cuda)
+    if given.get("preset") not in (None, stored.get("preset")):
+        stored = {}  # another preset starts anew
     config = replace(Config(preset=preset), **PRESETS[preset])
-    config = replace(config, **given)
-    if config.method in PER_FRAME:
-        config = replace(config, coloc_weight=0.0)
+    config = replace(config, **{**stored, **given, "preset": preset})
     if config.out is None:
         config = replace(config, out=Path("runs") / preset)
-    _check(config)
     return config
+
+
+def _without_out(options: dict[str, object]) -> dict[str, object]:
+    """A run repeated from its configuration does not overwrite the run that it is of."""
+    return {name: value for name, value in options.items() if name != "out"}
+
+
+def read_options(path: Path) -> dict[str, object]:
+    """The options in a config.json of a run; all of them, of the types that `Config` has.
+
+    Raises:
+        UserError: no such file, no JSON, an unknown option, or a value of a wrong kind.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); --config takes the config.json of a run"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no options; --config takes the config.json of a run")
+    options = {option.name: option for option in fields(Config)}
+    for name in values:
+        if name not in options:
+            raise UserError(f"{path}: unknown option {name!r}; written by another version?")
+    if values.get("preset") not in [*PRESETS]:  # a list: what JSON holds may have no hash
+        raise UserError(f"{path}: unknown preset {values.get('preset')!r}")
+    return {name: _typed(path, options[name], value) for name, value in values.items()}
+
+
+def _typed(path: Path, option: Field, value: object) -> object:
+    """A value from JSON as the option's type."""
+    if value is None and option.default is None:
+        return None
+    reading = _value(option.type)
+    kind = reading.get("type", str)
+    fits = isinstance(value, {Path: str, float: (int, float)}.get(kind, kind))
+    if not fits or isinstance(value, bool) or value not in reading.get("choices", (value,)):
+        raise UserError(f"{path}: {option.name} cannot be {value!r}")
+    try:
+        return kind(value)
+    except OverflowError as error:
+        raise UserError(f"{path}: {option.name} is too large") from error
 
 
 def _default_preset(has_data: bool, cuda: bool) -> str:
@@ -211,6 +329,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains a video object localizer from class tags, and evaluates it.",
         argument_default=argparse.SUPPRESS,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the config.json of a run: repeat it, in a folder of its own",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the folder --out where it stopped",
     )
     for option in fields(Config):
         flag = "--" + option.name.replace("_", "-")
@@ -235,7 +364,8 @@ def _check(config: Config) -> None:
     positive = (
         "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
         "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
-        "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy",
+        "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
+        "stop_after_skips",
     )  # fmt: skip
     terms = [
         f"{term}_{what}"
@@ -243,7 +373,8 @@ def _check(config: Config) -> None:
         for what in ("weight", "first_epoch", "last_epoch", "ramp")
     ]
     not_negative = (
-        "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", *terms,
+        "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", "state_every",
+        *terms,
     )  # fmt: skip
     for name in positive:
         _require(config, name, "be greater than 0", lambda value: value > 0)

@@ -1,7 +1,7 @@
 """Where a run computes, and in which precision."""
 
 import random
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,8 +9,12 @@ import torch
 from colocam.errors import UserError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, local: int = 0) -> torch.device:
     """ "auto" is CUDA where there is a GPU, else the CPU.
+
+    Args:
+        name: "auto", "cpu" or "cuda".
+        local: number of the GPU.
 
     Raises:
         UserError: "cuda" where there is none.
@@ -19,13 +23,44 @@ def pick_device(name: str) -> torch.device:
         raise UserError("--device cuda: no CUDA device is available here; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(name, local) if name == "cuda" else torch.device(name)
 
 
-def make_autocast(amp: str, device: torch.device) -> Callable[[], torch.autocast]:
-    """Makes contexts of bfloat16 autocast; "auto" turns it on where the hardware has it."""
-    enabled = amp == "on" or (amp == "auto" and _computes_in_bfloat16(device))
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+@dataclass(frozen=True)
+class Autocast:
+    """Mixed precision on a device; calling it makes the context.
+
+    Attributes:
+        device: where it computes.
+        dtype: what convolutions and matrix products compute in; float32: no autocast.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self) -> torch.autocast:
+        """A context of autocast to `dtype`."""
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """What keeps small gradients of float16 from vanishing; idle in other precisions."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+def make_autocast(amp: str, device: torch.device) -> Autocast:
+    """Mixed precision by name.
+
+    Args:
+        amp: "off", "bf16", "fp16", or "auto": bfloat16 where the hardware computes in it, else
+            float16 on a GPU, else off.
+        device: where to compute.
+    """
+    dtypes = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if amp == "auto":
+        amp = "fp16" if device.type == "cuda" else "off"
+        amp = "bf16" if _computes_in_bfloat16(device) else amp
+    return Autocast(device, dtypes[amp])
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

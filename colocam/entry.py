@@ -16,14 +16,16 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists all options)")
 
 
-def exit_status(run: Callable[[], None]) -> int:
-    """Runs a command and returns its exit status; mistakes a user can mend go to stderr."""
+def exit_status(run: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit status, 0 where it gives none.
+
+    Mistakes a user can mend go to stderr.
+    """
     try:
-        run()
+        return run() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0

@@ -22,7 +22,8 @@ from colocam.evaluation.boxes import Box, box_at, unscale_box
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.pictures import RED, draw_box
 from colocam.evaluation.report import DEFAULT_THRESHOLD
-from colocam.model.checkpoint import load_checkpoint, write_whole
+from colocam.files import write_whole
+from colocam.model.checkpoint import load_checkpoint
 from colocam.video.frames import ImageFrames, VideoFrames, open_video
 from colocam.video.notes import count_of
 from colocam.video.transforms import resized, to_tensor
@@ -54,7 +55,7 @@ class VideoLocalizer:
     Args:
         ckpt: a localizer's checkpoint.
         device: "auto", "cpu" or "cuda".
-        amp: "auto", "on" or "off": bfloat16 autocast.
+        amp: "auto", "off", "bf16" or "fp16": mixed precision.
 
     Attributes:
         classes: class names.
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ckpt", type=Path, required=True, metavar="FILE", help="a localizer's checkpoint")
     add("--out", type=Path, default=Path("localized"), metavar="DIR", help="(default: localized)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--amp", choices=("auto", "on", "off"), default="auto", help="bfloat16 autocast")
+    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
     add("--batch-size", type=int, default=16, metavar="N", help="frames a forward pass")
     return parser
 

@@ -28,13 +28,18 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def choose_backend(backend: str, method: str, dtype: torch.dtype, tensor: Tensor) -> str:
-    """ "triton" or "torch": "auto" takes Triton's kernels for what they can do, on a GPU."""
+    """ "triton" or "torch": "auto" takes Triton's kernels for what they can do, on a GPU.
+
+    Their sums are gathered in the order in which the GPU happens to work; where PyTorch is asked
+    for deterministic algorithms, "auto" takes PyTorch's.
+    """
     check_choice("backend", backend, BACKENDS)
     if backend == "torch":
         return backend
     reason = _why_not_triton(method, dtype, tensor)
     if backend == "auto":
-        return "torch" if reason or not tensor.is_cuda else "triton"
+        ordered = torch.are_deterministic_algorithms_enabled()
+        return "torch" if reason or ordered or not tensor.is_cuda else "triton"
     if reason:
         raise ValueError(f"backend 'triton' {reason}: use 'auto' or 'torch'")
     return backend

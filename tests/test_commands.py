@@ -1,5 +1,6 @@
 """Every command's way out: help, and one clear line for a user's mistake."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from colocam.evaluation.command import main as evaluate
+from colocam.files import read_tensors, write_tensors
 from colocam.localize import main as localize
 from colocam.training.command import main as train
 
@@ -183,7 +185,7 @@ def test_missing_weights_are_named_and_no_run_folder_is_made(refused, folder, tm
 def test_a_run_folder_that_cannot_be_made_is_named(refused, folder, tmp_path):
     (tmp_path / "file").write_text("")
     argv = ["--data", folder, "--out", tmp_path / "file"]
-    assert f"--out {tmp_path / 'file'}: cannot be made" in refused(train, *SMOKE, *argv)
+    assert f"--out {tmp_path / 'file'}: cannot be written" in refused(train, *SMOKE, *argv)
 
 
 def test_negative_seeds_are_refused(refused, tiny_run):
@@ -191,6 +193,18 @@ def test_negative_seeds_are_refused(refused, tiny_run):
         assert f"{flag} -1" in refused(train, *SMOKE, flag, -1)
         ckpt = tiny_run.checkpoint("localizer-best")
         assert f"{flag} -1" in refused(evaluate, "--ckpt", ckpt, flag, -1)
+
+
+def test_a_configuration_that_cannot_be_used_is_named_and_no_run_folder_is_made(refused, tmp_path):
+    file, out = tmp_path / "config.json", tmp_path / "run"
+    for content, what in (("{", "is not JSON"), ('{"preset": "smoke", "hue": 1}', "'hue'")):
+        file.write_text(content)
+        message = refused(train, "--config", file, "--out", out)
+        assert message.startswith(f"{file}: ")
+        assert what in message
+    assert "--preset" in refused(train, "--config", file, "--preset", "smoke")
+    assert "--config" in refused(train, "--config", file, "--resume")
+    assert not out.exists()
 
 
 # ---- checkpoints
@@ -208,24 +222,65 @@ def contents(folder):
 
 def test_a_missing_checkpoint_is_named(refused, folder, tmp_path):
     ckpt = tmp_path / "none.safetensors"
-    assert f"{ckpt}: no such checkpoint" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
+    assert f"{ckpt}: no such file" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
     video = folder / "cat" / "a.mp4"
     out = tmp_path / "out"
-    assert f"{ckpt}: no such checkpoint" in refused(localize, video, "--ckpt", ckpt, "--out", out)
+    assert f"{ckpt}: no such file" in refused(localize, video, "--ckpt", ckpt, "--out", out)
     assert not out.exists()
     argv = ["--stage", "localizer", "--data", folder, "--out", tmp_path / "run"]
-    assert "classifier-best-localization.safetensors: no such" in refused(train, *SMOKE, *argv)
+    assert "classifier-best-localization.safetensors: no such file" in refused(train, *SMOKE, *argv)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_truncated_checkpoint_is_named(refused, folder, tiny_run, tmp_path):
-    ckpt = tmp_path / "cut.safetensors"
-    ckpt.write_bytes(tiny_run.checkpoint("localizer-best").read_bytes()[:100_000])
-    out = tmp_path / "out"
+    whole = tiny_run.checkpoint("localizer-best").read_bytes()
+    ckpt, out = tmp_path / "cut.safetensors", tmp_path / "out"
     video = folder / "cat" / "a.mp4"
-    assert f"{ckpt}: damaged" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
-    assert f"{ckpt}: damaged" in refused(localize, video, "--ckpt", ckpt, "--out", out)
+    for length in (0, 7, 1000, 100_000, len(whole) - 1):
+        ckpt.write_bytes(whole[:length])
+        assert f"{ckpt}: damaged" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
+        assert f"{ckpt}: damaged" in refused(localize, video, "--ckpt", ckpt, "--out", out)
     assert not out.exists()
+
+
+def test_a_checkpoint_with_one_flipped_bit_is_named(refused, folder, tiny_run, tmp_path):
+    """In its header, in its first and last weight, and in the middle."""
+    whole = tiny_run.checkpoint("localizer-best").read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    ckpt = tmp_path / "flipped.safetensors"
+    for place in (8, whole.index(b"resnet18"), start, len(whole) // 2, len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        ckpt.write_bytes(flipped)
+        assert f"{ckpt}: damaged" in refused(evaluate, "--ckpt", ckpt, "--data", folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "header", "what"),
+    [
+        ({"encoder": "resnet50"}, {}, "does not hold a resnet50 localizer"),
+        ({"classes": ["cat", "dog"]}, {}, "does not hold a resnet18 localizer"),
+        ({}, {"version": "1"}, "format version '1', this package reads 2"),
+        ({}, {"version": "3"}, "format version '3', this package reads 2"),
+        ({}, {"format": "pt"}, "not a checkpoint of this package"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named(
+    refused, folder, tiny_run, tmp_path, change, header, what
+):
+    """Another architecture, number of classes or version: whole files, told from damaged ones."""
+    old, tensors = read_tensors(tiny_run.checkpoint("localizer-best"))
+    info = json.dumps(json.loads(old["info"]) | change)
+    ckpt = tmp_path / "other.safetensors"
+    write_tensors(ckpt, tensors, old | header | {"info": info})
+    message = refused(evaluate, "--ckpt", ckpt, "--data", folder)
+    assert message.startswith(f"{ckpt}: {what}")
+
+
+def test_a_training_state_in_place_of_a_checkpoint_is_named(refused, folder, tiny_run):
+    state = next((tiny_run.out / "checkpoints").glob("state-*"))
+    message = refused(evaluate, "--ckpt", state, "--data", folder)
+    assert message.startswith(f"{state}: is for --resume alone")
 
 
 def test_a_checkpoint_of_another_architecture_is_named_and_left_as_it_is(

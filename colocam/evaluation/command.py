@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from colocam.device import make_autocast, pick_device
+from colocam.distribution import Ranks, join_ranks
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.evaluation.report import report_frames, write_summary
@@ -21,7 +22,12 @@ from colocam.video.synthetic import SIZES, builtin_folder
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs evaluate.py with these arguments (None: the process's) and returns its exit status."""
-    return exit_status(lambda: _evaluate(_parser().parse_args(argv)))
+    return exit_status(lambda: _run(_parser().parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    with join_ranks(options.device) as ranks:
+        _evaluate(options, ranks)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,14 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the numbers here")
     add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--amp", choices=("auto", "on", "off"), default="auto", help="bfloat16 autocast")
+    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
     add("--seed", type=int, default=0, help="split of a plain folder, as in training")
     add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in set")
     add("--clip-seed", type=int, default=0, help="seed of the built-in clip set")
     return parser
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         if seed < 0:
             raise UserError(f"{flag} {seed}: must not be negative")
@@ -63,11 +69,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
     if options.split == "train" and (options.json or options.report):
         raise UserError("--split train: has no boxes, so nothing for --json and --report")
-    console = Console()
-    device = pick_device(options.device)
+    if options.save_maps is not None and ranks.world > 1:
+        raise UserError("--save-maps: stores maps in one process; start it without torchrun")
+    console = Console(quiet=not ranks.main)
+    device = pick_device(options.device, ranks.local)
     model, info = load_checkpoint(options.ckpt)
-    folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
-    data = open_data(folder, options.splits, seed=options.seed)
+    with ranks.main_first():
+        folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
+        data = open_data(folder, options.splits, seed=options.seed)
     for note in data.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     training = options.split == "train"
@@ -84,9 +93,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     if training:
         return
     summary = report_frames(
-        model, info, records, info.classes, **place, method="localizer", folder=options.report
+        model,
+        info,
+        records,
+        info.classes,
+        **place,
+        method="localizer",
+        folder=options.report,
+        ranks=ranks,
     )
-    if options.json is not None:
+    if options.json is not None and ranks.main:
         write_summary(options.json, summary)
 
 

@@ -116,6 +116,19 @@ class CorLoc:
         self._frames.append(_Frame(int(label), rank, curves))
         self._num_boxes += len(truth)
 
+    def extend(self, other: "CorLoc") -> None:
+        """Take in all frames of another collection, of the same classes and IoUs.
+
+        Raises:
+            ValueError: of others, or with rankings where this one has none, or the other way round.
+        """
+        if (self.class_names, self.ious) != (other.class_names, other.ious):
+            raise ValueError("other: collected for other classes or IoUs")
+        if len({frame.rank is None for frame in self._frames[:1] + other._frames[:1]}) == 2:
+            raise ValueError("ranking: needed for all frames or for none")
+        self._frames += other._frames
+        self._num_boxes += other._num_boxes
+
     def best_threshold(self) -> float:
         """The one threshold that is best over all classes jointly, at IoU 0.5, version 1.
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
+from colocam.distribution import ALONE, Ranks
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.corloc import CorLoc
 from colocam.model import Localizer
@@ -29,6 +31,13 @@ class Evaluation:
     localizer: CorLoc | None
     seed_cam: CorLoc
     unreadable: list[str] = field(default_factory=list)
+
+    def extend(self, other: "Evaluation") -> None:
+        """Takes in what a pass over other frames gave."""
+        self.seed_cam.extend(other.seed_cam)
+        if self.localizer is not None and other.localizer is not None:
+            self.localizer.extend(other.localizer)
+        self.unreadable += other.unreadable
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,12 @@ def evaluate(
     batch_size: int = 32,
     autocast: Callable[[], torch.autocast] | None = None,
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Evaluates every frame once (CorLoc as in `colocam.evaluation.corloc`).
+
+    Several ranks share the batches, and each gets the numbers of all: a collective then. The
+    batches are those of one process, so the numbers are as well.
 
     Args:
         model: on `device`; set to eval mode, and back after.
@@ -101,23 +114,31 @@ def evaluate(
         decode: evaluate the localizer too; off: the classifier and its CAM alone.
         batch_size: frames a forward pass.
         autocast: makes the context of mixed precision; None: full precision.
-        on_batch: called with every batch and its outputs (progress, pictures).
+        on_batch: called with every batch of this rank and its outputs (progress, pictures).
+        ranks: that share the work.
     """
-    result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+    parts: list[Evaluation] = []  # a batch each
     training = model.training
     model.eval()
     cam.generator = torch.Generator(device).manual_seed(0)  # the same noise at every evaluation
-    for batch in frame_batches(records, side, batch_size):
-        result.unreadable += batch.unreadable
+    for batch in frame_batches(records, side, batch_size, ranks.rank, ranks.world):
+        part = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+        part.unreadable += batch.unreadable
+        parts.append(part)
         if not batch.records:
             continue
         labels = torch.tensor([record.label for record in batch.records], device=device)
         with autocast() if autocast else torch.autocast(device.type, enabled=False):
             outputs = run_model(model, batch.images.to(device), labels, cam, decode)
-        _score(result, batch, outputs, side)
+        _score(part, batch, outputs, side)
         if on_batch is not None:
             on_batch(batch, outputs)
     model.train(training)
+    result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+    # Ranks deal with the batches in turn; the last round may not reach all of them.
+    for round_of_parts in zip_longest(*ranks.gather(parts)):
+        for part in filter(None, round_of_parts):
+            result.extend(part)
     return result
 
 

@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from colocam.cam import ActivationMap
+from colocam.distribution import ALONE, Ranks
 from colocam.evaluation.boxes import box_at, scale_box
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.evaluation.pictures import Example, contact_sheet
 from colocam.evaluation.tables import corloc_markdown, corloc_table
+from colocam.files import write_whole
 from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, write_whole
+from colocam.model.checkpoint import CheckpointInfo
 from colocam.video.batches import FrameBatch
 from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame
@@ -35,8 +37,12 @@ def report_frames(
     console: Console,
     method: str,
     folder: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Evaluates frames, prints the table, and writes it with pictures below `folder`.
+
+    Several ranks share the evaluation, and the main one writes: a collective then. The numbers are
+    written last: where evaluation.json stands, the rest does too.
 
     Args:
         model: on `device`.
@@ -48,6 +54,7 @@ def report_frames(
         console: where the table is printed.
         method: heads the localizer's column.
         folder: gets evaluation.json, table.md and contact_sheet.png; None: nothing is written.
+        ranks: that share the work.
 
     Returns:
         the summary, see `summarize`.
@@ -57,24 +64,26 @@ def report_frames(
         bar = progress.add_task("evaluating", total=len(records))
 
         def on_batch(batch: FrameBatch, outputs: Outputs) -> None:
-            progress.advance(bar, len(batch.records) + len(batch.unreadable))
+            progress.advance(bar, ranks.world * (len(batch.records) + len(batch.unreadable)))
             gallery.collect(batch, outputs)
 
         result = evaluate(
             model, records, classes, side=info.size,
             cam=ActivationMap(model, info.cam, info.cam_layer), device=device,
             decode=info.kind == "localizer", autocast=autocast, on_batch=on_batch,
+            ranks=ranks,
         )  # fmt: skip
     summary = summarize(result, info)
     baseline = summary.get("baseline", summary)
     shown = method if info.kind == "localizer" else f"seed CAM ({info.cam})"
     console.print(corloc_table(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown))
     report_unreadable(console, result.unreadable)
-    if folder is not None:
-        write_summary(folder / "evaluation.json", summary)
+    gallery.share(ranks)
+    if folder is not None and ranks.main:
         table = corloc_markdown(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown)
         write_whole(folder / "table.md", table.encode())
         gallery.write(folder / "contact_sheet.png", info, classes, method)
+        write_summary(folder / "evaluation.json", summary)
     return summary
 
 
@@ -112,7 +121,7 @@ class Gallery:
 
     def __init__(self, records: Sequence[BoxedFrame], count: int = 24) -> None:
         chosen = np.linspace(0, max(0, len(records) - 1), min(count, len(records)))
-        self.wanted = {records[i].id for i in chosen.round().astype(int)}
+        self.wanted = [records[i].id for i in chosen.round().astype(int)]
         self.kept: list[tuple[BoxedFrame, tuple[int, int], np.ndarray, np.ndarray, np.ndarray]] = []
 
     def collect(self, batch: FrameBatch, outputs: Outputs) -> None:
@@ -125,6 +134,11 @@ class Gallery:
                 self.kept.append(
                     (record, batch.sizes[i], frame, outputs.cams[i], outputs.scores[i])
                 )
+
+    def share(self, ranks: Ranks) -> None:
+        """Brings the examples of all ranks together, in the order of the records; a collective."""
+        kept = {one[0].id: one for of_rank in ranks.gather(self.kept) for one in of_rank}
+        self.kept = [kept[name] for name in self.wanted if name in kept]
 
     def write(self, path: Path, info: CheckpointInfo, classes: Sequence[str], method: str) -> None:
         """Draws the contact sheet, boxes at the thresholds that were best on validation."""

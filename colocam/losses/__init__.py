@@ -4,10 +4,11 @@ from colocam.losses.joint_color_crf import JointColorCRF
 from colocam.losses.partial_cross_entropy import partial_cross_entropy
 from colocam.losses.size_barrier import barrier_sharpness, log_barrier, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
-from colocam.losses.total import LocalizerLoss, LossSettings
+from colocam.losses.total import Counts, LocalizerLoss, LossSettings
 from colocam.losses.weighting import Schedule, adaptive_weight
 
 __all__ = [
+    "Counts",
     "JointColorCRF",
     "LocalizerLoss",
     "LossSettings",

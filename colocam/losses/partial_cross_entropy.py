@@ -4,15 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colocam.seeds import IGNORED
+from colocam.seeds import FOREGROUND, IGNORED
 
 
-def partial_cross_entropy(maps: Tensor, seeds: Tensor) -> Tensor:
+def partial_cross_entropy(maps: Tensor, seeds: Tensor, labelled: Tensor | None = None) -> Tensor:
     """Mean over the labelled pixels of −log S^r(p); 0 where no pixel has a label.
 
     Args:
         maps: (B, 2, H, W) before softmax.
         seeds: (B, H, W) uint8: 0 background, 1 foreground, 255 ignored.
+        labelled: scalar to divide the sum by, where the mean goes over more than this batch; None:
+            its own labelled pixels.
 
     Returns:
         scalar, float32 or wider.
@@ -26,6 +28,8 @@ def partial_cross_entropy(maps: Tensor, seeds: Tensor) -> Tensor:
             f"got {tuple(seeds.shape)}"
         )
     maps = maps if maps.dtype == torch.float64 else maps.float()
-    labels = seeds.long()
-    total = F.cross_entropy(maps, labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)
+    known = seeds != IGNORED
+    # −log softmax of two maps is the softplus of their difference: other map − labelled map.
+    difference = torch.where(seeds == FOREGROUND, maps[:, 0] - maps[:, 1], maps[:, 1] - maps[:, 0])
+    total = F.softplus(difference).masked_fill(~known, 0.0).sum()
+    return total / (known.sum().clamp(min=1) if labelled is None else labelled)

@@ -22,12 +22,14 @@ def log_barrier(constraint: Tensor, z: float) -> Tensor:
     return torch.where(inside, barrier, line)
 
 
-def size_barrier(probs: Tensor, z: float) -> Tensor:
+def size_barrier(probs: Tensor, z: float, frames: Tensor | None = None) -> Tensor:
     """Barrier of f = −area, averaged over the two maps and over frames.
 
     Args:
         probs: (B, 2, H, W) maps after softmax; an area is their sum over pixels.
         z: sharpness of the barrier, see `barrier_sharpness`.
+        frames: scalar to divide the frames' sum by, where the mean goes over more than this batch;
+            None: B.
 
     Returns:
         scalar.
@@ -38,7 +40,8 @@ def size_barrier(probs: Tensor, z: float) -> Tensor:
     if z <= 0:
         raise ValueError(f"z: must be positive, got {z}")
     probs = probs if probs.dtype == torch.float64 else probs.float()
-    return log_barrier(-probs.sum((2, 3)), z).mean()
+    barrier = log_barrier(-probs.sum((2, 3)), z).mean(1)  # (B,)
+    return barrier.mean() if frames is None else barrier.sum() / frames
 
 
 def barrier_sharpness(

@@ -1,6 +1,7 @@
 """The loss of stage 2: the sum of the four terms of Eq. 5, each with its schedule."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from colocam.losses.partial_cross_entropy import partial_cross_entropy
 from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
+from colocam.seeds import IGNORED
 
 REFERENCE_SIDE = 224  # the papers' λ of the CRF terms and σ_xy belong to 224×224
 
@@ -38,6 +40,25 @@ class LossSettings:
     sigma_xy: float = 100.0
     spatial_method: str = "permutohedral"
     joint_method: str = "grid"
+
+
+class Counts(NamedTuple):
+    """What the means of the terms are taken over: scalars.
+
+    Where a step is spread over several batches or processes, each divides by the counts of all of
+    them, so that the sum of its parts is the loss of the whole.
+    """
+
+    labelled: Tensor  # pixels with a label
+    frames: Tensor
+    joined: Tensor  # sequences of two frames or more
+
+    @classmethod
+    def of(cls, seeds: Tensor, sequence: Tensor, num_sequences: int) -> "Counts":
+        """The counts of one batch, float32; arguments as of `LocalizerLoss`."""
+        joined = (frames_per_sequence(sequence, num_sequences) >= 2).sum()
+        frames = torch.full((), len(seeds), device=seeds.device)
+        return cls((seeds != IGNORED).sum().float(), frames.float(), joined.float())
 
 
 class LocalizerLoss(nn.Module):
@@ -70,6 +91,7 @@ class LocalizerLoss(nn.Module):
         sequence: Tensor,
         num_sequences: int,
         epoch: float,
+        counts: Counts | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms that are on at `epoch`, and their sum under "total".
 
@@ -80,21 +102,26 @@ class LocalizerLoss(nn.Module):
             sequence: (B,) integers 0…G−1.
             num_sequences: G.
             epoch: counted from 0, fractional within an epoch.
+            counts: what the means are taken over; None: this batch.
         """
         settings = self.settings
+        counts = Counts.of(seeds, sequence, num_sequences) if counts is None else counts
+        counts = Counts(*(count + (count == 0) for count in counts))  # no frame: 0, not NaN
         maps = maps.float()
         probs = maps.softmax(1)
         terms: dict[str, Tensor] = {}
         if weight := settings.pl.at(epoch):
-            terms["pl"] = weight * partial_cross_entropy(maps, seeds)
+            terms["pl"] = weight * partial_cross_entropy(maps, seeds, counts.labelled)
         if weight := settings.crf.at(epoch):
-            terms["crf"] = weight * self.energy_scale * self.spatial(images, probs).mean()
+            energy = self.spatial(images, probs).sum() / counts.frames
+            terms["crf"] = weight * self.energy_scale * energy
         if weight := settings.asc.at(epoch):
-            terms["asc"] = weight * size_barrier(probs, barrier_sharpness(int(epoch)))
+            terms["asc"] = weight * size_barrier(
+                probs, barrier_sharpness(int(epoch)), counts.frames
+            )
         if weight := settings.coloc.at(epoch):
             energy = self.joint(images, probs, sequence, num_sequences)
-            joined = frames_per_sequence(sequence, num_sequences) >= 2
-            terms["coloc"] = self._weighted(energy, weight).sum() / joined.sum().clamp(min=1)
+            terms["coloc"] = self._weighted(energy, weight).sum() / counts.joined
         terms["total"] = torch.stack([*terms.values()]).sum() if terms else maps.sum() * 0
         return terms
 

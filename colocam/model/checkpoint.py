@@ -1,20 +1,17 @@
 """Checkpoints: one safetensors file with everything that is needed to load it."""
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from colocam.errors import UserError
+from colocam.files import read_header, read_tensors, write_tensors
 from colocam.model.head import Pooling
 from colocam.model.localizer import Localizer
 
-FORMAT, VERSION = "colocam", 1
+FORMAT, VERSION = "colocam", 2
 KINDS = ("classifier", "localizer")
 
 
@@ -46,7 +43,7 @@ class CheckpointInfo:
     cam_threshold: float | None = None
     threshold: float | None = None
     cam_layer: str = "last"
-    pooling: Pooling = "wgap"  # of files from before there was a choice
+    pooling: Pooling = "wgap"
 
 
 def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
@@ -56,34 +53,13 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
         UserError: the folder cannot be written.
     """
     tensors = {
-        name: tensor.detach().cpu().contiguous()
+        name: tensor
         for name, tensor in model.state_dict().items()
         if info.kind == "localizer" or name.startswith(("encoder.", "head."))
     }
     entries = json.dumps(asdict(replace(info, pooling=model.head.pooling)))
     header = {"format": FORMAT, "version": str(VERSION), "info": entries}
-    write_whole(path, save(tensors, metadata=header))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under its name whole, or not at all (temporary file, fsync, rename).
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    unfinished = path.parent / f".{path.name}-{os.getpid()}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # after an interruption too; once renamed it is gone
-            unfinished.unlink()
+    write_tensors(path, tensors, header)
 
 
 def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localizer, CheckpointInfo]:
@@ -97,26 +73,32 @@ def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localize
         UserError: missing, damaged, of another format, version, kind or architecture.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; give a .safetensors file that train.py wrote")
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from error
+    # The header is looked at first: a file that was meant for something else is not damaged.
+    _check_format(path, read_header(path))
+    header, state = read_tensors(path)
     info = _read_info(path, header)
     if kind is not None and info.kind != kind:
         raise UserError(f"{path}: holds a {info.kind}, a {kind} is needed")
     return _build(path, info, state), info
 
 
-def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
-    if header.get("format") != FORMAT:
+def _check_format(path: Path, header: dict[str, str]) -> None:
+    found = header.get("format", "")
+    if found.startswith(f"{FORMAT}-"):
+        raise UserError(
+            f"{path}: is for --resume alone; give a checkpoint, as localizer-best.safetensors"
+        )
+    if found != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this package; give one that train.py wrote")
     version = header.get("version", "")
     if version != str(VERSION):
-        raise UserError(f"{path}: format version {version!r}, this package reads {VERSION}")
+        raise UserError(
+            f"{path}: format version {version!r}, this package reads {VERSION}; train anew, or use "
+            "the version of the package that wrote it"
+        )
+
+
+def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
     try:
         values = json.loads(header["info"])
         info = CheckpointInfo(**{**values, "classes": tuple(values["classes"])})

@@ -1,105 +1,116 @@
 """Stage 1: the classifier, on single frames with cross-entropy against the video's tag."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from colocam.cam import ActivationMap
 from colocam.evaluation.evaluate import evaluate
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.loop import Epochs, make_optimizer
+from colocam.training.progress import Step
 from colocam.training.run import Run
+from colocam.training.update import Update, poisoned
 from colocam.video.batches import SequenceBatch
 from colocam.video.transforms import normalized
 
 BEST = {name: f"classifier-best-{name}" for name in ("classification", "localization")}
 
 
-def train_classifier(run: Run, model: Localizer) -> set[str]:
-    """Trains encoder and head of `model`; leaves the two best checkpoints on disk.
+class _Classify(nn.Module):
+    """What stage 1 trains, as one module from images to logits."""
 
-    Best by classification and best by localization (CorLoc of the seed CAM) on validation; where
-    validation has no boxes both are best by classification, and without validation the last.
+    def __init__(self, model: Localizer) -> None:
+        super().__init__()
+        self.encoder, self.head = model.classifier_modules()
 
-    Returns:
-        names of the frames that could not be decoded.
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder(images)[-1])
+
+
+class ClassifierStage:
+    """Trains encoder and head of a model; see `colocam.training.loop.Stage`.
+
+    Leaves the two best checkpoints on disk, by classification and by localization (CorLoc of the
+    seed CAM) on validation; where validation has no boxes both are best by classification, and
+    without validation the last.
     """
-    config = run.config
-    factor = config.classifier_head_factor
-    optimizer, scheduler = make_optimizer(
-        [(model.encoder, config.classifier_lr), (model.head, config.classifier_lr * factor)],
-        config,
-        config.classifier_decay_every,
-    )
 
-    def step(batch: SequenceBatch, _: float) -> dict[str, Tensor]:
-        images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
-        with run.autocast():
-            logits = model.classify(model.encoder(images))
-            loss = F.cross_entropy(logits.float(), batch.labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return {"cross-entropy": loss}
+    name = "classifier"
 
-    loader = run.loader(1, config.classifier_batch_size)
-    epochs = Epochs("classifier", loader, config.classifier_epochs, run.console)
-    best: dict[str, tuple[float, ...]] = {}
-    for epoch in range(config.classifier_epochs):
-        model.train()
-        means = epochs.run(epoch, step, run.device)
-        scheduler.step()
-        scores: dict[str, float] = {}
-        if run.evaluates_after(epoch, config.classifier_epochs):
-            scores = _validate(run, model, epoch, best, epochs.unreadable)
-        run.metrics.log(stage="classifier", epoch=epoch, **means, **scores)
-        _report(run, epoch, means, scores)
-    return epochs.unreadable
+    def __init__(self, run: Run, model: Localizer) -> None:
+        config = run.config
+        self.run, self.model, self.epochs = run, model, config.classifier_epochs
+        head_lr = config.classifier_lr * config.classifier_head_factor
+        self.update = Update(
+            [(model.encoder, config.classifier_lr), (model.head, head_lr)],
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            decay_every=config.classifier_decay_every,
+            decay=config.decay,
+            scaler=run.autocast.scaler(),
+        )
+        self.classify = run.ranks.parallel(_Classify(model))
+        self.loader = run.loader(1, config.classifier_batch_size)
+        self.best: dict[str, list[float]] = {}
 
+    def train(self) -> None:
+        """Batch norm of the encoder learns its statistics."""
+        self.model.train()
 
-def _validate(
-    run: Run,
-    model: Localizer,
-    epoch: int,
-    best: dict[str, tuple[float, ...]],
-    unreadable: set[str],
-) -> dict[str, float]:
-    """Scores on validation; writes the checkpoints that are the best so far."""
-    config = run.config
-    result = evaluate(
-        model, run.data.val, run.data.classes, side=config.crop,
-        cam=ActivationMap(model, config.cam, config.cam_layer),
-        device=run.device, decode=False, autocast=run.autocast,
-    )  # fmt: skip
-    unreadable.update(result.unreadable)
-    summary = result.seed_cam.summary()
-    accuracy = summary["classification_accuracy"] or 0.0
-    scores, threshold = {"classification": accuracy}, None
-    if summary["corloc"]:
-        scores["localization"] = summary["corloc"]["0.5"]
-        threshold = result.seed_cam.best_threshold()
-    info = CheckpointInfo(
-        "classifier", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
-        cam_threshold=threshold, cam_layer=config.cam_layer,
-    )  # fmt: skip
-    ranks = {
-        "classification": (accuracy,),
-        "localization": (scores.get("localization", 0), accuracy),
-    }
-    for name, rank in ranks.items():
-        # Later is better among equals: the classifier has seen more.
-        if name not in best or rank >= best[name]:
-            best[name] = rank
-            save_checkpoint(run.checkpoint(BEST[name]), model, info)
-    return scores
+    def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
+        """One SGD step; nothing in it waits for the device. The last two play no part here."""
+        ranks = self.run.ranks
+        self.update.begin()
+        weights = [0.0 if batch.blank else 1.0 for batch in batches]
+        frames = sum(w * len(batch.images) for w, batch in zip(weights, batches, strict=True))
+        frames = ranks.mean(torch.full((), frames, device=self.run.device))
+        total = torch.zeros((), device=self.run.device)
+        for weight, batch in zip(weights, batches, strict=True):
+            images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
+            with ranks.gathers_gradients(self.classify, batch is batches[-1]):
+                with self.run.autocast():
+                    logits = self.classify(images).float()
+                loss = F.cross_entropy(logits, batch.labels, reduction="sum") * weight / frames
+                loss = poisoned(loss, logits)
+                self.update.backward(loss)
+            total = total + loss.detach()
+        return Step({"cross-entropy": total}, self.update.step(), total.isfinite())
 
+    def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
+        """Classification accuracy, and CorLoc of the seed CAM where there are boxes, in %."""
+        run, config = self.run, self.run.config
+        result = evaluate(
+            self.model, run.data.val, run.data.classes, side=config.crop,
+            cam=ActivationMap(self.model, config.cam, config.cam_layer),
+            device=run.device, decode=False, autocast=run.autocast, ranks=run.ranks,
+        )  # fmt: skip
+        unreadable.update(result.unreadable)
+        summary = result.seed_cam.summary()
+        accuracy = summary["classification_accuracy"] or 0.0
+        scores, threshold = {"classification": accuracy}, None
+        if summary["corloc"]:
+            scores["localization"] = summary["corloc"]["0.5"]
+            threshold = result.seed_cam.best_threshold()
+        info = CheckpointInfo(
+            "classifier", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
+            cam_threshold=threshold, cam_layer=config.cam_layer,
+        )  # fmt: skip
+        self._keep_best(info, scores)
+        return scores
 
-def _report(run: Run, epoch: int, means: dict[str, float], scores: dict[str, float]) -> None:
-    shown = {"cross-entropy": f"{means.get('cross-entropy', float('nan')):.3f}"}
-    shown |= {f"{name} (val)": f"{value:.1f} %" for name, value in scores.items()}
-    text = "  ".join(f"{name} {value}" for name, value in shown.items())
-    run.console.print(
-        f"classifier {epoch + 1:3d}/{run.config.classifier_epochs}  {text}  "
-        f"{means['frames_per_second']:.0f} frames/s"
-    )
+    def _keep_best(self, info: CheckpointInfo, scores: dict[str, float]) -> None:
+        accuracy = scores["classification"]
+        ranking = {
+            "classification": [accuracy],
+            "localization": [scores.get("localization", 0.0), accuracy],
+        }
+        for name, rank in ranking.items():
+            # Later is better among equals: the classifier has seen more.
+            if name in self.best and rank < self.best[name]:
+                continue
+            self.best[name] = rank
+            if self.run.ranks.main:
+                save_checkpoint(self.run.checkpoint(BEST[name]), self.model, info)

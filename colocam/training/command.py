@@ -1,63 +1,135 @@
 """The command train.py: data, both stages, evaluation, report."""
 
-import os
 import shutil
+import sys
 from collections.abc import Sequence
 
 import torch
 from rich.console import Console
 
 from colocam.cam import ActivationMap
-from colocam.config import Config, parse_config
+from colocam.config import Command, Config, parse_command
 from colocam.device import make_autocast, pick_device, seed_everything
+from colocam.distribution import Ranks, join_ranks
 from colocam.entry import exit_status
 from colocam.errors import UserError
 from colocam.evaluation.report import report_frames, report_unreadable
+from colocam.files import remove_unfinished, write_whole
 from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, load_checkpoint, write_whole
-from colocam.training.classifier import BEST, train_classifier
-from colocam.training.localizer import train_localizer
-from colocam.training.loop import Metrics
+from colocam.model.checkpoint import CheckpointInfo, load_checkpoint
+from colocam.training.classifier import BEST, ClassifierStage
+from colocam.training.interruption import Interrupted, Interruption, signals_noted
+from colocam.training.localizer import LocalizerStage
+from colocam.training.loop import Loop
+from colocam.training.metrics import Metrics
 from colocam.training.run import Run
+from colocam.training.state import STAGES, State, newest_state, state_files
 from colocam.video.data import open_data
+from colocam.video.records import VideoData
 from colocam.video.seed_maps import SeedMaps
 from colocam.video.synthetic import builtin_folder
 
 METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
+# What a resumed run may be given otherwise than it began: nothing of it changes a step.
+MAY_CHANGE = {
+    "out", "device", "workers", "compile", "keep", "state_every", "stop_after_skips", "stage",
+    "epochs", "classifier_epochs", "tensorboard", "data", "splits",
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs train.py with these arguments (None: the process's) and returns its exit status."""
-    return exit_status(lambda: train(parse_config(argv, torch.cuda.is_available())))
+    return exit_status(lambda: _run(parse_command(argv, torch.cuda.is_available())))
 
 
-def train(config: Config) -> None:
+def _run(command: Command) -> int:
+    with join_ranks(command.config.device) as ranks:
+        try:
+            train(command, ranks)
+        except Interrupted as signal:
+            if ranks.main:
+                print(f"stopped by {signal}; go on with --resume", file=sys.stderr)
+            return 128 + signal.number
+    return 0
+
+
+def train(command: Command, ranks: Ranks) -> None:
     """Trains what the configuration asks for, evaluates it, and leaves everything in its folder.
 
     Raises:
         UserError: a mistake that the user can mend.
+        Interrupted: a signal came; the run can be resumed.
     """
-    run = open_run(config)
-    seed_everything(config.seed)
-    if config.stage == "localizer":
-        model, teacher = _classifiers(run)
-    else:
-        model = Localizer(
-            config.encoder, len(run.data.classes), config.weights, pooling=config.pooling
-        )
-        model, teacher = _placed(model, run), None
-    _check_cam(config, model)
-    _prepare(run)  # only here: a mistake above leaves an older run in the folder as it was
-    unreadable: set[str] = set()
-    if config.stage != "localizer":
-        unreadable |= train_classifier(run, model)
-    if config.stage == "all":
-        seed_everything(config.seed)  # the same decoder whether stage 1 ran before or not
-        model, teacher = _classifiers(run)
-    if config.stage != "classifier":
-        unreadable |= train_localizer(run, model, teacher)
+    run = open_run(command.config, ranks)
+    state = _state_to_resume(run, command) if command.resume else None
+    if state is None and command.resume:
+        run.console.print(f"{run.out}: nothing to resume, starting afresh")
+    if state is not None and _finished(run, state):
+        run.console.print(f"{run.out}: this run is finished")
+        return
+    seed_everything(run.config.seed)
+    with signals_noted() as interruption:
+        unreadable = _train_stages(run, state, interruption)
     report_unreadable(run.console, sorted(unreadable))
     _report(run)
+
+
+def _train_stages(run: Run, state: State | None, interruption: Interruption) -> set[str]:
+    """Both stages, or what is left of them; names of the frames that could not be decoded."""
+    config, unreadable = run.config, set()
+    at_localizer = config.stage == "localizer" or (state is not None and state.stage == STAGES[1])
+    if at_localizer:
+        model, teacher = _classifiers(run)
+    else:
+        # A state brings the weights itself.
+        weights = config.weights if state is None else "none"
+        with run.ranks.main_first():
+            model = Localizer(
+                config.encoder, len(run.data.classes), weights, pooling=config.pooling
+            )
+        model, teacher = placed(model, run), None
+    _check_cam(config, model)
+    _prepare(run, state)  # only here: a mistake above leaves an older run in the folder as it was
+    if not at_localizer:
+        unreadable |= Loop(run, ClassifierStage(run, model), state, interruption).train()
+        state = None
+        if config.stage == "all":
+            seed_everything(config.seed)  # the same decoder whether stage 1 ran before or not
+            run.ranks.wait()
+            model, teacher = _classifiers(run)
+    if config.stage != "classifier":
+        unreadable |= Loop(run, LocalizerStage(run, model, teacher), state, interruption).train()
+    run.ranks.wait()
+    return unreadable
+
+
+def _state_to_resume(run: Run, command: Command) -> State | None:
+    """The newest state of the stages to run, if it belongs to this configuration and data."""
+    stages = STAGES if run.config.stage == "all" else (run.config.stage,)
+    state = newest_state(run.checkpoints, stages, run.console)
+    if state is None:
+        return None
+    for name, (old, new) in command.changed.items():
+        if name not in MAY_CHANGE:
+            raise UserError(
+                f"--{name.replace('_', '-')} {new}: the run in {run.out} began with {old}; "
+                "--resume goes on as it began"
+            )
+    if state.classes != run.data.classes:
+        raise UserError(
+            f"{run.out}: was trained on the classes {', '.join(state.classes)}, the data has "
+            f"{', '.join(run.data.classes)}; start anew without --resume"
+        )
+    return state
+
+
+def _finished(run: Run, state: State) -> bool:
+    """Whether nothing is left to do: the numbers are what a run writes last."""
+    config = run.config
+    last = STAGES[0] if config.stage == "classifier" else STAGES[1]
+    epochs = config.classifier_epochs if last == STAGES[0] else config.epochs
+    done = state.stage == last and state.epoch >= epochs
+    return done and (run.out / "report" / "evaluation.json").is_file()
 
 
 def _classifiers(run: Run) -> tuple[Localizer, Localizer | None]:
@@ -79,58 +151,105 @@ def _check_cam(config: Config, model: Localizer) -> None:
         raise UserError(f"--cam-layer {config.cam_layer}: {error}") from error
 
 
-def open_run(config: Config) -> Run:
+def open_run(config: Config, ranks: Ranks) -> Run:
     """Opens data and device; the run folder is not touched yet."""
-    console = Console()
-    device = pick_device(config.device)
-    torch.set_float32_matmul_precision("high")
+    console = Console(quiet=not ranks.main)
+    device = pick_device(config.device, ranks.local)
+    _set_arithmetic(config, console)
     if config.data is None:
         console.print(f"built-in clip set '{config.clip_set}', seed {config.clip_seed}")
-    folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
-    data = open_data(folder, config.splits, seed=config.seed)
-    for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
-    console.print(
-        f"{len(data.classes)} classes, {len(data.train)} shots to train on, "
-        f"{len(data.val)} frames to validate on, {len(data.test)} to test on; "
-        f"{config.encoder} at {config.crop}×{config.crop} on {device}"
-    )
+    with ranks.main_first():
+        folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
+        data = open_data(folder, config.splits, seed=config.seed)
+    _describe(config, data, device, ranks, console)
     if not data.train:
         raise UserError(f"{folder}: no shot to train on")
     maps = None
     if config.seed_maps is not None and config.stage != "classifier":
         maps = SeedMaps(config.seed_maps)
         maps.check(data.train, config.frame_limit)
+    board = config.out / "tensorboard" if config.tensorboard == "on" else None
     return Run(
         config, data, config.out, device, make_autocast(config.amp, device),
-        Metrics(config.out / "metrics.jsonl"), console, maps,
+        Metrics(config.out / "metrics.jsonl", ranks.main, board), console, ranks, maps,
     )  # fmt: skip
 
 
-def _prepare(run: Run) -> None:
+def _set_arithmetic(config: Config, console: Console) -> None:
+    """What torch may do for speed."""
+    deterministic = config.deterministic == "on"
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic:
+        console.print(
+            "deterministic: on a GPU the CRF terms leave the Triton kernels for PyTorch "
+            "operations, which costs time; on a CPU it costs nothing"
+        )
+
+
+def _describe(
+    config: Config, data: VideoData, device: torch.device, ranks: Ranks, console: Console
+) -> None:
+    for note in data.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    where = f"{device.type}, {ranks.world} processes" if ranks.world > 1 else str(device)
+    console.print(
+        f"{len(data.classes)} classes, {len(data.train)} shots to train on, "
+        f"{len(data.val)} frames to validate on, {len(data.test)} to test on; "
+        f"{config.encoder} at {config.crop}×{config.crop} on {where}"
+    )
+
+
+def _prepare(run: Run, state: State | None) -> None:
     """Makes the run folder, and empties it of what the stages to run will write again."""
+    if run.ranks.main:
+        _prepare_folder(run, state)
+    elif state is not None:
+        run.metrics.restore(state.metrics)
+    run.ranks.wait()
+
+
+def _prepare_folder(run: Run, state: State | None) -> None:
     out = run.out
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        for folder in (out, run.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
+        if state is None and run.config.stage == "localizer":
+            run.metrics.restore(run.metrics.read("classifier"))
+            for path in [
+                *run.checkpoints.glob("localizer-*"),
+                *state_files(run.checkpoints, STAGES[1]),
+            ]:
+                path.unlink()
+        elif state is None:
+            run.metrics.path.unlink(missing_ok=True)
+            shutil.rmtree(run.checkpoints)
+        shutil.rmtree(out / "report", ignore_errors=True)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
-    if not os.access(out, os.W_OK):
-        raise UserError(f"--out {out}: not writable; give another folder")
-    if run.config.stage == "localizer":
-        run.metrics.keep("classifier")
-        for path in run.checkpoints.glob("localizer-*"):
-            path.unlink()
-    else:
-        run.metrics.path.unlink(missing_ok=True)
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-    shutil.rmtree(out / "report", ignore_errors=True)
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     write_whole(out / "config.json", run.config.to_json().encode())
+    if state is not None:
+        run.metrics.restore(state.metrics)
+        run.console.print(
+            f"going on with {state.stage} epoch {state.epoch + 1}, step {state.step + 1}"
+        )
 
 
-def _placed(model: Localizer, run: Run) -> Localizer:
+def compiles(config: Config, device: torch.device) -> bool:
+    """Whether encoder and decoder are compiled there."""
+    return config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+
+
+def placed(model: Localizer, run: Run) -> Localizer:
     """The model on the run's device, channels-last, compiled where that is on."""
     model = model.to(run.device, memory_format=torch.channels_last)
-    if run.config.compile == "on" or (run.config.compile == "auto" and run.device.type == "cuda"):
+    if run.config.sync_batch_norm == "on" and run.ranks.world > 1 and run.device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if compiles(run.config, run.device):
+        # Training, frozen, inference, each with a last batch that is smaller, or has one frame.
+        torch._dynamo.config.recompile_limit = 32
         model.encoder.compile()
         model.decoder.compile()
     return model
@@ -149,7 +268,7 @@ def _load(run: Run, name: str, kind: str) -> tuple[Localizer, CheckpointInfo]:
             f"{path}: was trained on the classes {', '.join(info.classes)}, the data has "
             f"{', '.join(run.data.classes)}; train stage 1 again"
         )
-    return _placed(model, run), info
+    return placed(model, run), info
 
 
 def _report(run: Run) -> None:
@@ -161,6 +280,6 @@ def _report(run: Run) -> None:
     report_frames(
         model, info, run.data.test, run.data.classes,
         device=run.device, autocast=run.autocast, console=run.console,
-        folder=run.out / "report", method=METHOD_NAMES[run.config.method],
+        folder=run.out / "report", method=METHOD_NAMES[run.config.method], ranks=run.ranks,
     )  # fmt: skip
     run.console.print(f"run folder: {run.out}")

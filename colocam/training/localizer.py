@@ -1,17 +1,21 @@
 """Stage 2: the decoder, over the frozen classifier, with the four terms of Eq. 5."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from colocam.cam import ActivationMap
-from colocam.config import Config
+from colocam.config import PER_FRAME, Config
 from colocam.evaluation.evaluate import evaluate
-from colocam.losses import LocalizerLoss, LossSettings, Schedule
+from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.loop import Epochs, make_optimizer
+from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
+from colocam.training.update import Update, poisoned
 from colocam.video.batches import SequenceBatch
 from colocam.video.transforms import normalized
 
@@ -27,6 +31,8 @@ def loss_settings(config: Config) -> LossSettings:
         )
         for term in ("pl", "crf", "asc", "coloc")
     }
+    if config.method in PER_FRAME:
+        schedules["coloc"] = Schedule(0.0)
     return LossSettings(
         **schedules,
         coloc_adaptive=config.coloc_weighting == "adaptive",
@@ -38,104 +44,173 @@ def loss_settings(config: Config) -> LossSettings:
     )
 
 
-class LocalizerStep:
-    """One SGD step of stage 2; nothing in it waits for the device."""
+class Prepared(NamedTuple):
+    """A batch on its way to the decoder.
+
+    Attributes:
+        features: the encoder's maps of the frames that are trained on.
+        images: (B, 3, H, W) uint8, these frames.
+        seeds: (B, H, W) uint8, their pseudo-labels.
+        sequence: (B,) integers 0…G−1.
+        num_sequences: G.
+        weight: 1; 0 where a black frame stands for a batch that could not be read.
+    """
+
+    features: list[Tensor]
+    images: Tensor
+    seeds: Tensor
+    sequence: Tensor
+    num_sequences: int
+    weight: float
+
+
+class _Decode(nn.Module):
+    """What stage 2 trains, as one module from features to maps."""
+
+    def __init__(self, model: Localizer) -> None:
+        super().__init__()
+        self.decoder, self.to_maps = model.decoder_modules()
+        self.decode = model.decode  # bound: the encoder is no part of this module
+
+    def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return self.decode(features, size)
+
+
+class LocalizerStage:
+    """Trains decoder and last convolution of a model; see `colocam.training.loop.Stage`.
+
+    The classifier stays as it is. The CAMs for the seeds come from `teacher`, or from the model
+    itself. Leaves `localizer-best` (CorLoc on validation; the last where that has no boxes) and
+    `localizer-last` on disk.
+    """
+
+    name = "localizer"
 
     def __init__(self, run: Run, model: Localizer, teacher: Localizer | None = None) -> None:
         config = run.config
-        self.run, self.model = run, model
+        self.run, self.model, self.epochs = run, model, config.epochs
         self.anchors_only = config.method == "tcam"
         self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))
-        self.optimizer, self.scheduler = make_optimizer(
-            [(module, config.lr) for module in model.decoder_modules()], config, config.decay_every
-        )
         self.seeding = Seeding(run, model, teacher)
-        frozen = (*model.classifier_modules(), *([teacher.eval()] if teacher else []))
-        for module in frozen:
+        for module in (*model.classifier_modules(), *([teacher.eval()] if teacher else [])):
             module.requires_grad_(False)
+        self.update = Update(
+            [(module, config.lr) for module in model.decoder_modules()],
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            decay_every=config.decay_every,
+            decay=config.decay,
+            scaler=run.autocast.scaler(),
+        )
+        self.decode = run.ranks.parallel(_Decode(model))
+        self.loader = run.loader(config.frames, config.batch_size, run.seed_maps)
+        self.best: dict[str, list[float]] = {}
 
-    def __call__(self, batch: SequenceBatch, epoch: float) -> dict[str, Tensor]:
-        """The losses of one step, detached from nothing: (scalar tensors on the device)."""
+    def train(self) -> None:
+        """The frozen classifier's batch norm keeps its statistics."""
+        self.model.train()
+        for module in self.model.classifier_modules():
+            module.eval()
+
+    def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
+        """One SGD step; nothing in it waits for the device.
+
+        Features and seeds of all batches are there before the first is decoded: the means of the
+        losses go over all of them.
+        """
+        ranks = self.run.ranks
+        self.update.begin()
+        self.seeding.begin(number, ranks.rank)
+        prepared = [self.prepare(batch) for batch in batches]
+        counts = self.counts(prepared)
+        total: dict[str, Tensor] = {}
+        for place, one in enumerate(prepared):
+            with ranks.gathers_gradients(self.decode, place == len(prepared) - 1):
+                maps = self.maps(one)
+                losses = self.losses(one, maps, epoch, counts)
+                losses["total"] = poisoned(losses["total"], maps)
+                self.update.backward(losses["total"])
+            for name, value in losses.items():
+                total[name] = total.get(name, 0.0) + value.detach()
+        return Step(total, self.update.step(), total["total"].isfinite())
+
+    def prepare(self, batch: SequenceBatch) -> Prepared:
+        """Features of the frozen encoder, and seeds from the CAMs that these give."""
+        images, features = self.encode(batch)
+        seeds = self.seeding.draw(self.seeding.maps(batch, images, features))
+        return self.prepared(batch, features, seeds)
+
+    @torch.no_grad()
+    def encode(self, batch: SequenceBatch) -> tuple[Tensor, list[Tensor]]:
+        """The batch's frames, normalized, and the encoder's maps of them."""
         images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
-        with self.run.autocast(), torch.no_grad():
-            features = self.model.encoder(images)
-        seeds = self.seeding(batch, images, features)
+        with self.run.autocast():
+            return images, self.model.encoder(images)
+
+    def prepared(self, batch: SequenceBatch, features: Sequence[Tensor], seeds: Tensor) -> Prepared:
+        """What the decoder trains on; of TCAM's sequences the earlier frames lend CAMs only."""
         shown, sequence = batch.images, batch.sequence
-        if self.anchors_only:  # the earlier frames lend their CAMs only
+        if self.anchors_only:
             features = [level[batch.anchors] for level in features]
             shown, sequence = shown[batch.anchors], sequence[batch.anchors]
-        with self.run.autocast():
-            maps = self.model.decode(features, images.shape[2:])
-        losses = self.loss(shown, maps, seeds, sequence, batch.num_sequences, epoch)
-        losses["total"].backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return losses
+        weight = 0.0 if batch.blank else 1.0
+        return Prepared(list(features), shown, seeds, sequence, batch.num_sequences, weight)
 
-
-def train_localizer(run: Run, model: Localizer, teacher: Localizer | None = None) -> set[str]:
-    """Trains decoder and last convolution of `model`, whose classifier stays as it is.
-
-    The CAMs for its seeds come from `teacher`, or from the model itself. Leaves `localizer-best`
-    (CorLoc on validation; the last where that has no boxes) and `localizer-last`.
-
-    Returns:
-        names of the frames that could not be decoded.
-    """
-    config = run.config
-    step = LocalizerStep(run, model, teacher)
-    loader = run.loader(config.frames, config.batch_size, run.seed_maps)
-    epochs = Epochs("localizer", loader, config.epochs, run.console)
-    best: list[float] = []
-    for epoch in range(config.epochs):
-        model.train()
-        for module in model.classifier_modules():
-            module.eval()  # frozen: its batch norm keeps its statistics
-        means = epochs.run(epoch, step, run.device)
-        step.scheduler.step()
-        scores: dict[str, float] = {}
-        if run.evaluates_after(epoch, config.epochs):
-            scores = _validate(run, model, epoch, best, epochs.unreadable)
-        run.metrics.log(stage="localizer", epoch=epoch, **means, **scores)
-        text = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name in _TERMS)
-        text += "".join(f"  {name} (val) {value:.1f} %" for name, value in scores.items())
-        run.console.print(
-            f"localizer  {epoch + 1:3d}/{config.epochs}  {text}  "
-            f"{means['frames_per_second']:.0f} frames/s"
+    def counts(self, prepared: Sequence[Prepared]) -> Counts:
+        """What the means of this step's losses go over: all batches of all ranks."""
+        counts = torch.stack(
+            [
+                one.weight * torch.stack(Counts.of(one.seeds, one.sequence, one.num_sequences))
+                for one in prepared
+            ]
         )
-    return epochs.unreadable
+        return Counts(*self.run.ranks.mean(counts.sum(0)))
 
+    def maps(self, one: Prepared) -> Tensor:
+        """Maps (B, 2, H, W) before softmax."""
+        with self.run.autocast():
+            return self.decode(one.features, one.images.shape[2:]).float()
 
-_TERMS = ("pl", "crf", "asc", "coloc", "total")
+    def losses(
+        self, one: Prepared, maps: Tensor, epoch: float, counts: Counts
+    ) -> dict[str, Tensor]:
+        """The terms of Eq. 5: scalars by name. Maps that are not finite count as 0 in them."""
+        clean = maps.nan_to_num(0.0, 0.0, 0.0)
+        losses = self.loss(
+            one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts
+        )
+        return {name: one.weight * value for name, value in losses.items()}
 
+    def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
+        """CorLoc of the localizer and of its seed CAM, in %; nothing where there are no boxes."""
+        run, config = self.run, self.run.config
+        result = evaluate(
+            self.model, run.data.val, run.data.classes, side=config.crop,
+            cam=ActivationMap(self.model, config.cam, config.cam_layer),
+            device=run.device, autocast=run.autocast, ranks=run.ranks,
+        )  # fmt: skip
+        unreadable.update(result.unreadable)
+        summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
+        scores, threshold, cam_threshold = {}, None, None
+        if summary["corloc"]:
+            scores = {
+                "localization": summary["corloc"]["0.5"],
+                "seed_cam": seed_cam["corloc"]["0.5"],
+            }
+            threshold = result.localizer.best_threshold()
+            cam_threshold = result.seed_cam.best_threshold()
+        info = CheckpointInfo(
+            "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
+            cam_threshold=cam_threshold, threshold=threshold, cam_layer=config.cam_layer,
+        )  # fmt: skip
+        self._keep(info, scores.get("localization", 0.0))
+        return scores
 
-def _validate(
-    run: Run, model: Localizer, epoch: int, best: list[float], unreadable: set[str]
-) -> dict[str, float]:
-    """Scores on validation; writes the last checkpoint, and the best if it is."""
-    config = run.config
-    result = evaluate(
-        model, run.data.val, run.data.classes, side=config.crop,
-        cam=ActivationMap(model, config.cam, config.cam_layer),
-        device=run.device, autocast=run.autocast,
-    )  # fmt: skip
-    unreadable.update(result.unreadable)
-    summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
-    scores, threshold, cam_threshold = {}, None, None
-    if summary["corloc"]:
-        scores = {
-            "localization": summary["corloc"]["0.5"],
-            "seed_cam": seed_cam["corloc"]["0.5"],
-        }
-        threshold = result.localizer.best_threshold()
-        cam_threshold = result.seed_cam.best_threshold()
-    info = CheckpointInfo(
-        "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
-        cam_threshold=cam_threshold, threshold=threshold, cam_layer=config.cam_layer,
-    )  # fmt: skip
-    save_checkpoint(run.checkpoint("localizer-last"), model, info)
-    score = scores.get("localization", 0.0)
-    if not best or score >= max(best):
-        save_checkpoint(run.checkpoint("localizer-best"), model, info)
-    best.append(score)
-    return scores
+    def _keep(self, info: CheckpointInfo, score: float) -> None:
+        best = "localizer" not in self.best or [score] >= self.best["localizer"]
+        if best:
+            self.best["localizer"] = [score]
+        if self.run.ranks.main:
+            save_checkpoint(self.run.checkpoint("localizer-last"), self.model, info)
+        if best and self.run.ranks.main:
+            save_checkpoint(self.run.checkpoint("localizer-best"), self.model, info)

@@ -1,6 +1,5 @@
-"""What a run is: its configuration, data, device, folder."""
+"""What a run is: its configuration, data, device, ranks, folder."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,9 @@ import torch
 from rich.console import Console
 
 from colocam.config import Config
-from colocam.training.loop import Metrics
+from colocam.device import Autocast
+from colocam.distribution import Ranks
+from colocam.training.metrics import Metrics
 from colocam.video.batches import SequenceLoader, SequenceSettings
 from colocam.video.records import VideoData
 from colocam.video.seed_maps import SeedMaps
@@ -25,7 +26,8 @@ class Run:
         device: where it computes.
         autocast: makes contexts of mixed precision.
         metrics: the log `metrics.jsonl`.
-        console: where progress is shown.
+        console: where progress is shown; quiet on all ranks but the main one.
+        ranks: the processes of the run.
         seed_maps: stored maps that make the seeds; None: activation maps do.
     """
 
@@ -33,9 +35,10 @@ class Run:
     data: VideoData
     out: Path
     device: torch.device
-    autocast: Callable[[], torch.autocast]
+    autocast: Autocast
     metrics: Metrics
     console: Console
+    ranks: Ranks
     seed_maps: SeedMaps | None = None
 
     @property
@@ -48,7 +51,7 @@ class Run:
         return self.checkpoints / f"{name}.safetensors"
 
     def loader(self, frames: int, batch_size: int, maps: SeedMaps | None = None) -> SequenceLoader:
-        """Batches of sequences of `frames` frames, drawn from the training shots."""
+        """This rank's batches of sequences of `frames` frames, drawn from the training shots."""
         config = self.config
         settings = SequenceSettings(
             frames, config.sampling, config.frame_limit, config.resize, config.crop, config.seed,
@@ -61,6 +64,8 @@ class Run:
             workers=config.workers,
             pin=self.device.type == "cuda",
             maps=maps,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
         )
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:

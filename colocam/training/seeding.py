@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,9 +33,17 @@ class Seeding:
             teacher or model, config.cam, config.cam_layer, generator=self.generator
         )
 
+    def begin(self, step: int, rank: int) -> None:
+        """Before the batches of a step: what it draws depends on the seed, the step and the rank.
+
+        So nothing of it has to be kept to go on later, or elsewhere.
+        """
+        words = np.random.SeedSequence([self.config.seed, step, rank]).generate_state(1, np.uint64)
+        self.generator.manual_seed(int(words[0] >> np.uint64(1)))
+
     @torch.no_grad()
-    def __call__(self, batch: SequenceBatch, images: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """Pseudo-labels of the frames that are trained on.
+    def maps(self, batch: SequenceBatch, images: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """The maps that the seeds are drawn from.
 
         Args:
             batch: of B frames.
@@ -42,15 +51,20 @@ class Seeding:
             features: `model`'s maps of them.
 
         Returns:
-            (B, H, W) uint8; TCAM: (G, H, W), of the frame that each sequence was drawn for.
+            (B, H, W) in [0, 1]; TCAM: (G, H, W), of the frame that each sequence was drawn for.
         """
-        config = self.config
         maps = batch.maps
         if maps is None:
             maps = self.cam(images, batch.labels, self._of_teacher(images, features))
         maps = normalized_map(maps, (images.shape[2], images.shape[3]))
-        if config.method == "tcam":
-            maps = temporal_max(maps, batch.sequence, config.frames)[batch.anchors]
+        if self.config.method == "tcam":
+            maps = temporal_max(maps, batch.sequence, self.config.frames)[batch.anchors]
+        return maps
+
+    @torch.no_grad()
+    def draw(self, maps: Tensor) -> Tensor:
+        """Pseudo-labels (B, H, W) uint8 of maps (B, H, W)."""
+        config = self.config
         return sample_seeds(
             maps,
             config.seed_scheme,

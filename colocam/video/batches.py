@@ -1,7 +1,9 @@
 """Batches of whole sequences for training, and of single frames for evaluation."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +31,9 @@ class SequenceBatch:
             `colocam.video.sampling.anchor_place`).
         maps: (B, S, S) float32 in [0, 1], the frames' stored maps, cropped and flipped as the
             frames are; None where there are none.
+        names: of the B frames, as a user recognizes them.
         unreadable: names of the frames that could not be decoded and are left out.
+        blank: no frame could be decoded, and a black one stands for them; it must not count.
     """
 
     images: Tensor
@@ -38,7 +42,9 @@ class SequenceBatch:
     num_sequences: int
     anchors: Tensor
     maps: Tensor | None
+    names: tuple[str, ...]
     unreadable: tuple[str, ...]
+    blank: bool = False
 
     def to(self, device: torch.device) -> "SequenceBatch":
         """The batch on `device`; copies from pinned memory do not wait."""
@@ -80,6 +86,7 @@ class _Sequence(NamedTuple):
     maps: list[np.ndarray]
     label: int
     anchor: int
+    names: list[str]
     unreadable: list[str]
 
 
@@ -104,32 +111,43 @@ class _Sequences(Dataset):
             len(shot.frames), settings.frames, settings.sampling, rng, settings.frame_limit
         )
         crop = Crop.draw(settings.resize, settings.crop, rng)
-        frames, maps, unreadable = [], [], []
+        frames, maps, names, unreadable = [], [], [], []
         for index, frame in zip(indices, shot.frames.read(indices), strict=True):
+            name = f"{shot.frames.name} frame {index}"
             if frame is None:
-                unreadable.append(f"{shot.frames.name} frame {index}")
+                unreadable.append(name)
                 continue
+            names.append(name)
             frames.append(crop(resized(frame, settings.resize)))
             if self.maps is not None:
                 stored = self.maps.read(shot.frames, index)
                 maps.append(crop(resized_map(stored, settings.resize)))
         anchor = anchor_place(len(frames), settings.direction)
-        return _Sequence(frames, maps, shot.label, anchor, unreadable)
+        return _Sequence(frames, maps, shot.label, anchor, names, unreadable)
 
 
 class _EpochOrder(Sampler):
-    """Batches of items (epoch, shot): every shot once an epoch, in a drawn order."""
+    """One rank's batches of items (epoch, shot): every shot once an epoch, in a drawn order.
 
-    def __init__(self, shots: int, per_batch: int, seed: int) -> None:
-        self.shots, self.per_batch, self.seed, self.epoch = shots, per_batch, seed, 0
+    A batch is dealt out to the ranks, whole sequences to each. Where the last one has fewer than
+    there are ranks, it is filled up from the beginning of the order.
+    """
+
+    def __init__(self, shots: int, per_batch: int, seed: int, rank: int, world: int) -> None:
+        self.shots, self.per_batch, self.seed = shots, max(per_batch, world), seed
+        self.rank, self.world = rank, world
+        self.epoch = self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.shots)
-        for start in range(0, self.shots, self.per_batch):
-            yield [(self.epoch, int(shot)) for shot in order[start : start + self.per_batch]]
+        for start in range(self.first * self.per_batch, self.shots, self.per_batch):
+            batch = order[start : start + self.per_batch]
+            if len(batch) < self.world:
+                batch = np.concatenate([batch, np.resize(order, self.world - len(batch))])
+            yield [(self.epoch, int(shot)) for shot in batch[self.rank :: self.world]]
 
     def __len__(self) -> int:
-        return -(-self.shots // self.per_batch)
+        return -(-self.shots // self.per_batch) - self.first
 
 
 class SequenceLoader:
@@ -138,11 +156,13 @@ class SequenceLoader:
     Args:
         shots: to draw from.
         settings: how a sequence is drawn.
-        batch_size: frames a batch; it holds `batch_size // frames` sequences, at least one.
+        batch_size: frames a batch, over all ranks; it holds `batch_size // frames` sequences, at
+            least one a rank.
         workers: processes that decode ahead; 0: decode in this process.
         pin: copy batches to pinned memory, for a GPU.
         maps: stored maps that go with the frames; every frame that can be drawn needs one (see
             `SeedMaps.check`).
+        rank, world: the part of each batch that is wanted here.
     """
 
     def __init__(
@@ -153,52 +173,81 @@ class SequenceLoader:
         workers: int = 0,
         pin: bool = False,
         maps: SeedMaps | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.order = _EpochOrder(len(shots), max(1, batch_size // settings.frames), settings.seed)
+        per_batch = max(1, batch_size // settings.frames)
+        self.order = _EpochOrder(len(shots), per_batch, settings.seed, rank, world)
         self.loader = DataLoader(
             _Sequences(shots, settings, maps),
             batch_sampler=self.order,
-            collate_fn=_collate,
+            collate_fn=partial(_collate, side=settings.crop, stored=maps is not None),
             num_workers=workers,
             pin_memory=pin,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
+            generator=torch.Generator(),  # else every epoch would draw from torch's own
         )
 
     def __len__(self) -> int:
-        return len(self.order)
+        """Batches an epoch."""
+        return -(-self.order.shots // self.order.per_batch)
 
-    def epoch(self, epoch: int) -> Iterator[SequenceBatch]:
-        """The batches of one epoch; the same for the same seed and epoch.
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[SequenceBatch]:
+        """The batches of one epoch from number `first` on; the same for the same seed and epoch.
 
         Raises:
             UserError: a frame's stored map is missing or cannot be used.
         """
-        self.order.epoch = epoch
+        self.order.epoch, self.order.first = epoch, first
         for batch in self.loader:
             if isinstance(batch, UserError):
                 raise batch
             yield SequenceBatch(**batch)
 
+    def close(self) -> None:
+        """Ends the processes that decode ahead; there are no batches after it.
 
-def _collate(items: list[_Sequence | UserError]) -> dict | UserError:
+        Left to garbage collection, it may take torch 10 s to end them.
+        """
+        self.loader = None
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the parent still wants the step's frames.
+
+    SIGTERM may come to all processes of a job as well, but is also how torch ends a process that
+    does not hear it: only the first one is passed over.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+
+
+def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dict | UserError:
     """The fields of a `SequenceBatch`; the first error where there is one."""
     for item in items:
         if isinstance(item, UserError):
             return item
     kept = [item for item in items if item.frames]
+    if blank := not kept:
+        black = np.zeros((side, side, 3), np.uint8)
+        maps = [np.zeros((side, side), np.float32)] if stored else []
+        kept = [_Sequence([black], maps, 0, 0, ["a black frame"], [])]
     frames = [frame for item in kept for frame in item.frames]
     maps = [stored for item in kept for stored in item.maps]
     counts = torch.tensor([len(item.frames) for item in kept], dtype=torch.long)
     places = torch.tensor([item.anchor for item in kept], dtype=torch.long)
     labels = torch.tensor([item.label for item in kept], dtype=torch.long)
     return {
-        "images": to_tensor(frames) if frames else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
+        "images": to_tensor(frames),
         "labels": labels.repeat_interleave(counts),
         "sequence": torch.arange(len(kept)).repeat_interleave(counts),
         "num_sequences": len(kept),
         "anchors": counts.cumsum(0) - counts + places,
         "maps": torch.from_numpy(np.stack(maps)) if maps else None,
+        "names": tuple(name for item in kept for name in item.names),
         "unreadable": tuple(name for item in items for name in item.unreadable),
+        "blank": blank,
     }
 
 
@@ -220,10 +269,13 @@ class FrameBatch:
 
 
 def frame_batches(
-    records: Sequence[BoxedFrame], side: int, batch_size: int
+    records: Sequence[BoxedFrame], side: int, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[FrameBatch]:
-    """Reads frames in order, resized to `side`×`side`, a batch for every `batch_size` records."""
-    for start in range(0, len(records), batch_size):
+    """Reads frames in order, resized to `side`×`side`, a batch for every `batch_size` records.
+
+    Of several ranks each reads every `world`-th batch, from number `rank` on.
+    """
+    for start in range(rank * batch_size, len(records), world * batch_size):
         of_batch = records[start : start + batch_size]
         read = list(zip(of_batch, _read(of_batch), strict=True))
         frames = [frame for _, frame in read if frame is not None]

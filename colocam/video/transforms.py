@@ -1,6 +1,7 @@
 """From decoded frames to what the network and the losses see."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -59,6 +60,13 @@ def to_tensor(frames: list[np.ndarray]) -> Tensor:
 
 def normalized(images: Tensor) -> Tensor:
     """Images (B, 3, H, W) uint8 to float32 with ImageNet mean and standard deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+    mean, std = _channel_statistics(images.device)
     return (images.float() / 255 - mean) / std
+
+
+@cache
+def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (1, 3, 1, 1), once a device: the copy from the host waits."""
+    with torch.inference_mode(False):
+        both = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device)
+    return both[0].view(1, 3, 1, 1), both[1].view(1, 3, 1, 1)

@@ -364,3 +364,41 @@ def test_rankings_are_given_for_all_frames_or_for_none():
         corloc_of((block(A), [A], 0, [0, 1]), (block(A), [A], 0))
     with pytest.raises(ValueError, match=r"0\.5"):
         CorLoc(("a",), ious=(0.3,))
+
+
+@given(st.lists(st.integers(0, 4), min_size=9, max_size=9))
+@settings(deadline=None, max_examples=25)
+def test_parts_put_together_are_the_whole(parts):
+    """Collected in up to five parts, as several processes do; some of them empty."""
+    rng = np.random.default_rng(7)
+    frames = []
+    for seed in range(9):
+        corners = np.sort(rng.integers(0, 24, (2, 2)), axis=0).reshape(1, 4)
+        boxes = corners if seed % 4 else np.empty((0, 4))
+        frames.append((smooth_map(seed, 24, 3), boxes, seed % 2, rng.permutation(2)))
+    collected = [
+        corloc_of(*(f for f, p in zip(frames, parts, strict=True) if p == k)) for k in range(5)
+    ]
+    together = CorLoc(("cat", "dog"))
+    for part in collected:
+        together.extend(part)
+    whole = corloc_of(*frames)
+    assert together.summary(0.3) == whole.summary(0.3)
+    assert together.best_threshold() == whole.best_threshold()
+    before = collected[0].summary()
+    together.add(block(A), [found(A)], 0, [0, 1])
+    assert collected[0].summary() == before  # the parts are left as they are
+
+
+def test_frames_of_other_classes_or_ious_are_not_put_together():
+    cats = corloc_of((block(A), [A], 0))
+    for other in (CorLoc(("dog", "cat")), CorLoc(("cat", "dog"), ious=(0.5,))):
+        with pytest.raises(ValueError, match="other classes or IoUs"):
+            cats.extend(other)
+    ranked = corloc_of((block(A), [A], 0, [0, 1]))
+    for one, other in ((cats, ranked), (ranked, cats)):
+        with pytest.raises(ValueError, match="ranking"):
+            one.extend(other)
+    assert cats.summary()["frames"] == ranked.summary()["frames"] == 1
+    cats.extend(CorLoc(("cat", "dog")))
+    assert cats.summary()["frames"] == 1

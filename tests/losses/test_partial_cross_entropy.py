@@ -90,3 +90,29 @@ def test_half_precision_maps_are_computed_in_single(logits, seeds):
 def test_seeds_of_another_shape_are_refused(logits, shape):
     with pytest.raises(ValueError, match="seeds"):
         partial_cross_entropy(logits, torch.zeros(shape, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_parts_divided_by_the_labels_of_all_add_up_to_the_mean_over_all(logits, seeds, first):
+    whole, parts = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    labelled = (seeds != 255).sum()
+    partial_cross_entropy(whole, seeds).backward()
+    halves = [
+        partial_cross_entropy(parts[own], seeds[own], labelled)
+        for own in (slice(first), slice(first, None))
+    ]
+    sum(halves).backward()
+    torch.testing.assert_close(sum(halves), partial_cross_entropy(logits, seeds))
+    torch.testing.assert_close(parts.grad, whole.grad)
+
+
+@pytest.mark.parametrize("gap", [30.0, 300.0, 3e4])
+def test_sure_maps_cost_their_difference_or_nothing_and_stay_finite(gap):
+    """−log softmax is the difference where the wrong map is far ahead, else 0."""
+    maps = torch.tensor([[gap, -gap], [0.0, 0.0]]).view(1, 2, 1, 2).requires_grad_()
+    wrong, right = torch.tensor([[[1, 0]]]).byte(), torch.tensor([[[0, 1]]]).byte()
+    loss = partial_cross_entropy(maps, wrong)
+    loss.backward()
+    assert loss.item() == pytest.approx(gap, rel=1e-6)
+    torch.testing.assert_close(maps.grad.flatten(), torch.tensor([0.5, -0.5, -0.5, 0.5]))
+    assert partial_cross_entropy(maps, right).item() == pytest.approx(0, abs=1e-12)

@@ -130,3 +130,16 @@ def test_sharpness_is_one_at_first_grows_by_a_hundredth_and_stops_at_ten():
     assert barrier_sharpness(232) == 10
     assert barrier_sharpness(10_000) == 10
     assert barrier_sharpness(3, first=2, growth=2, last=100) == 16
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_parts_divided_by_the_frames_of_all_add_up_to_the_mean_over_all(logits, first):
+    whole, parts = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    size_barrier(whole.softmax(1), 1.3).backward()
+    halves = [
+        size_barrier(parts[own].softmax(1), 1.3, torch.tensor(5.0))
+        for own in (slice(first), slice(first, None))
+    ]
+    sum(halves).backward()
+    torch.testing.assert_close(sum(halves), size_barrier(logits.softmax(1), 1.3))
+    torch.testing.assert_close(parts.grad, whole.grad)

@@ -1,12 +1,13 @@
 """Eq. 5: which terms are in the sum, and with what weights."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
 import torch
 
-from colocam.losses import LocalizerLoss, LossSettings, Schedule
+from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule
 
 OFF = Schedule(0.0)
 ALONE = LossSettings(OFF, OFF, OFF, OFF, spatial_method="dense", joint_method="dense")
@@ -228,3 +229,100 @@ def test_half_precision_maps_are_computed_in_single(terms, logits):
     for name, value in expected.items():
         assert got[name].dtype == torch.float32
         assert got[name] == value
+
+
+# ---- a step over several batches or ranks
+
+
+def test_counts_are_of_labels_frames_and_sequences_of_two_frames_and_more(seeds):
+    counts = Counts.of(seeds, torch.tensor([0, 0, 1, 3, 3]), 5)  # 2 and 4 have no frame
+    assert [count.item() for count in counts] == [(seeds != 255).sum().item(), 5, 2]
+    assert {(count.dtype, count.shape) for count in counts} == {(torch.float32, ())}
+    none = Counts.of(torch.full_like(seeds, 255), torch.arange(5), 5)
+    assert [count.item() for count in none] == [0, 5, 0]
+
+
+def all_terms(adaptive, form="association"):
+    return LossSettings(
+        crf=Schedule(2e-9), coloc=Schedule(9.0 if adaptive else 1e-9), coloc_adaptive=adaptive,
+        form=form, spatial_method="dense", joint_method="dense",
+    )  # fmt: skip
+
+
+PARTS = [
+    ((0, 0, 0, 1, 1), (3,)),  # two sequences, a batch each
+    ((0, 0, 1, 2, 2), (2, 3)),  # the middle batch has one frame, and nothing for the joint term
+    ((0, 1, 2, 3, 4), (1, 4)),
+]
+
+
+def batches(frames_of, cuts):
+    """(frames, their sequences from 0 on, how many) of the batches that end at the cuts."""
+    for start, end in itertools.pairwise((0, *cuts, 5)):
+        own = torch.tensor(frames_of[start:end])
+        yield slice(start, end), own - own.min(), int(own.max() - own.min()) + 1
+
+
+@pytest.mark.parametrize(("frames_of", "cuts"), PARTS)
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("form", ["association", "cut"])
+def test_batches_divided_by_the_counts_of_all_add_up_to_the_loss_of_the_whole(
+    crops, logits, seeds, frames_of, cuts, adaptive, form
+):
+    """Every term and the gradient; labels lie unevenly, so that means of means would differ."""
+    seeds = seeds.clone()
+    seeds[3:, 4:] = 255
+    loss, maps = LocalizerLoss(all_terms(adaptive, form), SIZE), logits.float().requires_grad_()
+    parts = list(batches(frames_of, cuts))
+    whole = loss(crops, maps, seeds, torch.tensor(frames_of), max(frames_of) + 1, 0)
+    (expected,) = torch.autograd.grad(whole["total"], maps)
+    each = [Counts.of(seeds[own], sequence, count) for own, sequence, count in parts]
+    counts = Counts(*(torch.stack(kind).sum() for kind in zip(*each, strict=True)))
+    total, pull = {}, torch.zeros_like(maps)
+    for own, sequence, count in parts:
+        losses = loss(crops[own], maps[own], seeds[own], sequence, count, 0, counts)
+        for name, value in losses.items():
+            total[name] = total.get(name, 0.0) + value.detach()
+        pull += torch.autograd.grad(losses["total"], maps)[0]
+    assert set(total) == set(whole) == {"pl", "crf", "asc", "coloc", "total"}
+    for name, value in whole.items():
+        torch.testing.assert_close(total[name], value.detach(), rtol=2e-5, atol=1e-7)
+    torch.testing.assert_close(pull, expected, rtol=2e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("frames_of", "cuts"), PARTS)
+def test_ranks_that_divide_by_the_mean_of_their_counts_average_to_the_loss_of_the_whole(
+    crops, logits, seeds, frames_of, cuts
+):
+    """Gradients are averaged over the ranks, not summed; so are the counts."""
+    loss, maps = LocalizerLoss(all_terms(True), SIZE), logits.float().requires_grad_()
+    parts = list(batches(frames_of, cuts))
+    whole = loss(crops, maps, seeds, torch.tensor(frames_of), max(frames_of) + 1, 0)["total"]
+    (expected,) = torch.autograd.grad(whole, maps)
+    each = [Counts.of(seeds[own], sequence, count) for own, sequence, count in parts]
+    counts = Counts(*(torch.stack(kind).mean() for kind in zip(*each, strict=True)))
+    values = [
+        loss(crops[own], maps[own], seeds[own], sequence, count, 0, counts)["total"]
+        for own, sequence, count in parts
+    ]
+    torch.testing.assert_close(torch.stack(values).mean(), whole, rtol=2e-5, atol=1e-7)
+    pulls = torch.stack([torch.autograd.grad(value, maps)[0] for value in values])
+    torch.testing.assert_close(pulls.mean(0), expected, rtol=2e-4, atol=1e-8)
+
+
+def test_without_counts_they_are_those_of_the_batch(crops, logits, seeds, sequence):
+    loss = LocalizerLoss(all_terms(True), SIZE)
+    given = loss(crops, logits, seeds, sequence, 2, 0, Counts.of(seeds, sequence, 2))
+    for name, value in loss(crops, logits, seeds, sequence, 2, 0).items():
+        assert torch.equal(given[name], value)
+
+
+def test_counts_of_zero_leave_a_loss_of_zero_and_not_nan(crops, logits, seeds):
+    """A step whose batches hold no label and no sequence of two frames."""
+    loss, nothing = LocalizerLoss(all_terms(True), SIZE), Counts(*torch.zeros(3))
+    seeds, maps = torch.full_like(seeds, 255), logits.float().requires_grad_()
+    losses = loss(crops, maps, seeds, torch.arange(5), 5, 0, nothing)
+    assert all(value.isfinite() for value in losses.values())
+    assert losses["pl"] == losses["coloc"] == 0
+    losses["total"].backward()
+    assert maps.grad.isfinite().all()

@@ -231,10 +231,11 @@ def operations(batch_size, options):
         labels = torch.zeros(batch_size, dtype=torch.long)
         anchors = torch.zeros(2, dtype=torch.long)
         images = torch.empty(batch_size, 3, 64, 64)
-        batch = SequenceBatch(images, labels, labels, 2, anchors, None, ())
+        names = ("",) * batch_size
+        batch = SequenceBatch(images, labels, labels, 2, anchors, None, names, ())
         features = model.encoder(images)
         with Operations() as counted:
-            seeds = seeding(batch, images, features)
+            seeds = seeding.draw(seeding.maps(batch, images, features))
     assert seeds.device.type == "cuda"
     return counted.counts
 

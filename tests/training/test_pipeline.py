@@ -60,6 +60,8 @@ def test_a_run_ends_well_and_leaves_its_files(tiny_run):
         "config.json",
         "metrics.jsonl",
         *(f"checkpoints/{name}.safetensors" for name in CHECKPOINTS),
+        "checkpoints/state-classifier-0001-000000.safetensors",
+        "checkpoints/state-localizer-0001-000000.safetensors",
         *(f"report/{name}" for name in ("evaluation.json", "table.md", "contact_sheet.png")),
     }
     config = json.loads((tiny_run.out / "config.json").read_text())
@@ -166,7 +168,8 @@ def test_stage_classifier_leaves_no_localizer(tiny_run, classifier_only):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(classifier_only)]
     assert train([*argv, "--stage", "classifier"]) == 0
     names = {path.stem for path in (classifier_only / "checkpoints").iterdir()}
-    assert names == {name for name, kind in CHECKPOINTS.items() if kind == "classifier"}
+    own = {name for name, kind in CHECKPOINTS.items() if kind == "classifier"}
+    assert names == own | {"state-classifier-0001-000000"}
     assert set(evaluation(classifier_only)) == KEYS
     assert [line["stage"] for line in metrics(classifier_only)] == ["classifier"]
 

@@ -1,11 +1,19 @@
 """Batches of whole sequences, and of single frames."""
 
 import collections
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from colocam.errors import UserError
 from colocam.video.batches import SequenceLoader, SequenceSettings, frame_batches
@@ -135,6 +143,7 @@ def test_processes_that_decode_ahead_change_nothing(tmp_path, make_frames):
             assert torch.equal(one.labels, other.labels)
             assert torch.equal(one.sequence, other.sequence)
             assert one.num_sequences == other.num_sequences
+    ahead.close()
 
 
 def test_unreadable_frames_are_left_out_and_named():
@@ -154,10 +163,35 @@ def test_a_sequence_without_a_readable_frame_is_dropped():
     assert len(batch.unreadable) == 3
 
 
-def test_a_batch_without_a_readable_frame_is_empty():
+def test_one_black_frame_that_must_not_count_stands_for_a_batch_without_a_readable_one():
     (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 99).epoch(0)
-    assert batch.num_sequences == len(batch.images) == len(batch.labels) == 0
+    assert batch.blank
+    assert batch.images.shape == (1, 3, 32, 32)
+    assert batch.images.dtype == torch.uint8
+    assert (batch.images == 0).all()
+    assert (batch.num_sequences, batch.maps) == (1, None)
+    for field in (batch.labels, batch.sequence, batch.anchors):
+        assert field.tolist() == [0]
+        assert field.dtype == torch.long
+    assert len(batch.names) == 1
     assert len(batch.unreadable) == 3
+
+
+def test_one_readable_frame_is_enough_for_a_batch_to_count():
+    shots = [*shots_of(1), Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
+    assert not batch.blank
+    assert (len(batch.images), batch.names) == (1, ("shot0 frame 0",))
+
+
+def test_every_frame_of_a_batch_has_its_name():
+    for batch in SequenceLoader(shots_of(9, 9, 2, 9, 9, bad=(1, 5)), SETTINGS, 12).epoch(0):
+        assert len(batch.names) == len(batch.images)
+        numbers, labels = batch.images[:, 2, 0, 0].tolist(), batch.labels.tolist()
+        for name, number, label in zip(batch.names, numbers, labels, strict=True):
+            shot, _, index = name.split()
+            assert int(index) == number
+            assert int(shot.removeprefix("shot")) % 3 == label
 
 
 @pytest.mark.parametrize(("direction", "place"), [("before", 3), ("after", 0), ("both", 2)])
@@ -189,6 +223,124 @@ def test_the_direction_changes_no_frame():
 
     assert torch.equal(images("before"), images("after"))
     assert torch.equal(images("before"), images("both"))
+
+
+# ---- several ranks, and going on within an epoch
+
+
+def shots_drawn(shots, batch_size, world, epoch=0, first=0):
+    """Numbers of the shots of every rank's batches: [rank][batch] is a list."""
+    found = []
+    for rank in range(world):
+        loader = SequenceLoader(shots, SETTINGS, batch_size, rank=rank, world=world)
+        batches = loader.epoch(epoch, first)
+        found.append([[int(name.split()[0][4:]) for name in batch.names[::4]] for batch in batches])
+    return found
+
+
+@given(st.integers(1, 23), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3))
+@settings(deadline=None, max_examples=60)
+def test_the_ranks_share_every_batch_and_draw_every_shot_once(count, per_batch, world, epoch):
+    """But for the last batch, which is filled up where it has fewer sequences than there are ranks.
+
+    Against the batches of one process, of as many sequences as there are ranks at the least.
+    """
+    shots = shots_of(*[4] * count)  # four frames a sequence: all of a shot
+    ranks = shots_drawn(shots, 4 * per_batch, world, epoch)
+    (alone,) = shots_drawn(shots, 4 * max(per_batch, world), 1, epoch)
+    order = [shot for batch in alone for shot in batch]
+    assert sorted(order) == list(range(count))
+    assert {len(batches) for batches in ranks} == {len(alone)}
+    for number, expected in enumerate(alone):
+        parts = [batches[number] for batches in ranks]
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= 1
+        dealt = [shot for turn in range(max(sizes)) for part in parts for shot in part[turn:][:1]]
+        if len(expected) >= world:
+            assert dealt == expected
+        else:
+            assert number == len(alone) - 1
+            assert dealt[: len(expected)] == expected
+            fill = (order * world)[: world - len(expected)]  # the first ones of the epoch
+            assert dealt[len(expected) :] == fill
+
+
+def test_a_rank_draws_the_same_frames_and_crops_as_one_process_does():
+    """Sequences stay whole, and each is to the last bit what it is without other ranks."""
+    shots = shots_of(*[30] * 7)
+    kinds = SequenceSettings(4, "gaussian", 1.0, 40, 32, 3)
+    for epoch in range(2):
+        alone = list(SequenceLoader(shots, kinds, 16).epoch(epoch))
+        ranks = [
+            list(SequenceLoader(shots, kinds, 16, rank=rank, world=2).epoch(epoch))
+            for rank in range(2)
+        ]
+        assert [len(batches) for batches in ranks] == [len(alone)] * 2 == [2, 2]
+        for number, whole in enumerate(alone):
+            parts = [batches[number] for batches in ranks]
+            assert sum(part.num_sequences for part in parts) == whole.num_sequences
+            for place in range(whole.num_sequences):
+                part, own = parts[place % 2], parts[place % 2].sequence == place // 2
+                one = whole.sequence == place
+                assert own.sum() == 4
+                assert torch.equal(part.images[own], whole.images[one])
+                assert torch.equal(part.labels[own], whole.labels[one])
+                anchor, expected = part.anchors[place // 2], whole.anchors[place]
+                assert torch.equal(part.images[anchor], whole.images[expected])
+
+
+def test_no_shots_make_no_batch_for_any_rank():
+    assert shots_drawn([], 8, 3) == [[], [], []]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_an_epoch_goes_on_from_any_of_its_batches(world):
+    shots = shots_of(*[4] * 10)
+    whole = shots_drawn(shots, 8, world, epoch=1)
+    for first in range(len(whole[0]) + 2):
+        rest = shots_drawn(shots, 8, world, epoch=1, first=first)
+        assert rest == [batches[first:] for batches in whole]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_loader_goes_on_in_the_middle_and_begins_the_next_epoch_at_its_beginning(workers):
+    shots = shots_of(*[9] * 7)
+    expected = {
+        epoch: [batch.images for batch in SequenceLoader(shots, SETTINGS, 8).epoch(epoch)]
+        for epoch in range(3)
+    }
+    loader = SequenceLoader(shots, SETTINGS, 8, workers=workers)
+    for epoch, first in ((0, 2), (1, 0), (2, 3)):
+        assert len(loader) == 4  # of a whole epoch, wherever it began
+        got = [batch.images for batch in loader.epoch(epoch, first)]
+        assert len(got) == 4 - first
+        assert all(map(torch.equal, got, expected[epoch][first:]))
+    abandoned = loader.epoch(0)  # a run that stops in the middle
+    next(abandoned)
+    del abandoned
+    got = [batch.images for batch in loader.epoch(1)]
+    assert all(map(torch.equal, got, expected[1]))
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_draw_nothing_from_the_global_random_states(workers):
+    loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, 8, workers=workers)
+    torch.manual_seed(4)
+    np.random.seed(4)
+    before, of_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
+    for epoch in range(2):
+        list(loader.epoch(epoch))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == of_numpy).all()
+    torch.manual_seed(5)
+    other = [batch.images for batch in loader.epoch(1)]
+    torch.manual_seed(6)
+    assert all(map(torch.equal, other, [batch.images for batch in loader.epoch(1)]))
+    loader.close()
 
 
 # ---- stored maps
@@ -274,6 +426,75 @@ def test_maps_are_read_by_the_processes_that_decode_ahead(textured):
             list(loader.epoch(1))
         assert "not a whole .npy file" in str(error.value)
         assert "\n" not in str(error.value)
+        loader.close()
+
+
+def running(others):
+    """The processes that decode ahead, but for those of other loaders."""
+    return {child for child in multiprocessing.active_children() if child not in others}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_signals_to_all_processes_do_not_take_away_the_frames_of_the_last_step():
+    others = set(multiprocessing.active_children())
+    loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
+    list(loader.epoch(0))  # both are at work
+    batches = loader.epoch(1)
+    next(batches)
+    for child in running(others):
+        os.kill(child.pid, signal.SIGINT)
+        os.kill(child.pid, signal.SIGTERM)
+    assert len(list(batches)) == 5
+    assert len(list(loader.epoch(2))) == 6
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_the_processes_that_decode_ahead_end_when_the_loader_is_closed():
+    others = set(multiprocessing.active_children())
+    loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    assert len(running(others)) == 2
+    started = time.monotonic()
+    batches.close()
+    loader.close()
+    assert not running(others)
+    assert time.monotonic() - started < 4  # torch waits 5 s before it uses force
+
+
+ENDING = """
+import gc, os, signal, multiprocessing, sys
+import numpy as np
+from colocam.video.batches import SequenceLoader, SequenceSettings
+from colocam.video.records import Shot
+
+class Frames:
+    name = "shot"
+    def __len__(self): return 9
+    def read(self, indices): return [np.zeros((40, 40, 3), np.uint8) for _ in indices]
+
+shots = [Shot(str(n), 0, "video", Frames()) for n in range(6)]
+loader = SequenceLoader(shots, SequenceSettings(2, "adjacent", 1.0, 40, 32, 3), 4, workers=2)
+batches = loader.epoch(0)
+next(batches)
+if "signal" in sys.argv:
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGTERM)
+loader.circle = [loader, batches]  # its queues go before it can tell the processes to end
+del loader, batches
+gc.collect()
+"""
+
+
+def test_a_program_ends_whatever_becomes_of_its_loader():
+    programs = [
+        subprocess.Popen([sys.executable, "-c", ENDING, *options], stderr=subprocess.PIPE)
+        for options in ([], ["signal"])
+    ]
+    for program in programs:
+        _, errors = program.communicate(timeout=60)
+        assert program.returncode == 0, errors
 
 
 def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
@@ -287,7 +508,10 @@ def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
     assert means == sorted(means, reverse=True)
     assert len(means) == 3
     (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 4, maps=maps).epoch(0)
-    assert batch.num_sequences == 0
+    assert batch.blank
+    assert batch.maps.shape == (1, 32, 32)
+    assert batch.maps.dtype == torch.float32
+    assert (batch.maps == 0).all()
 
 
 def test_a_batch_moves_as_a_whole(textured):
@@ -297,7 +521,8 @@ def test_a_batch_moves_as_a_whole(textured):
     for name in ("images", "labels", "sequence", "anchors", "maps"):
         assert getattr(moved, name).device.type == "meta"
         assert getattr(moved, name).shape == getattr(batch, name).shape
-    assert (moved.num_sequences, moved.unreadable) == (5, ())
+    assert (moved.num_sequences, moved.unreadable, moved.blank) == (5, (), False)
+    assert moved.names == batch.names
     (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
     assert batch.to(torch.device("meta")).maps is None
 
@@ -349,3 +574,23 @@ def test_frames_of_evaluation_that_cannot_be_read_are_left_out_and_named(tmp_pat
 
 def test_no_records_give_no_batch():
     assert list(frame_batches([], 16, 4)) == []
+
+
+@given(st.integers(0, 17), st.integers(1, 5), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_the_ranks_read_every_frame_once_in_the_batches_of_one_process(count, batch_size, world):
+    source = Numbered("one", 20, bad=(3, 8))
+    records = records_of(source, range(count))
+    alone = list(frame_batches(records, 16, batch_size))
+    ranks = [list(frame_batches(records, 16, batch_size, rank, world)) for rank in range(world)]
+    assert sum(map(len, ranks)) == len(alone)
+    seen = []
+    for number, expected in enumerate(alone):
+        got = ranks[number % world][number // world]
+        assert torch.equal(got.images, expected.images)
+        assert got.records == expected.records
+        assert got.sizes == expected.sizes
+        assert got.unreadable == expected.unreadable
+        seen += [record.index for record in got.records]
+        seen += [int(name.split("#")[1]) for name in got.unreadable]
+    assert sorted(seen) == list(range(count))

@@ -1,0 +1,168 @@
+"""Where the time of one SGD step of stage 2 goes (CoLo-CAM paper, Table 4).
+
+    python bench/train_step.py [--device auto|cpu|cuda] [--data DIR | --video PATH] [--amp MODE]
+
+One batch, over and over: in every repeat once a whole step, as training takes it; once a step in
+parts, with a look at the clock between them; and once every term of the loss alone, down to its
+gradient on the maps. Beside the times stands the floor: operations at the rate that a large matrix
+product or convolution reaches here, or the bytes that must move over the copy bandwidth.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from gpu_wait import first_wait
+from machine import describe, file_name_of
+from markdown_table import markdown_table
+from result_files import result_path, write_results
+from rich.console import Console
+from rich.progress import Progress
+from step_input import data_folder, enough_shots, time_loader
+from step_parts import BOTH_CRF, WHOLE, open_stage, time_step, whole_step
+from step_setting import BATCH_SIZE, SIDE, make_setting
+from step_table import HEADS, SUM, Row, heading, make_rows, notes
+from timing import peak_memory
+
+from colocam.config import Config, parse_config
+from colocam.device import pick_device
+from colocam.distribution import ALONE
+from colocam.entry import CommandParser, exit_status
+from colocam.errors import UserError
+from colocam.model.encoders import ENCODERS
+from colocam.training.command import open_run
+from colocam.training.run import Run
+
+WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would take the cores that the step needs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    switch = ("auto", "on", "off")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--data", type=Path, metavar="DIR", help="(default: the built-in clip set, size 'large')"
+    )
+    source.add_argument(
+        "--video", type=Path, help="a video file or a folder of frames, as one shot"
+    )
+    add("--encoder", choices=tuple(ENCODERS), default="resnet50")
+    add("--batch-size", type=int, default=BATCH_SIZE, help=f"frames (default: {BATCH_SIZE})")
+    add("--frames", type=int, default=4, help="frames a sequence, n (default: 4)")
+    add("--size", type=int, default=SIDE, help=f"side of the crops, pixels (default: {SIDE})")
+    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
+    add("--compile", choices=switch, default="auto", help="torch.compile; auto: on a GPU")
+    add("--deterministic", choices=switch[1:], default="off", help="as train.py has it")
+    add("--workers", type=int, help="processes that decode (default: 0 on a CPU, 8 beside a GPU)")
+    add("--seconds", type=float, default=60.0, help="for the repeats, at least 3 (default: 60)")
+    add("--json", type=Path, metavar="FILE", help="(default: bench/results/train_step-*.json)")
+    options = parser.parse_args(argv)
+    if options.size < 32:
+        raise UserError(f"--size {options.size}: must be at least 32")
+    if not options.seconds > 0:
+        raise UserError(f"--seconds {options.seconds:g}: must be above 0")
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    device = pick_device(options.device)
+    machine = describe()  # first: it notes how busy the machine is before this run
+    how = "-deterministic" if options.deterministic == "on" else ""
+    name = f"train_step-{options.encoder}-{file_name_of(machine, device.type)}{how}"
+    path = result_path(options.json, name)
+    with data_folder(options.data, options.video) as folder:
+        run = enough_shots(open_run(_config(options, folder, device), ALONE))
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            try:
+                result, rows = _measure(run, options, progress)
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"--batch-size {options.batch_size}: does not fit into memory; give a smaller "
+                    "one"
+                ) from error
+    _write(path, {"machine": machine, **result}, rows)
+
+
+def _config(options: argparse.Namespace, data: Path | None, device: torch.device) -> Config:
+    """The paper's configuration, but for what was asked for and random weights."""
+    given = {
+        "preset": "paper",
+        "stage": "localizer",
+        "weights": "none",
+        "clip-set": "large",
+        "device": device.type,
+        "encoder": options.encoder,
+        "batch-size": options.batch_size,
+        "frames": options.frames,
+        "resize": round(options.size * 256 / SIDE),
+        "crop": options.size,
+        "amp": options.amp,
+        "compile": options.compile,
+        "deterministic": options.deterministic,
+        "workers": WORKERS[device.type] if options.workers is None else options.workers,
+    } | ({} if data is None else {"data": data})
+    argv = [f"--{name}={value}" for name, value in given.items()]
+    return parse_config(argv, device.type == "cuda")
+
+
+def _measure(
+    run: Run, options: argparse.Namespace, progress: Progress
+) -> tuple[dict[str, object], list[Row]]:
+    def report(done: int, repeats: int) -> None:
+        progress.update(bar, description="steps", completed=done, total=repeats)
+
+    bar = progress.add_task("frames to batches", total=None)
+    batch, input_ms = time_loader(run)
+    progress.update(bar, description="rate of the machine")
+    setting = make_setting(run, batch, _source(options, run.config), options.seconds)
+    progress.update(bar, description="warm-up")
+    stage = open_stage(run)
+    times = time_step(stage, batch, options.seconds, report)
+    progress.update(bar, description="memory", total=None)
+    peak = peak_memory(lambda: lambda: whole_step(stage, batch, 0), run.device)
+    waits = first_wait(lambda: whole_step(stage, batch, 1)) if setting.on_gpu else None
+    by_channels = stage.model.to_maps.weight.is_contiguous(memory_format=torch.channels_last)
+    return setting.describe() | {
+        "memory_format": "channels_last" if by_channels else "contiguous",
+        "repeats": len(times.by_part[WHOLE].ms),
+        "steps_left_out": times.left_out,
+        "peak_mb": peak,
+        "host_sync": waits is not None if setting.on_gpu else None,
+        "host_sync_at": waits,
+        "others_cpu_percent": times.others_cpu_percent,
+    }, make_rows(times, input_ms, setting)
+
+
+def _source(options: argparse.Namespace, config: Config) -> str:
+    """Where the frames come from."""
+    given = options.video or options.data
+    name = f"the built-in clip set '{config.clip_set}'" if given is None else given.absolute().name
+    return f"frames of {name}"
+
+
+def _write(path: Path, result: dict[str, object], rows: list[Row]) -> None:
+    """JSON and Markdown; the table also goes to the terminal."""
+    ms = {row.part: row.ms for row in rows}
+    result |= {
+        "frames_per_s": 1e3 * result["frames"] / ms[WHOLE],
+        "sum_percent": 100 * ms[SUM] / ms[WHOLE],
+        "crf_percent": 100 * ms[BOTH_CRF] / ms[WHOLE],
+        "rows": [asdict(row) for row in rows],
+    }
+    table = markdown_table(HEADS, rows)
+    lines = [heading(result), "", *table, "", *(f"- {line}" for line in notes(result))]
+    write_results(path, result, lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

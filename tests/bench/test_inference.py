@@ -1,0 +1,290 @@
+"""bench/inference.py on tiny frames: every row is there and sound; mistakes are told in a line."""
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import inference  # noqa: E402
+import inference_table  # noqa: E402
+from inference_passes import Passes  # noqa: E402
+
+from colocam.cam import ActivationMap, normalized_map  # noqa: E402
+from colocam.device import make_autocast  # noqa: E402
+from colocam.model import Localizer  # noqa: E402
+from colocam.video.transforms import normalized  # noqa: E402
+
+CAMS = ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
+TINY = ["--device", "cpu", "--encoder", "resnet18", "--size", "32", "--seconds", "0.001"]
+CPU = torch.device("cpu")
+
+
+pytestmark = pytest.mark.usefixtures("small_rates")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, write_video, small_rates):
+    """The result file of one run on the CPU, with a table beside it."""
+    folder = tmp_path_factory.mktemp("inference")
+    video = write_video(folder / "tiny.mp4", num_frames=4)
+    path = folder / "out" / "result.json"
+    arguments = ["--batch-sizes", "3", "--video", str(video), "--amp", "off"]
+    assert inference.main([*TINY, *arguments, "--json", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(done) -> dict:
+    return json.loads(done.read_text())
+
+
+def test_the_localizer_and_all_six_cams_are_measured_alone_and_together(result):
+    assert [(row["batch_size"], row["method"]) for row in result["rows"]] == [
+        (batch_size, method) for batch_size in (1, 3) for method in ("localizer", *CAMS)
+    ]
+    for row in result["rows"]:
+        for name in ("ms", "p95_ms", "frames_per_s", "gflops", "floor_ms", "floor_percent"):
+            assert math.isfinite(row[name])
+            assert row[name] > 0, name
+        assert row["repeats"] >= 3
+        assert row["p95_ms"] >= row["ms"]
+        assert row["wait_ms"] is None  # a GPU's
+        assert row["graph_ms"] is None
+
+
+def test_throughput_floor_and_share_follow_from_the_time(result):
+    rate = max(result["flops_per_s"].values())
+    for row in result["rows"]:
+        seconds = row["ms"] / 1e3
+        assert row["frames_per_s"] == pytest.approx(row["batch_size"] / seconds)
+        assert row["floor_ms"] == pytest.approx(1e3 * row["gflops"] * 1e9 / rate)
+        assert row["floor_percent"] == pytest.approx(100 * row["floor_ms"] / row["ms"])
+
+
+def test_the_result_says_what_was_measured(result):
+    expected = {
+        "device": "cpu",
+        "encoder": "resnet18",
+        "weights": "random",
+        "size": 32,
+        "dtype": "float32",
+        "memory_format": "channels_last",
+        "compiled": False,
+        "seconds": 0.001,
+    }
+    assert {name: result[name] for name in expected} == expected
+    assert set(result["flops_per_s"]) == {"matmul", "convolution"}
+    assert result["machine"]["torch"] == torch.__version__
+    assert {"cpu", "gpu", "commit", "threads"} <= set(result["machine"])
+    assert "tiny.mp4" in result["frames"]
+
+
+def test_the_summary_takes_latency_of_one_frame_and_the_best_throughput(result):
+    assert [summary["method"] for summary in result["summary"]] == ["localizer", *CAMS]
+    for summary in result["summary"]:
+        rows = {
+            row["batch_size"]: row for row in result["rows"] if row["method"] == summary["method"]
+        }
+        best = max(rows.values(), key=lambda row: row["frames_per_s"])
+        for name in ("ms", "p95_ms", "gflops", "floor_ms", "floor_percent"):
+            assert summary[name] == rows[1][name]
+        for name in ("frames_per_s", "batch_size", "peak_mb"):
+            assert summary[name] == best[name]
+        assert summary["best_floor_percent"] == best["floor_percent"]
+        assert summary["published_ms"] is None  # of another encoder and size
+
+
+def test_the_table_holds_a_line_a_method(done):
+    lines = done.with_suffix(".md").read_text().splitlines()
+    table = [line.strip("|").split("|") for line in lines if line.startswith("|")]
+    assert {len(cells) for cells in table} == {len(inference_table.HEADS)}
+    assert [cells[0].strip() for cells in table[2:]] == ["localizer", *CAMS]
+
+
+def test_operations_are_those_of_the_convolutions_and_of_the_head(result):
+    """Counted again by hooks: kernel × channels in × places × channels out."""
+    with torch.device("meta"):
+        model, frame = Localizer("resnet18", inference.CLASSES).eval(), torch.empty(1, 3, 32, 32)
+    macs = {"encoder": [], "decoder": [], "to_maps": []}
+    for part, counts in macs.items():
+        for module in getattr(model, part).modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(
+                    lambda layer, _, output, counts=counts: counts.append(
+                        layer.weight[0].numel() * output.numel()
+                    )
+                )
+    model(frame)
+    classifier = sum(macs["encoder"]) + model.head.weight.numel()
+    localizer = classifier + sum(macs["decoder"]) + sum(macs["to_maps"])
+    found = {(row["method"], row["batch_size"]): row["gflops"] for row in result["rows"]}
+    for batch_size in (1, 3):
+        expected = 2e-9 * batch_size * localizer
+        assert found["localizer", batch_size] == pytest.approx(expected, rel=1e-9)
+        for cam in CAMS:  # theirs also weigh the last map
+            assert found[cam, batch_size] == pytest.approx(2e-9 * batch_size * classifier, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def model() -> Localizer:
+    torch.manual_seed(0)
+    return Localizer("resnet18", 3).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, 40, 40), generator=generator, dtype=torch.uint8)
+
+
+def test_the_localizers_pass_gives_logits_and_the_foreground_of_the_softmax(model, images):
+    passes = Passes(model, 40, make_autocast("off", CPU), compiled=False)
+    logits, scores = passes("localizer", images)
+    expected_logits, maps = model(normalized(images))
+    background, foreground = maps.exp().unbind(1)
+    torch.testing.assert_close(logits, expected_logits)
+    torch.testing.assert_close(scores, foreground / (background + foreground))
+
+
+@pytest.mark.parametrize("method", CAMS)
+def test_a_cams_pass_gives_the_normalized_map_of_the_most_probable_class(model, images, method):
+    passes = Passes(model, 40, make_autocast("off", CPU), compiled=False)
+    logits, maps = passes(method, images)
+    cam = ActivationMap(model, method)(normalized(images), logits.argmax(1))
+    assert maps.shape == (2, 40, 40)
+    assert maps.amax() == 1
+    torch.testing.assert_close(maps, normalized_map(cam, (40, 40)))
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_a_pass_computes_in_the_format_asked_for(model, images, amp):
+    passes = Passes(model, 40, make_autocast(amp, CPU), compiled=False)
+    logits, scores = passes("localizer", images)
+    assert logits.dtype == (torch.bfloat16 if amp == "bf16" else torch.float32)
+    assert scores.dtype == torch.float32
+
+
+def test_encoder_and_decoder_are_compiled_for_every_batch_size_anew(monkeypatch, tmp_path):
+    compiled = []
+
+    def keep(module, dynamic):
+        assert not dynamic
+        compiled.append(type(module).__name__)
+        return module
+
+    monkeypatch.setattr(torch, "compile", keep)
+    path = tmp_path / "result.json"
+    arguments = ["--compile", "on", "--batch-sizes", "2", "--methods", "localizer"]
+    assert inference.main([*TINY, *arguments, "--json", str(path)]) == 0
+    assert compiled == ["Encode", "Score"] * 2
+    assert json.loads(path.read_text())["compiled"] is True
+
+
+def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys):
+    def fail(*_, **__):
+        raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: fail)
+    path = tmp_path / "result.json"
+    assert inference.main([*TINY, "--compile", "on", "--json", str(path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: --compile: ")
+    assert "no C++ compiler" in error
+    assert not path.exists()
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_left_out_with_a_line(
+    monkeypatch, tmp_path, capsys
+):
+    measure = inference._measure
+
+    def scarce(setting, passes, method, batch_size):
+        if batch_size == 2:
+            raise torch.OutOfMemoryError
+        return measure(setting, passes, method, batch_size)
+
+    monkeypatch.setattr(inference, "_measure", scarce)
+    path = tmp_path / "result.json"
+    arguments = ["--batch-sizes", "1", "2", "--methods", "layercam", "--json", str(path)]
+    assert inference.main([*TINY, *arguments]) == 0
+    assert "layercam, batch size 2: left out" in capsys.readouterr().err
+    assert [row["batch_size"] for row in json.loads(path.read_text())["rows"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--batch-sizes", "0", "4"], "--batch-sizes 0: must be at least 1"),
+        (["--batch-sizes", "two"], "--batch-sizes: invalid int value: 'two'"),
+        (["--size", "8"], "--size 8: must be at least 32"),
+        (["--seconds", "0"], "--seconds 0: must be above 0"),
+        (["--methods", "abacus"], "--methods: invalid choice: 'abacus'"),
+        (["--encoder", "resnet34"], "--encoder: invalid choice: 'resnet34'"),
+        (["--amp", "fp8"], "--amp: invalid choice: 'fp8'"),
+        (["--video", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_nothing_is_written(arguments, what, tmp_path, capsys):
+    written = tmp_path / "out" / "result.json"
+    assert inference.main([*TINY, "--json", str(written), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: ")
+    assert error.count("error") == 1
+    assert what in error
+    assert not written.parent.exists()
+
+
+def test_a_result_file_that_cannot_be_written_is_told_before_measuring(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for name in ("file/result.json", "result.csv"):
+        assert inference.main([*TINY, "--json", str(tmp_path / name)]) == 2
+        assert f"error: --json {tmp_path / name}: " in capsys.readouterr().err
+
+
+def make_row(method, batch_size, ms):
+    """A row whose floor is half of its time."""
+    blank = dict.fromkeys(field for field in inference_table.Row.__dataclass_fields__)
+    given = {"method": method, "batch_size": batch_size, "ms": ms, "p95_ms": ms, "gflops": 1.0}
+    given |= {"frames_per_s": 1e3 * batch_size / ms, "floor_ms": ms / 2, "floor_percent": 50.0}
+    return inference_table.Row(**{**blank, **given})
+
+
+def test_published_numbers_stand_beside_their_own_case_alone():
+    rows = [make_row(method, 1, 5.0) for method in ("localizer", "layercam", "cam")]
+    published = [
+        (summary.published_ms, summary.published_frames_per_s)
+        for summary in inference_table.summarize(rows, "resnet50", 224)
+    ]
+    assert published == [(10.11, 464), (19.99, 128), (None, None)]
+    for case in (("resnet18", 224), ("resnet50", 112)):
+        found = inference_table.summarize(rows, *case)
+        assert all(summary.published_ms is None for summary in found)
+        assert not any("Published" in note for note in inference_table.notes(rows, found))
+    notes = inference_table.notes(rows, inference_table.summarize(rows, "resnet50", 224))
+    assert sum("Published: CoLo-CAM paper" in note for note in notes) == 1
+
+
+def test_the_best_throughput_need_not_be_the_largest_batchs():
+    rows = [make_row("cam", 1, 4.0), make_row("cam", 4, 8.0), make_row("cam", 16, 64.0)]
+    (summary,) = inference_table.summarize(rows, "resnet18", 64)
+    assert (summary.frames_per_s, summary.batch_size) == (500, 4)
+
+
+def test_a_disturbed_row_is_named_in_the_notes():
+    rows = [make_row("cam", 1, 4.0), make_row("cam", 4, 8.0)]
+    rows[1] = dataclasses.replace(rows[1], others_cpu_percent=50.0)
+    notes = inference_table.notes(rows, [])
+    assert sum("Do not trust cam at batch size 4:" in note for note in notes) == 1
+    assert not any("cam at batch size 1" in note for note in notes)
+
+
+def test_95_percent_of_the_values_are_within_the_percentile():
+    assert inference_table.percentile_95([3.0, 3.0, 3.0]) == 3
+    assert inference_table.percentile_95(range(101)) == pytest.approx(95)

@@ -1,0 +1,98 @@
+"""The log of a run: whole lines, appended, in step with the training state."""
+
+import json
+
+import pytest
+
+from colocam.errors import UserError
+from colocam.training.command import main
+from colocam.training.metrics import Metrics
+
+LINES = [{"stage": "classifier", "epoch": epoch, "loss": 0.1 * epoch} for epoch in range(3)]
+TEXTS = [json.dumps(line) + "\n" for line in LINES]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.jsonl"
+
+
+def test_lines_are_written_when_they_are_flushed_and_only_once(path):
+    metrics = Metrics(path)
+    metrics.add(**LINES[0])
+    assert not path.exists()
+    metrics.flush()
+    metrics.flush()
+    metrics.add(**LINES[1])
+    metrics.flush()
+    assert path.read_text() == "".join(TEXTS[:2])
+
+
+def test_another_rank_keeps_the_lines_and_writes_none(path):
+    metrics = Metrics(path, writes=False)
+    metrics.add(**LINES[0])
+    metrics.flush()
+    metrics.restore(LINES)
+    assert metrics.lines == LINES
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "standing",
+    ["", *("".join(TEXTS[:count]) for count in (1, 2, 3)), TEXTS[0] + TEXTS[1][:9], "torn",
+     TEXTS[1], "".join(TEXTS) + "more\n"],
+)  # fmt: skip
+def test_the_file_of_a_resumed_run_has_the_lines_of_its_state(path, standing):
+    path.write_text(standing)
+    metrics = Metrics(path)
+    metrics.restore(LINES)
+    assert path.read_text() == "".join(TEXTS)
+    metrics.add(**LINES[0])
+    metrics.flush()
+    assert path.read_text() == "".join(TEXTS) + TEXTS[0]
+
+
+def test_what_stands_already_is_not_written_anew(path):
+    path.write_text(TEXTS[0])
+    inode = path.stat().st_ino
+    Metrics(path).restore(LINES)
+    assert path.stat().st_ino == inode
+
+
+def test_the_lines_of_a_stage_are_read_and_a_torn_one_is_not(path):
+    other = json.dumps({"stage": "localizer", "epoch": 0}) + "\n"
+    path.write_text("".join(TEXTS) + other + '{"stage": "classifier"')
+    assert Metrics(path).read("classifier") == LINES
+    assert Metrics(path.with_name("none")).read("classifier") == []
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    metrics = Metrics(tmp_path / "none" / "metrics.jsonl")
+    metrics.add(**LINES[0])
+    with pytest.raises(UserError, match=r"none/metrics\.jsonl: cannot be written"):
+        metrics.flush()
+
+
+def test_tensorboard_shows_every_number_of_the_log(tiny_run, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
+    assert main([*argv, "--tensorboard", "on", "--stage", "classifier"]) == 0
+    (line,) = [json.loads(text) for text in (out / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    shown = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"]}
+    numbers = {name: value for name, value in line.items() if name not in ("stage", "epoch")}
+    assert shown.keys() == {f"classifier/{name}" for name in numbers}
+    for name, value in numbers.items():
+        assert shown[f"classifier/{name}"] == pytest.approx(value, rel=1e-6)
+
+
+def test_without_tensorboard_the_flag_says_what_to_install(tiny_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    out = tmp_path / "run"
+    argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
+    assert main([*argv, "--tensorboard", "on"]) == 2
+    assert "pip install 'colocam[tensorboard]'" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,179 @@
+"""A run that was killed, stopped or found the disk full goes on as if it never had."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STEP = "colocam.training.loop:Loop._take"  # 3 a classifier's epoch, 4 a localizer's, 2 epochs each
+SAVE = "colocam.training.loop:write_state"  # once an epoch
+LOG = "colocam.training.metrics:Metrics.flush"  # once an epoch
+KILL, TERM, INT = int(signal.SIGKILL), int(signal.SIGTERM), int(signal.SIGINT)
+
+
+def at(function, call, do):
+    return {"at": function, "call": call, "do": do}
+
+
+# What goes wrong, with which options, and how the run then ends.
+FAULTS = {
+    "killed before anything is written": ([at(STEP, 1, KILL)], [], -KILL),
+    "killed in an epoch of stage 1": ([at(STEP, 5, KILL)], [], -KILL),
+    "killed in it, a state every step": ([at(STEP, 6, KILL)], ["--state-every", "1"], -KILL),
+    "killed in an epoch of stage 2": ([at(STEP, 10, KILL)], ["--state-every", "2"], -KILL),
+    "killed before stage 2": ([at(STEP, 7, KILL)], ["--keep", "1"], -KILL),
+    "killed while a state is written": ([at(SAVE, 3, at("os:fsync", 1, KILL))], [], -KILL),
+    "killed before a state is renamed": ([at(SAVE, 4, at("os:replace", 1, KILL))], [], -KILL),
+    "killed after the best, before the state": ([at(SAVE, 2, KILL)], [], -KILL),
+    "killed after the state, before the log": ([at(LOG, 3, KILL)], [], -KILL),
+    "killed while the log is written": ([at(LOG, 2, at("os:fsync", 1, KILL))], [], -KILL),
+    "killed at the end": ([at("colocam.evaluation.report:write_summary", 1, KILL)], [], -KILL),
+    "stopped by SIGTERM": ([at(STEP, 9, TERM)], [], 128 + TERM),
+    "stopped by SIGINT": ([at(STEP, 2, INT)], [], 128 + INT),
+    "stopped in the last step": ([at(STEP, 14, TERM)], [], 128 + TERM),
+    "stopped at once by a second SIGTERM": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
+    "full disk": ([at(SAVE, 3, "full disk")], [], 2),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(two_epochs, run_faulty, tmp_path_factory):
+    """Runs without a fault: once with every step saved and frames decoded by other processes."""
+    out = tmp_path_factory.mktemp("whole")
+    options = {"plain": [], "busy": ["--state-every", "1", "--workers", "2"]}
+    jobs = [([*two_epochs, *own, "--out", str(out / name)], []) for name, own in options.items()]
+    assert [status for status, _ in run_faulty(jobs)] == [0, 0]
+    return out / "plain", out / "busy"
+
+
+@pytest.fixture(scope="module")
+def faulty(two_epochs, run_faulty, tmp_path_factory):
+    """Runs with a fault each: name to (folder, status, output, files, log) at their end."""
+    folder = tmp_path_factory.mktemp("faulty")
+    outs = {name: folder / name.replace(" ", "-").replace(",", "") for name in FAULTS}
+    jobs = [
+        ([*two_epochs, *options, "--out", str(outs[name])], faults)
+        for name, (faults, options, _) in FAULTS.items()
+    ]
+    ends = {}
+    for name, (status, output) in zip(FAULTS, run_faulty(jobs), strict=True):
+        files = sorted(path.name for path in outs[name].rglob("*"))
+        log = outs[name] / "metrics.jsonl"
+        text = log.read_text() if log.is_file() else ""
+        ends[name] = (outs[name], status, output, files, text)
+    return ends
+
+
+@pytest.fixture(scope="module")
+def resumed(faulty, run_faulty):
+    """The same, resumed with --resume and --out alone: name to (folder, status, output)."""
+    jobs = [(["--resume", "--out", str(out)], []) for out, *_ in faulty.values()]
+    return {
+        name: (faulty[name][0], status, output)
+        for name, (status, output) in zip(FAULTS, run_faulty(jobs), strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_ends_the_run_as_it_should(faulty, name):
+    _, status, output, _, _ = faulty[name]
+    assert status == FAULTS[name][2], output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_resumed_it_ends_as_if_nothing_had_happened(whole, resumed, assert_same_runs, name):
+    out, status, output = resumed[name]
+    assert status == 0, output
+    assert_same_runs(whole[0], out)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_log_is_whole_lines_and_only_grows(faulty, resumed, name):
+    text = faulty[name][4]
+    assert text == "" or text.endswith("\n")
+    assert all(isinstance(json.loads(line), dict) for line in text.splitlines())
+    assert (resumed[name][0] / "metrics.jsonl").read_text().startswith(text)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_nothing_unfinished_is_left(resumed, name):
+    names = {path.name for path in resumed[name][0].rglob("*") if path.name.startswith(".")}
+    assert not names
+
+
+def test_states_every_step_and_other_processes_for_decoding_change_nothing(whole, assert_same_runs):
+    assert_same_runs(*whole)
+
+
+def test_the_run_goes_on_where_it_stopped(faulty, resumed):
+    begins = {
+        "killed before anything is written": "nothing to resume, starting afresh",
+        "killed in an epoch of stage 1": "going on with classifier epoch 2, step 1",
+        "killed in it, a state every step": "going on with classifier epoch 2, step 3",
+        "killed in an epoch of stage 2": "going on with localizer epoch 1, step 3",
+        "killed after the best, before the state": "going on with classifier epoch 2, step 1",
+        "stopped by SIGTERM": "going on with localizer epoch 1, step 4",  # the step was finished
+        "stopped by SIGINT": "going on with classifier epoch 1, step 3",
+        "stopped at once by a second SIGTERM": "going on with classifier epoch 3, step 1",
+    }
+    for name, line in begins.items():
+        assert line in " ".join(resumed[name][2].split()), name
+
+
+def test_only_the_newest_states_are_kept(faulty, whole):
+    states = [name for name in faulty["killed before stage 2"][3] if name.startswith("state-")]
+    assert states == ["state-classifier-0002-000000.safetensors"]
+    for out in whole:
+        names = sorted(path.name for path in (out / "checkpoints").glob("state-*"))
+        assert len(names) == 2
+        assert names[-1] == "state-localizer-0002-000000.safetensors"
+
+
+def test_a_stopped_run_says_how_to_go_on(faulty):
+    assert "stopped by SIGTERM; go on with --resume" in faulty["stopped by SIGTERM"][2]
+    assert "stopped by SIGINT; go on with --resume" in faulty["stopped by SIGINT"][2]
+
+
+def test_a_full_disk_ends_with_one_line_and_the_older_states_intact(faulty):
+    _, _, output, files, _ = faulty["full disk"]
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "state-localizer-0001-000000.safetensors: cannot be written" in errors[0]
+    assert "state-classifier-0002-000000.safetensors" in files
+    assert not any(name.startswith(".") for name in files)
+
+
+def test_a_finished_run_is_left_as_it_is(whole, run_faulty):
+    files = {path: path.stat().st_mtime_ns for path in whole[0].rglob("*") if path.is_file()}
+    ((status, output),) = run_faulty([(["--resume", "--out", str(whole[0])], [])])
+    assert status == 0
+    assert "this run is finished" in output
+    assert files == {p: p.stat().st_mtime_ns for p in whole[0].rglob("*") if p.is_file()}
+
+
+def test_ctrl_c_in_a_terminal_stops_after_the_step(two_epochs, tmp_path, whole, run_faulty,
+                                                   assert_same_runs):  # fmt: skip
+    """SIGINT to all processes of the group, those that decode frames among them."""
+    out = tmp_path / "run"
+    argv = [*two_epochs, "--workers", "2", "--state-every", "1", "--out", str(out)]
+    train = Path(__file__).parents[2] / "train.py"
+    process = subprocess.Popen(
+        [sys.executable, str(train), *argv], start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not list(out.glob("checkpoints/state-*")) and time.monotonic() < end:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    ((status, output),) = run_faulty([(["--resume", "--out", str(out)], [])])
+    assert status == 0, output
+    assert_same_runs(whole[0], out)

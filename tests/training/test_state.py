@@ -1,0 +1,168 @@
+"""Training states: what they hold, and what a run refuses to go on with."""
+
+import json
+import shutil
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from colocam.evaluation.command import main as evaluate
+from colocam.files import read_tensors, write_tensors
+from colocam.losses import barrier_sharpness
+from colocam.training.command import main
+
+FIRST, LAST = "state-classifier-0001-000000", "state-localizer-0001-000000"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    """A copy of the finished run, and how to resume it."""
+    out = tmp_path / "run"
+    shutil.copytree(tiny_run.out, out)
+    return out
+
+
+def resume(out, *options):
+    return main(["--resume", "--out", str(out), *options])
+
+
+def one_line(capsys):
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def state(out, name=LAST):
+    return out / "checkpoints" / f"{name}.safetensors"
+
+
+def described(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["state"])
+
+
+def test_a_state_holds_all_that_a_run_needs(tiny_run):
+    values, tensors = described(state(tiny_run.out)), load_file(state(tiny_run.out))
+    assert (values["stage"], values["epoch"], values["step"]) == ("localizer", 1, 0)
+    assert values["config"] == json.loads((tiny_run.out / "config.json").read_text())
+    lines = (tiny_run.out / "metrics.jsonl").read_text().splitlines()
+    assert values["metrics"] == [json.loads(line) for line in lines]
+    assert values["best"] == {"localizer": [values["metrics"][1]["localization"]]}
+    assert values["barrier_sharpness"] == barrier_sharpness(1)
+    assert values["optimizer"]["scheduler"]["last_epoch"] == 1
+    weights = load_file(tiny_run.checkpoint("localizer-last"))
+    assert all((tensors[f"model.{name}"] == value).all() for name, value in weights.items())
+    momenta = {name for name in tensors if name.startswith("momentum.")}
+    assert momenta
+    assert all(name.startswith(("momentum.decoder.", "momentum.to_maps.")) for name in momenta)
+    assert max(float(tensors[name].abs().max()) for name in momenta) > 0
+    assert "random.0.cpu" in tensors
+
+
+def test_a_state_is_no_checkpoint_and_says_so(tiny_run, capsys):
+    argv = ["--ckpt", str(state(tiny_run.out)), "--data", str(tiny_run.data)]
+    assert evaluate(argv) == 2
+    line = one_line(capsys)
+    assert str(state(tiny_run.out)) in line
+    assert "localizer-best.safetensors" in line
+
+
+def damaged(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        del data[len(data) // 2 :]
+    elif how == "empty":
+        data.clear()
+    else:
+        data[how if how >= 0 else len(data) + how] ^= 16
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", 3, 60, -7, -1_000_000])
+def test_a_damaged_state_is_told_and_the_one_before_it_is_taken(
+    run, tiny_run, how, capsys, assert_same_runs
+):
+    damaged(state(run), how)
+    assert resume(run) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warning:" in printed
+    assert f"{LAST}.safetensors: damaged" in printed.replace("/ ", "/")
+    assert "going on with classifier epoch 2, step 1" in printed
+    assert_same_runs(tiny_run.out, run)
+
+
+def test_where_every_state_is_damaged_the_run_is_not_begun_anew_unasked(run, capsys):
+    for name in (FIRST, LAST):
+        damaged(state(run, name), "truncated")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert resume(run) == 2
+    assert f"{LAST}.safetensors: damaged" in one_line(capsys)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_state_of_a_newer_version_is_refused(run, capsys):
+    header, tensors = read_tensors(state(run))
+    write_tensors(state(run), tensors, header | {"version": "7"})
+    assert resume(run) == 2
+    assert "format version '7', this package reads 1" in one_line(capsys)
+
+
+def test_a_state_of_another_architecture_is_refused(run, capsys):
+    header, tensors = read_tensors(state(run))
+    del tensors["model.decoder." + min(n for n in tensors if "model.decoder" in n)[14:]]
+    write_tensors(state(run), tensors, header)
+    (run / "report" / "evaluation.json").unlink()
+    assert resume(run) == 2
+    assert "does not belong to a resnet18 of this configuration" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "began"),
+    [("--encoder", "resnet50", "resnet18"), ("--lr", "0.5", "0.05"), ("--seed", "3", "0")],
+)
+def test_a_resumed_run_does_not_change_what_it_began_with(run, capsys, option, value, began):
+    assert resume(run, option, value) == 2
+    line = one_line(capsys)
+    assert f"{option} {value}: the run in {run} began with {began}" in line
+
+
+def test_other_classes_are_refused(run, capsys, tmp_path, write_video):
+    for name in ("cat", "dog"):
+        for number in range(3):
+            write_video(tmp_path / "data" / name / f"{number}.mp4")
+    assert resume(run, "--data", str(tmp_path / "data")) == 2
+    assert f"{run}: was trained on the classes checker" in one_line(capsys)
+
+
+def test_a_finished_run_can_be_given_more_epochs(run, tiny_run, tmp_path, assert_same_runs):
+    assert resume(run, "--epochs", "2") == 0
+    whole = tmp_path / "whole"
+    argv = [*tiny_run.arguments, "--epochs", "2", "--data", str(tiny_run.data)]
+    assert main([*argv, "--out", str(whole)]) == 0
+    assert_same_runs(whole, run)
+
+
+def test_a_folder_without_a_run_is_begun(tiny_run, tmp_path, assert_same_runs):
+    out = tmp_path / "run"
+    argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
+    assert main([*argv, "--resume"]) == 0
+    assert_same_runs(tiny_run.out, out)
+
+
+def test_a_run_is_repeated_from_its_configuration(tiny_run, tmp_path, assert_same_runs):
+    out = tmp_path / "again"
+    assert main(["--config", str(tiny_run.out / "config.json"), "--out", str(out)]) == 0
+    assert_same_runs(tiny_run.out, out)
+
+
+def test_deterministic_algorithms_change_nothing_on_a_cpu(
+    tiny_run, tmp_path, capsys, assert_same_runs
+):
+    out = tmp_path / "run"
+    argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
+    assert main([*argv, "--deterministic", "on"]) == 0
+    assert "deterministic: " in capsys.readouterr().out
+    assert_same_runs(tiny_run.out, out)

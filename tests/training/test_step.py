@@ -1,0 +1,350 @@
+"""One step: what makes it, what is left out, and what a larger batch would have done."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from colocam.config import parse_command
+from colocam.distribution import ALONE
+from colocam.losses import Counts
+from colocam.model import Localizer
+from colocam.training import classifier, localizer
+from colocam.training.classifier import ClassifierStage
+from colocam.training.command import main, open_run
+from colocam.training.localizer import LocalizerStage
+from colocam.training.update import Update, poisoned
+from colocam.video.transforms import normalized
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def make_update(module, scaler=None, **changed):
+    settings = {"momentum": 0.9, "weight_decay": 1e-2, "decay_every": 2, "decay": 0.5}
+    scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
+    return Update([(module, 0.1)], **(settings | changed), scaler=scaler)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    return module.to(memory_format=torch.channels_last)
+
+
+def images(seed):
+    drawn = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return drawn.contiguous(memory_format=torch.channels_last)
+
+
+def take_step(module, update, seed, factor=1.0):
+    update.begin()
+    outputs = module(images(seed)) * factor
+    update.backward(poisoned(outputs.square().mean(), outputs))
+    return bool(update.step())
+
+
+# ---- the update
+
+
+def test_steps_are_those_of_plain_sgd(network):
+    twin = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    twin.load_state_dict(network.state_dict())
+    plain = torch.optim.SGD(
+        twin.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2, foreach=False
+    )
+    update = make_update(network)
+    for seed in range(4):
+        assert not take_step(network, update, seed)
+        twin(images(seed)).square().mean().backward()
+        plain.step()
+        plain.zero_grad()
+    for own, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_step_that_is_not_finite_changes_nothing(network, bad, first):
+    update = make_update(network)
+    if not first:
+        assert not take_step(network, update, 0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    momenta = [update.optimizer.state[p]["momentum_buffer"].clone() for p in update.parameters]
+    assert take_step(network, update, 1, factor=bad)
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(value, before[name]), name
+    for parameter, momentum in zip(update.parameters, momenta, strict=True):
+        assert torch.equal(update.optimizer.state[parameter]["momentum_buffer"], momentum)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_after_a_step_left_out_training_goes_on_as_if_it_had_not_been(network):
+    twin = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    twin = twin.to(memory_format=torch.channels_last)
+    twin.load_state_dict(network.state_dict())
+    disturbed, plain = make_update(network), make_update(twin)
+    for seed in range(3):
+        take_step(network, disturbed, seed)
+        take_step(network, disturbed, 7, factor=torch.nan)
+        take_step(twin, plain, seed)
+    for (name, own), other in zip(
+        network.state_dict().items(), twin.state_dict().values(), strict=True
+    ):
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(own, other), name
+
+
+@pytest.mark.parametrize("where", ["loss", "outputs"])
+def test_what_is_not_finite_poisons_every_gradient(where):
+    outputs = torch.ones(2, 3, requires_grad=True)
+    spoiled = outputs if where == "loss" else outputs + torch.tensor([[0, 0, torch.inf]] * 2)
+    loss = torch.tensor(torch.nan) if where == "loss" else torch.zeros(())
+    poisoned(loss, spoiled).backward()
+    assert outputs.grad.isnan().all()
+
+
+def test_what_is_finite_is_left_alone():
+    outputs = torch.arange(6.0).requires_grad_()
+    loss = poisoned(outputs.square().sum(), outputs)
+    loss.backward()
+    assert loss == 55
+    assert torch.equal(outputs.grad, 2 * torch.arange(6.0))
+
+
+def test_float16_scales_its_loss_and_lowers_the_scale_on_overflow(network):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, enabled=True)
+    update = make_update(network, scaler)
+    assert take_step(network, update, 0, factor=1e20)  # overflows float32 once scaled
+    assert scaler.get_scale() == 2.0**99
+    twin_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=True)
+    twin = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    twin.load_state_dict(network.state_dict())
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    plain.load_state_dict(network.state_dict())
+    assert not take_step(twin, make_update(twin, twin_scaler), 0)
+    assert not take_step(plain, make_update(plain), 0)
+    for own, other in zip(twin.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-7)
+
+
+# ---- accumulation
+
+
+def seeds_of(frames):
+    """Seeds that a frame's own colours give, so that they do not depend on the batch."""
+    green = frames[:, 1].long()
+    seeds = torch.full_like(green, 255)
+    return seeds.masked_fill(green > 140, 1).masked_fill(green < 60, 0).to(torch.uint8)
+
+
+def gradients_of(stage, batches):
+    """One step's gradients by name, and its losses; batch norm at rest.
+
+    The stage's networks should be in float64: in float32 the order of sums decides on which side of
+    0 some activations fall, and with that on whole gradients.
+    """
+    seen = {}
+    names = {p: name for name, p in stage.model.named_parameters()}
+    stage.model.eval()
+    if isinstance(stage, LocalizerStage):
+        stage.seeding = _FixedSeeds()
+
+    def look():
+        seen.update({names[p]: p.grad.clone() for p in stage.update.parameters})
+        return torch.tensor(False)
+
+    stage.update.step = look
+    step = stage.step(batches, 0.5, 0)
+    return seen, {name: float(value) for name, value in step.losses.items()}
+
+
+class _FixedSeeds:
+    def begin(self, step, rank):
+        pass
+
+    def maps(self, batch, images, features):
+        return batch.images
+
+    def draw(self, maps):
+        return seeds_of(maps)
+
+
+@pytest.fixture
+def in_double(monkeypatch):
+    for module in (classifier, localizer):
+        monkeypatch.setattr(module, "normalized", lambda images: normalized(images).double())
+
+
+@pytest.fixture
+def make_stage(two_epochs, tmp_path):
+    def make(kind, *options, dtype=torch.float32):
+        argv = [*two_epochs, "--out", str(tmp_path / "run"), "--amp", "off", *options]
+        run = open_run(parse_command(argv, cuda=False).config, ALONE)
+        torch.manual_seed(3)
+        model = Localizer("resnet18", len(run.data.classes))
+        return kind(run, model.to(dtype=dtype, memory_format=torch.channels_last))
+
+    return make
+
+
+@pytest.mark.usefixtures("in_double")
+@pytest.mark.parametrize("kind", [ClassifierStage, LocalizerStage])
+def test_accumulated_batches_make_the_step_of_the_larger_batch(make_stage, kind):
+    sizes = {
+        ClassifierStage: ("--classifier-batch-size", 6, 2),
+        LocalizerStage: ("--batch-size", 24, 8),
+    }
+    flag, whole, part = sizes[kind]
+    large, small = (make_stage(kind, flag, str(n), dtype=torch.float64) for n in (whole, part))
+    (joined, *_) = large.loader.epoch(0)
+    parts = list(small.loader.epoch(0))[:3]
+    assert torch.equal(torch.cat([part.images for part in parts]), joined.images)
+    labelled = [Counts.of(seeds_of(p.images), p.sequence, p.num_sequences)[0] for p in parts]
+    assert len(set(map(float, labelled))) > 1  # a mean of means would be another
+    expected, losses = gradients_of(large, [joined])
+    got, summed = gradients_of(small, parts)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=1e-6 * float(value.abs().max()))
+    assert summed == pytest.approx(losses, rel=1e-6)
+
+
+def test_accumulation_takes_so_many_batches_a_step(two_epochs, tmp_path, monkeypatch):
+    taken = []
+    original = LocalizerStage.step
+
+    def step(self, batches, epoch, number):
+        taken.append((len(batches), epoch, number))
+        return original(self, batches, epoch, number)
+
+    monkeypatch.setattr(LocalizerStage, "step", step)
+    argv = [*two_epochs, "--accumulate", "3", "--out", str(tmp_path / "run")]
+    assert main(argv) == 0
+    assert taken == [(3, 0.0, 0), (1, 0.5, 1), (3, 1.0, 2), (1, 1.5, 3)]
+
+
+# ---- steps that are left out, in a run
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Makes the maps of some calls of stage 2 not finite."""
+
+    def spoil(calls):
+        original, count = LocalizerStage.maps, 0
+
+        def maps(self, one):
+            nonlocal count
+            count += 1
+            found = original(self, one)
+            if count in calls:
+                found = torch.cat([found[:-1], found[-1:] * torch.nan])
+            return found
+
+        monkeypatch.setattr(LocalizerStage, "maps", maps)
+
+    return spoil
+
+
+def test_a_step_left_out_is_counted_and_told_with_the_names_of_its_frames(
+    two_epochs, tmp_path, spoiled, capsys, metrics_of
+):
+    spoiled({2})
+    out = tmp_path / "run"
+    assert main([*two_epochs, "--out", str(out)]) == 0
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    (warning,) = [line for line in printed if "not finite" in line]
+    assert warning.startswith("warning: localizer epoch 1: a loss or gradient was not finite")
+    assert warning.count(" frame ") == 8
+    localizer = [line for line in metrics_of(out) if line["stage"] == "localizer"]
+    assert [line["skipped_steps"] for line in localizer] == [1, 0]
+    assert all(torch.tensor(line["total"]).isfinite() for line in localizer)
+    weights = load_file(out / "checkpoints" / "localizer-last.safetensors")
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+def test_after_too_many_in_a_row_the_run_stops_and_names_the_last_state(
+    two_epochs, tmp_path, spoiled, capsys
+):
+    spoiled({5, 6, 7})
+    out = tmp_path / "run"
+    argv = [*two_epochs, "--stop-after-skips", "3", "--out", str(out)]
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: localizer: 3 steps in a row had a loss or gradient")
+    state = out / "checkpoints" / "state-localizer-0001-000000.safetensors"
+    assert str(state) in line
+    assert state.is_file()
+
+
+def test_single_steps_left_out_do_not_stop_a_run(two_epochs, tmp_path, spoiled, metrics_of):
+    spoiled({1, 2, 4, 5, 7, 8})
+    out = tmp_path / "run"
+    assert main([*two_epochs, "--stop-after-skips", "3", "--out", str(out)]) == 0
+    localizer = [line for line in metrics_of(out) if line["stage"] == "localizer"]
+    assert [line["skipped_steps"] for line in localizer] == [3, 3]
+
+
+# ---- precision, compiling, waiting
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16", "off"])
+def test_every_precision_trains(tiny_run, tmp_path, amp, metrics_of):
+    argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--amp", amp]
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    lines = metrics_of(tmp_path / "run")
+    assert [line["stage"] for line in lines] == ["classifier", "localizer"]
+    state = next((tmp_path / "run" / "checkpoints").glob("state-localizer-*"))
+    with safe_open(state, "pt") as file:
+        scaler = json.loads(file.metadata()["state"])["optimizer"]["scaler"]
+    assert bool(scaler) == (amp == "fp16")
+
+
+def test_nothing_is_compiled_anew_after_the_first_epoch(two_epochs, tmp_path, monkeypatch):
+    """Guards are those of a GPU; the graphs run as they are, which needs no compiler."""
+    from torch._dynamo.utils import counters
+
+    from colocam.training.loop import Loop
+
+    compile_module, end_epoch = nn.Module.compile, Loop._end_epoch
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend="eager"))
+    graphs = []
+
+    def count(self):
+        end_epoch(self)
+        graphs.append((self.stage.name, counters["stats"]["unique_graphs"]))
+
+    monkeypatch.setattr(Loop, "_end_epoch", count)
+    counters.clear()
+    argv = [*two_epochs, "--epochs", "3", "--compile", "on", "--out", str(tmp_path / "run")]
+    assert main(argv) == 0
+    of_stage = {name: {n for own, n in graphs if own == name} for name, _ in graphs}
+    assert {name: len(numbers) for name, numbers in of_stage.items()} == {
+        "classifier": 1,
+        "localizer": 1,
+    }
+    assert 0 < min(of_stage["classifier"]) < min(of_stage["localizer"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU is waited for")
+@pytest.mark.parametrize("kind", [ClassifierStage, LocalizerStage])
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_a_step_on_a_gpu_never_waits_for_it(make_stage, kind, amp):
+    stage = make_stage(kind, "--device", "cuda", "--amp", amp)
+    stage.model.cuda()
+    stage.train()
+    batches = [batch.to(torch.device("cuda")) for batch in stage.loader.epoch(0)]
+    for number in range(3):
+        stage.step(batches[:1], 0.5, number)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step = stage.step(batches[:1], 0.5, 3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert not bool(step.left_out)
