@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from colocam.errors import UserError
-from colocam.files import read_header, read_tensors, write_tensors
+from colocam.files import read_tensors, write_tensors
 from colocam.training.update import Update
 
 FORMAT, VERSION = "colocam-state", 1
@@ -52,6 +52,9 @@ class State:
 def write_state(folder: Path, state: State, keep: int) -> Path:
     """Writes a training state whole, and removes all but the newest `keep`.
 
+    States of later places are those that a resumed run went back behind, damaged or of a stage that
+    is trained anew: they go as well, and never take the place of one that was just written.
+
     Raises:
         UserError: the folder cannot be written, or the disk is full; older states stay.
     """
@@ -59,8 +62,10 @@ def write_state(folder: Path, state: State, keep: int) -> Path:
     values = json.dumps({**vars(state), "tensors": None})
     header = {"format": FORMAT, "version": str(VERSION), "state": values}
     write_tensors(path, state.tensors, header)
-    for older in state_files(folder)[keep:]:
-        older.unlink(missing_ok=True)
+    files = state_files(folder)
+    place = files.index(path)
+    for other in files[:place] + files[place + keep :]:
+        other.unlink(missing_ok=True)
     return path
 
 
@@ -75,14 +80,14 @@ def read_state(path: Path) -> State:
     Raises:
         UserError: missing, damaged, of another format or version.
     """
-    header = read_header(path)
+    header, tensors = read_tensors(path)  # first: a flipped bit could say another version
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: holds no training state; move it away")
     if header.get("version") != str(VERSION):
         raise UserError(
-            f"{path}: format version {header.get('version')!r}, this package reads {VERSION}"
+            f"{path}: format version {header.get('version')!r}, this package reads {VERSION}; "
+            "go on with the version of the package that wrote it, or start anew without --resume"
         )
-    header, tensors = read_tensors(path)
     values = json.loads(header["state"])  # unharmed: its digest says so
     state = State(**{**values, "tensors": tensors})
     return replace(state, classes=tuple(state.classes))

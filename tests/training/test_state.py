@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+import torch
+from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -11,6 +13,7 @@ from colocam.evaluation.command import main as evaluate
 from colocam.files import read_tensors, write_tensors
 from colocam.losses import barrier_sharpness
 from colocam.training.command import main
+from colocam.training.state import STAGES, State, newest_state, write_state
 
 FIRST, LAST = "state-classifier-0001-000000", "state-localizer-0001-000000"
 
@@ -92,6 +95,26 @@ def test_a_damaged_state_is_told_and_the_one_before_it_is_taken(
     assert f"{LAST}.safetensors: damaged" in printed.replace("/ ", "/")
     assert "going on with classifier epoch 2, step 1" in printed
     assert_same_runs(tiny_run.out, run)
+
+
+def test_whatever_bit_is_flipped_the_state_before_it_is_taken_or_nothing_is_lost(tmp_path):
+    """Every bit of the header, where names, shapes, format and version stand."""
+
+    def made(epoch):
+        return State(
+            "localizer", epoch, 0, {}, {}, 1.0, [], ("cat",), {}, {}, {"model.w": torch.ones(3)}
+        )
+
+    for epoch in (1, 2):
+        path = write_state(tmp_path, made(epoch), keep=2)
+    whole, console = path.read_bytes(), Console(quiet=True)
+    for place in range(0, len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (place // 3 % 8)
+        path.write_bytes(flipped)
+        found = newest_state(tmp_path, STAGES, console)
+        assert found.epoch == 1 or vars(found) == vars(made(2)) | {"tensors": found.tensors}
+        assert torch.equal(found.tensors["model.w"], torch.ones(3))
 
 
 def test_where_every_state_is_damaged_the_run_is_not_begun_anew_unasked(run, capsys):
