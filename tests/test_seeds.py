@@ -183,59 +183,45 @@ def winding(side: int) -> np.ndarray:
     return np.stack([np.rot90(mask, turn) for mask in drawn for turn in range(4)])
 
 
-@pytest.fixture
-def no_early_stop(monkeypatch):
-    """Regions in their fixed number of rounds, as on a GPU, where nothing looks at the result."""
-    monkeypatch.setattr(torch, "equal", lambda a, b: False)
+WAYS_TO_REGIONS = [seeds.connected_regions, seeds.regions_by_hooking]
 
 
+@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=12)))
 @settings(deadline=None, max_examples=100)
-def test_regions_are_opencvs_named_by_their_first_pixel(masks):
-    got = seeds.connected_regions(torch.from_numpy(masks))
-    np.testing.assert_array_equal(got.numpy(), expected_labels(masks))
+def test_regions_are_opencvs_named_by_their_first_pixel(regions_of, masks):
+    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
+@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
 @pytest.mark.parametrize("share", [0.3, 0.55, 0.6, 0.65, 0.9])
-def test_regions_of_scattered_pixels_are_opencvs(share):
+def test_regions_of_scattered_pixels_are_opencvs(regions_of, share):
     masks = np.random.default_rng(4).random((4, 60, 70)) < share
-    got = seeds.connected_regions(torch.from_numpy(masks))
-    np.testing.assert_array_equal(got.numpy(), expected_labels(masks))
+    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
-def test_regions_of_every_small_mask_are_found_in_the_fixed_rounds(no_early_stop):
+@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
+def test_regions_of_every_small_mask_are_found(regions_of):
     bits = np.arange(2**12)[:, None] >> np.arange(12) & 1
     masks = bits.reshape(-1, 3, 4).astype(bool)
-    got = seeds.connected_regions(torch.from_numpy(masks)).numpy()
-    np.testing.assert_array_equal(got, expected_labels(masks))
+    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
+@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
 @pytest.mark.parametrize("side", [63, 64])
-def test_winding_regions_are_found_with_and_without_an_early_stop(side, monkeypatch):
-    masks = winding(side)
-    expected = expected_labels(masks)
-    given_masks = torch.from_numpy(masks.copy())
-    np.testing.assert_array_equal(seeds.connected_regions(given_masks).numpy(), expected)
-    monkeypatch.setattr(torch, "equal", lambda a, b: False)
-    np.testing.assert_array_equal(seeds.connected_regions(given_masks).numpy(), expected)
-
-
-@pytest.mark.parametrize("shape", [spiral, snake, comb, lambda side: maze(side, 2)])
-def test_winding_regions_of_a_whole_frame_are_found_in_the_fixed_rounds(shape, no_early_stop):
-    mask = shape(224)[None]
-    got = seeds.connected_regions(torch.from_numpy(mask)).numpy()
-    np.testing.assert_array_equal(got, expected_labels(mask))
+def test_winding_regions_are_found(regions_of, side):
+    masks = winding(side).copy()
+    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
 @pytest.mark.parametrize("side", [16, 64, 224])
-def test_winding_regions_need_less_than_half_of_the_fixed_rounds(side, monkeypatch):
-    """They settle in a quarter; rounds are counted by the looks for an early stop."""
-    equal, looks = torch.equal, []
-    monkeypatch.setattr(torch, "equal", lambda a, b: looks.append(1) or equal(a, b))
-    for mask in (spiral(side), snake(side), comb(side), maze(side, 0), maze(side, 0).T):
-        looks.clear()
-        seeds.connected_regions(torch.from_numpy(mask.copy())[None])
-        assert len(looks) <= (side * side).bit_length()
+def test_winding_regions_need_less_than_half_of_the_fixed_rounds(side):
+    """They settle in a quarter."""
+    masks = [spiral(side), snake(side), comb(side), maze(side, 0), maze(side, 0).T]
+    for mask in masks:
+        masks_of_one = mask.copy()[None]
+        got = seeds.regions_by_hooking(torch.from_numpy(masks_of_one), (side * side).bit_length())
+        np.testing.assert_array_equal(got, expected_labels(masks_of_one))
 
 
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=10)))
@@ -430,6 +416,18 @@ def test_the_strongest_share_is_that_of_a_sorted_list(scores, masks, share):
         count = int(np.ceil(np.float32(len(ranked)) * np.float32(share)))
         expected = mask & (values >= ranked[count - 1]) if len(ranked) else mask
         np.testing.assert_array_equal(strongest, expected)
+
+
+@given(
+    npst.arrays(np.float32, (2, 5, 6), elements=st.floats(0, 1, width=16)),
+    st.sampled_from([0.01, 0.1, 0.45, 0.7, 1.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_weakest_share_is_that_of_a_sorted_list(scores, share):
+    got = seeds.weakest_share(torch.from_numpy(scores), share).numpy()
+    for values, weakest in zip(scores, got, strict=True):
+        ranked = np.sort(values, axis=None)
+        np.testing.assert_array_equal(weakest, values <= ranked[int(np.ceil(30 * share)) - 1])
 
 
 # Drawing
