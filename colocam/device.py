@@ -73,5 +73,5 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 def seed_everything(seed: int) -> None:
     """Seeds Python's, NumPy's and torch's global random sources (all devices)."""
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed % 2**32)  # it takes no larger one
     torch.manual_seed(seed)

@@ -99,3 +99,5 @@ def test_a_seed_sets_every_global_source():
     assert draw() == first
     seed_everything(4)
     assert all(a != b for a, b in zip(draw(), first, strict=True))
+    seed_everything(2**32 + 5)  # more than NumPy's takes
+    assert all(a != b for a, b in zip(draw(), first, strict=True))

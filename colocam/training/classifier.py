@@ -61,7 +61,10 @@ class ClassifierStage:
         self.model.train()
 
     def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
-        """One SGD step; nothing in it waits for the device. The last two play no part here."""
+        """One SGD step; nothing in it waits for the device. The last two play no part here.
+
+        Where no rank has a frame the loss is NaN: no step then.
+        """
         ranks = self.run.ranks
         self.update.begin()
         weights = [0.0 if batch.blank else 1.0 for batch in batches]

@@ -1,5 +1,6 @@
 """The command train.py: data, both stages, evaluation, report."""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def train(command: Command, ranks: Ranks) -> None:
     """
     run = open_run(command.config, ranks)
     state = _state_to_resume(run, command) if command.resume else None
+    _check_shared(run, state)
     if state is None and command.resume:
         run.console.print(f"{run.out}: nothing to resume, starting afresh")
     if state is not None and _finished(run, state):
@@ -99,7 +101,8 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
             model, teacher = _classifiers(run)
     if config.stage != "classifier":
         unreadable |= Loop(run, LocalizerStage(run, model, teacher), state, interruption).train()
-    run.ranks.wait()
+    if number := max(run.ranks.gather(interruption.number)):  # it came too late for the loop
+        raise Interrupted(number)
     return unreadable
 
 
@@ -108,6 +111,11 @@ def _state_to_resume(run: Run, command: Command) -> State | None:
     stages = STAGES if run.config.stage == "all" else (run.config.stage,)
     state = newest_state(run.checkpoints, stages, run.console)
     if state is None:
+        if run.config.stage == STAGES[0] and state_files(run.checkpoints, STAGES[1]):
+            raise UserError(
+                f"{run.out}: stage 1 is done there, and its training states are gone; leave "
+                "--stage classifier away to go on, or start anew without --resume"
+            )
         return None
     for name, (old, new) in command.changed.items():
         if name not in MAY_CHANGE:
@@ -121,6 +129,19 @@ def _state_to_resume(run: Run, command: Command) -> State | None:
             f"{', '.join(run.data.classes)}; start anew without --resume"
         )
     return state
+
+
+def _check_shared(run: Run, state: State | None) -> None:
+    """Machines that do not share the run folder would each go on from elsewhere, and wait forever.
+
+    A collective.
+    """
+    place = None if state is None else (state.stage, state.epoch, state.step)
+    if len(set(run.ranks.gather(place))) > 1:
+        raise UserError(
+            f"--out {run.out}: the processes find different training states there; give a folder "
+            "that all machines share"
+        )
 
 
 def _finished(run: Run, state: State) -> bool:
@@ -182,6 +203,8 @@ def _set_arithmetic(config: Config, console: Console) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if deterministic:
+        # cuBLAS reads it when it is first used; without it, it picks workspaces as they come.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         console.print(
             "deterministic: on a GPU the CRF terms leave the Triton kernels for PyTorch "
             "operations, which costs time; on a CPU it costs nothing"
@@ -245,8 +268,10 @@ def compiles(config: Config, device: torch.device) -> bool:
 def placed(model: Localizer, run: Run) -> Localizer:
     """The model on the run's device, channels-last, compiled where that is on."""
     model = model.to(run.device, memory_format=torch.channels_last)
-    if run.config.sync_batch_norm == "on" and run.ranks.world > 1 and run.device.type == "cuda":
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    on_gpu = run.device.type == "cuda"
+    if run.config.sync_batch_norm == "on" and run.ranks.world > 1 and on_gpu:
+        # torch.compile does not go with it: its graphs break there, or it fails.
+        return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if compiles(run.config, run.device):
         # Training, frozen, inference, each with a last batch that is smaller, or has one frame.
         torch._dynamo.config.recompile_limit = 32

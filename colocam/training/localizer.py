@@ -116,7 +116,7 @@ class LocalizerStage:
         """One SGD step; nothing in it waits for the device.
 
         Features and seeds of all batches are there before the first is decoded: the means of the
-        losses go over all of them.
+        losses go over all of them. Where no rank has a frame the loss is NaN: no step then.
         """
         ranks = self.run.ranks
         self.update.begin()
@@ -128,7 +128,8 @@ class LocalizerStage:
             with ranks.gathers_gradients(self.decode, place == len(prepared) - 1):
                 maps = self.maps(one)
                 losses = self.losses(one, maps, epoch, counts)
-                losses["total"] = poisoned(losses["total"], maps)
+                loss = losses["total"].masked_fill(counts.frames == 0, torch.nan)
+                losses["total"] = poisoned(loss, maps)
                 self.update.backward(losses["total"])
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Metrics:
         self.lines, self.written = list(lines), 0
         if not self.writes:
             return
-        standing = self.path.read_text() if self.path.is_file() else ""
+        standing = self._text()
         wanted = [json.dumps(line) + "\n" for line in lines]
         if "".join(wanted).startswith(standing) and (not standing or standing.endswith("\n")):
             self.written = standing.count("\n")
@@ -69,13 +70,16 @@ class Metrics:
             self.written = len(lines)
 
     def read(self, stage: str) -> list[dict[str, Any]]:
-        """The lines of one stage that stand in the file; a torn one is left out."""
-        if not self.path.is_file():
-            return []
-        whole = [
-            line for line in self.path.read_text().splitlines(keepends=True) if line[-1] == "\n"
-        ]
-        return [line for line in map(json.loads, whole) if line.get("stage") == stage]
+        """The lines of one stage that stand in the file; torn and damaged ones are left out."""
+        lines = []
+        for text in self._text().split("\n")[:-1]:  # behind the last there is at most a torn one
+            with suppress(ValueError):
+                lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict) and line.get("stage") == stage]
+
+    def _text(self) -> str:
+        """What stands in the file, if it is there; what is no text stays recognizable as wrong."""
+        return self.path.read_text(errors="replace") if self.path.is_file() else ""
 
 
 class _Board:

@@ -117,7 +117,7 @@ class Progress:
         self.frames += sum(seen.frames for seen in ranks)
         for seen in ranks:
             self.unreadable.update(seen.unreadable)
-        if not any(seen.losses for seen in ranks):
+        if not any(seen.frames for seen in ranks):  # none could be read: no step was made of it
             return False
         if ranks[0].left_out:  # all ranks decide by the same gradients
             self.in_a_row += 1

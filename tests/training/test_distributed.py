@@ -113,8 +113,8 @@ def test_when_one_rank_dies_or_is_stopped_all_end_and_the_run_can_be_resumed(
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert last.is_file()
-    stopped = list((out / "checkpoints").glob("state-localizer-0000-*"))
-    assert bool(stopped) == (signum == signal.SIGTERM), output
+    stopped = [path.stem for path in (out / "checkpoints").glob("state-localizer-0000-*")]
+    assert stopped == ["state-localizer-0000-000002"] * (signum == signal.SIGTERM), output
     assert ("stopped by SIGTERM; go on with --resume" in output) == (signum == signal.SIGTERM)
     status, output = torchrun("train", "null", ["--resume", "--out", str(out)])
     assert status == 0, output

@@ -66,6 +66,13 @@ def test_the_lines_of_a_stage_are_read_and_a_torn_one_is_not(path):
     assert Metrics(path.with_name("none")).read("classifier") == []
 
 
+def test_what_a_power_cut_left_in_the_log_is_passed_over(path):
+    path.write_bytes(TEXTS[0].encode() + b"\0\0\n\xff\xfe\n3\n" + TEXTS[1].encode())
+    assert Metrics(path).read("classifier") == LINES[:2]
+    Metrics(path).restore(LINES)
+    assert path.read_text() == "".join(TEXTS)
+
+
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     metrics = Metrics(tmp_path / "none" / "metrics.jsonl")
     metrics.add(**LINES[0])

@@ -13,6 +13,7 @@ import pytest
 STEP = "colocam.training.loop:Loop._take"  # 3 a classifier's epoch, 4 a localizer's, 2 epochs each
 SAVE = "colocam.training.loop:write_state"  # once an epoch
 LOG = "colocam.training.metrics:Metrics.flush"  # once an epoch
+END = "colocam.video.batches:SequenceLoader.close"  # once a stage
 KILL, TERM, INT = int(signal.SIGKILL), int(signal.SIGTERM), int(signal.SIGINT)
 
 
@@ -36,6 +37,7 @@ FAULTS = {
     "stopped by SIGTERM": ([at(STEP, 9, TERM)], [], 128 + TERM),
     "stopped by SIGINT": ([at(STEP, 2, INT)], [], 128 + INT),
     "stopped in the last step": ([at(STEP, 14, TERM)], [], 128 + TERM),
+    "stopped after the last epoch": ([at(END, 2, TERM)], [], 128 + TERM),
     "stopped at once by a second SIGTERM": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
     "full disk": ([at(SAVE, 3, "full disk")], [], 2),
 }

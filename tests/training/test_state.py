@@ -1,6 +1,7 @@
 """Training states: what they hold, and what a run refuses to go on with."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -9,10 +10,13 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from colocam.config import parse_command
+from colocam.distribution import Ranks
+from colocam.errors import UserError
 from colocam.evaluation.command import main as evaluate
 from colocam.files import read_tensors, write_tensors
 from colocam.losses import barrier_sharpness
-from colocam.training.command import main
+from colocam.training.command import main, train
 from colocam.training.state import STAGES, State, newest_state, write_state
 
 FIRST, LAST = "state-classifier-0001-000000", "state-localizer-0001-000000"
@@ -126,11 +130,50 @@ def test_where_every_state_is_damaged_the_run_is_not_begun_anew_unasked(run, cap
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+def test_a_damaged_state_does_not_take_the_place_of_one_that_is_written_later(run):
+    """With --keep 1 the state just written would go, and the damaged one stay."""
+    shutil.copy(state(run), state(run, "state-localizer-0003-000000"))
+    damaged(state(run, "state-localizer-0003-000000"), "truncated")
+    assert resume(run, "--epochs", "2", "--keep", "1") == 0
+    names = [path.stem for path in (run / "checkpoints").glob("state-*")]
+    assert names == ["state-localizer-0002-000000"]
+
+
+def test_more_of_stage_1_is_not_begun_in_the_place_of_a_finished_run(run, capsys):
+    state(run, FIRST).unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert resume(run, "--stage", "classifier", "--classifier-epochs", "3") == 2
+    assert "stage 1 is done there" in one_line(capsys)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_after_more_of_stage_1_stage_2_is_trained_anew(run, tiny_run, tmp_path, assert_same_runs):
+    assert resume(run, "--stage", "classifier", "--classifier-epochs", "2", "--keep", "1") == 0
+    names = [path.stem for path in (run / "checkpoints").glob("state-*")]
+    assert names == ["state-classifier-0002-000000"]
+    assert resume(run, "--stage", "all") == 0
+    whole = tmp_path / "whole"
+    argv = [*tiny_run.arguments, "--classifier-epochs", "2", "--data", str(tiny_run.data)]
+    assert main([*argv, "--out", str(whole)]) == 0
+    assert_same_runs(whole, run)
+
+
 def test_a_state_of_a_newer_version_is_refused(run, capsys):
     header, tensors = read_tensors(state(run))
     write_tensors(state(run), tensors, header | {"version": "7"})
     assert resume(run) == 2
     assert "format version '7', this package reads 1" in one_line(capsys)
+
+
+def test_processes_that_do_not_see_the_same_state_do_not_begin(run):
+    class NotShared(Ranks):
+        def gather(self, value):
+            return [value, None]
+
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="find different training states there"):
+        train(parse_command(["--resume", "--out", str(run)], False), NotShared())
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def test_a_state_of_another_architecture_is_refused(run, capsys):
@@ -182,10 +225,13 @@ def test_a_run_is_repeated_from_its_configuration(tiny_run, tmp_path, assert_sam
 
 
 def test_deterministic_algorithms_change_nothing_on_a_cpu(
-    tiny_run, tmp_path, capsys, assert_same_runs
+    tiny_run, tmp_path, capsys, assert_same_runs, monkeypatch
 ):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # whatever it is, as before after the test
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     out = tmp_path / "run"
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
     assert main([*argv, "--deterministic", "on"]) == 0
     assert "deterministic: " in capsys.readouterr().out
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # PyTorch's condition on a GPU
     assert_same_runs(tiny_run.out, out)

@@ -1,6 +1,7 @@
 """One step: what makes it, what is left out, and what a larger batch would have done."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
 from colocam.training.command import main, open_run
 from colocam.training.localizer import LocalizerStage
+from colocam.training.progress import Progress, Taken
 from colocam.training.update import Update, poisoned
 from colocam.video.transforms import normalized
 
@@ -186,8 +188,8 @@ def make_stage(two_epochs, tmp_path):
         argv = [*two_epochs, "--out", str(tmp_path / "run"), "--amp", "off", *options]
         run = open_run(parse_command(argv, cuda=False).config, ALONE)
         torch.manual_seed(3)
-        model = Localizer("resnet18", len(run.data.classes))
-        return kind(run, model.to(dtype=dtype, memory_format=torch.channels_last))
+        model = Localizer("resnet18", len(run.data.classes)).to(run.device, dtype)
+        return kind(run, model.to(memory_format=torch.channels_last))
 
     return make
 
@@ -226,6 +228,24 @@ def test_accumulation_takes_so_many_batches_a_step(two_epochs, tmp_path, monkeyp
     argv = [*two_epochs, "--accumulate", "3", "--out", str(tmp_path / "run")]
     assert main(argv) == 0
     assert taken == [(3, 0.0, 0), (1, 0.5, 1), (3, 1.0, 2), (1, 1.5, 3)]
+
+
+@pytest.mark.parametrize("kind", [ClassifierStage, LocalizerStage])
+def test_where_no_rank_could_read_a_frame_no_step_is_made_and_none_is_told(make_stage, kind):
+    """A process that is alone does not begin such a step; one of several takes part in it."""
+    stage = make_stage(kind)
+    stage.train()
+    batch = next(iter(stage.loader.epoch(0)))
+    stage.step([batch], 0.5, 0)  # momentum alone would move the weights from here on
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    step = stage.step([replace(batch, blank=True)], 0.5, 1)
+    assert bool(step.left_out)
+    for name, value in stage.model.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
+    seen = Taken(step, 0, (), batch.names).look()
+    progress = Progress()
+    assert not progress.add([seen, seen], half=False)
+    assert progress == Progress(unreadable=set(batch.names))
 
 
 # ---- steps that are left out, in a run
@@ -336,7 +356,6 @@ def test_nothing_is_compiled_anew_after_the_first_epoch(two_epochs, tmp_path, mo
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_a_step_on_a_gpu_never_waits_for_it(make_stage, kind, amp):
     stage = make_stage(kind, "--device", "cuda", "--amp", amp)
-    stage.model.cuda()
     stage.train()
     batches = [batch.to(torch.device("cuda")) for batch in stage.loader.epoch(0)]
     for number in range(3):
