@@ -66,6 +66,10 @@ class Config:
         "off", "algorithms that give the same bits every time; slower on a GPU"
     )
     workers: int = _option(4, "processes that decode frames ahead")
+    cache: Path | None = _option(
+        None, "folder that keeps resized frames, so that each is decoded once"
+    )
+    cache_size: float = _option(100.0, "GB that --cache may take")
     seed: int = _option(0, "source of every random draw")
     keep: int = _option(2, "training states kept to resume from, the newest")
     state_every: int = _option(
@@ -365,7 +369,7 @@ def _check(config: Config) -> None:
         "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
         "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
         "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
-        "stop_after_skips",
+        "stop_after_skips", "cache_size",
     )  # fmt: skip
     terms = [
         f"{term}_{what}"

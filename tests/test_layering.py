@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "distribution": {"errors"},
     "config": {"entry", "errors"},
     "kernels": set(),
-    "video": {"errors"},
+    "video": {"entry", "errors"},
     "model": {"errors", "files"},
     "cam": set(),
     "seeds": set(),

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Box = tuple[int, int, int, int]
 Size = tuple[int, int]
+Contour = NDArray[np.int32]  # (points, 1, 2), as OpenCV gives them
 
 NO_BOX: Box = (0, 0, 0, 0)
 """The box of a map in which no pixel passes the threshold: the corner pixel, as published."""
@@ -60,14 +61,52 @@ def contour_boxes(mask: ArrayLike) -> list[Box]:
     Returns:
         One box a contour; `[NO_BOX]` if the mask is empty.
     """
-    mask = np.ascontiguousarray(np.asarray(mask).astype(bool, copy=False)).view(np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    height, width = mask.shape
-    boxes = []
-    for contour in sorted(contours, key=cv2.contourArea, reverse=True):
-        x, y, w, h = cv2.boundingRect(contour)
-        boxes.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
-    return boxes or [NO_BOX]
+    mask = np.asarray(mask).astype(bool, copy=False)
+    contours = find_contours(mask)
+    if not contours:
+        return [NO_BOX]
+    boxes, areas = measure_contours(contours, (mask.shape[1], mask.shape[0]))
+    largest_first = np.argsort(-areas, kind="stable")
+    return [tuple(box) for box in boxes[largest_first].tolist()]
+
+
+def find_contours(mask: NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> Sequence[Contour]:
+    """All contours of a mask, outer ones and holes, in OpenCV's order.
+
+    Args:
+        mask: (H, W).
+        corner: (x, y) that its first pixel has in the map, if it is a part of one.
+    """
+    image = np.ascontiguousarray(mask).view(np.uint8)
+    contours, _ = cv2.findContours(image, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
+    return contours
+
+
+def measure_contours(
+    contours: Sequence[Contour], size: Size
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Boxes and areas of contours, all at once: OpenCV measures them one by one.
+
+    Args:
+        contours: N ≥ 1 of them, at least a point each.
+        size: (width, height) of the map.
+
+    Returns:
+        boxes (N, 4), see `contour_boxes`, and areas (N,): twice `cv2.contourArea`, whole numbers.
+    """
+    x, y = np.concatenate(contours)[:, 0].T.copy()  # (P,) each
+    lengths = np.fromiter(map(len, contours), np.intp, len(contours))
+    ends = np.cumsum(lengths)
+    starts, last = ends - lengths, ends - 1
+
+    low = [np.minimum.reduceat(values, starts) for values in (x, y)]
+    high = [np.maximum.reduceat(values, starts) + 1 for values in (x, y)]
+    bounded = [np.minimum(end, side - 1) for end, side in zip(high, size, strict=True)]
+
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    next_x[last], next_y[last] = x[starts], y[starts]  # each contour is closed
+    areas = np.abs(np.add.reduceat(x * next_y - next_x * y, starts, dtype=np.int32))
+    return np.stack([*low, *bounded], axis=1), areas
 
 
 def largest_contour_box(mask: ArrayLike) -> Box:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,9 +13,11 @@ from colocam.device import make_autocast, pick_device
 from colocam.distribution import Ranks, join_ranks
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
+from colocam.evaluation.coco import ground_truth_path, write_coco
+from colocam.evaluation.predictions import Predictions, write_predictions
 from colocam.evaluation.report import report_frames, write_summary
 from colocam.evaluation.stored_maps import frames_of, store_maps
-from colocam.model.checkpoint import load_checkpoint
+from colocam.model.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.video.data import open_data
 from colocam.video.records import BoxedFrame, VideoData
 from colocam.video.synthetic import SIZES, builtin_folder
@@ -52,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
         help="store each score map (of a classifier: the CAM) for train.py --seed-maps DIR",
     )
     add("--json", type=Path, metavar="FILE", help="write the numbers here")
+    add("--predictions", type=Path, metavar="FILE", help="write each frame's class and box as JSON")
+    add(
+        "--coco",
+        type=Path,
+        metavar="FILE",
+        help="write them in the COCO results format; ground truth beside it: FILE's name, .gt.json",
+    )
     add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
@@ -61,19 +71,63 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
+def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         if seed < 0:
             raise UserError(f"{flag} {seed}: must not be negative")
+    files = _files(options)
+    taken: set[Path] = set()
+    for flag, path in files.items():
+        if path.resolve() in taken:
+            raise UserError(f"{flag}: {path} is written by another option; give each its own file")
+        taken.add(path.resolve())
     if options.split == "train" and options.save_maps is None:
         raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
-    if options.split == "train" and (options.json or options.report):
-        raise UserError("--split train: has no boxes, so nothing for --json and --report")
+    if options.split == "train" and (files or options.report):
+        flag = next(iter(files), "--report")
+        raise UserError(f"--split train: has no boxes, so nothing for {flag}")
     if options.save_maps is not None and ranks.world > 1:
         raise UserError("--save-maps: stores maps in one process; start it without torchrun")
+
+
+def _files(options: argparse.Namespace) -> dict[str, Path]:
+    """The files that are asked for, by option."""
+    wanted = {"--coco": options.coco, "--json": options.json, "--predictions": options.predictions}
+    if options.coco is not None:
+        wanted["--coco (ground truth)"] = ground_truth_path(options.coco)
+    return {flag: path for flag, path in wanted.items() if path is not None}
+
+
+def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
+    _check(options, ranks)
     console = Console(quiet=not ranks.main)
     device = pick_device(options.device, ranks.local)
-    model, info = load_checkpoint(options.ckpt)
+    predicting = options.predictions is not None or options.coco is not None
+    model, info = load_checkpoint(options.ckpt, "localizer" if predicting else None)
+    records = _records(options, info, ranks, console)
+    place = {
+        "device": device, "autocast": make_autocast(options.amp, device), "console": console,
+    }  # fmt: skip
+    model = model.to(device, memory_format=torch.channels_last)
+    if options.save_maps is not None:
+        store_maps(model, info, records, options.save_maps, **place)
+    if options.split == "train":
+        return
+    predictions = Predictions(records, info) if predicting else None
+    summary = report_frames(
+        model, info, records, info.classes, **place, method="localizer", folder=options.report,
+        ranks=ranks, on_batch=predictions.collect if predictions else None,
+    )  # fmt: skip
+    if predictions is not None:
+        predictions.share(ranks)
+    if ranks.main:
+        _write(options, summary, predictions)
+
+
+def _records(
+    options: argparse.Namespace, info: CheckpointInfo, ranks: Ranks, console: Console
+) -> list[BoxedFrame]:
+    """The frames of the split, with the checkpoint's class numbers; a collective."""
     with ranks.main_first():
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
         data = open_data(folder, options.splits, seed=options.seed)
@@ -84,26 +138,18 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     records = _relabelled(data, frames, info.classes, options.ckpt)
     if not records:
         raise UserError(f"{folder}: no frame to evaluate in split {options.split!r}")
-    place = {
-        "device": device, "autocast": make_autocast(options.amp, device), "console": console,
-    }  # fmt: skip
-    model = model.to(device, memory_format=torch.channels_last)
-    if options.save_maps is not None:
-        store_maps(model, info, records, options.save_maps, **place)
-    if training:
-        return
-    summary = report_frames(
-        model,
-        info,
-        records,
-        info.classes,
-        **place,
-        method="localizer",
-        folder=options.report,
-        ranks=ranks,
-    )
-    if options.json is not None and ranks.main:
+    return records
+
+
+def _write(
+    options: argparse.Namespace, summary: dict[str, Any], predictions: Predictions | None
+) -> None:
+    if options.json is not None:
         write_summary(options.json, summary)
+    if predictions is not None and options.predictions is not None:
+        write_predictions(options.predictions, predictions)
+    if predictions is not None and options.coco is not None:
+        write_coco(options.coco, predictions)
 
 
 def _relabelled(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from multiprocessing.pool import Pool
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from colocam.cam import ActivationMap, normalized_map
 from colocam.distribution import ALONE, Ranks
 from colocam.evaluation.boxes import scale_box
+from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
 from colocam.model import Localizer
 from colocam.video.batches import FrameBatch, frame_batches
@@ -98,6 +100,7 @@ def evaluate(
     autocast: Callable[[], torch.autocast] | None = None,
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
     ranks: Ranks = ALONE,
+    processes: int = 1,
 ) -> Evaluation:
     """Evaluates every frame once (CorLoc as in `colocam.evaluation.corloc`).
 
@@ -116,23 +119,26 @@ def evaluate(
         autocast: makes the context of mixed precision; None: full precision.
         on_batch: called with every batch of this rank and its outputs (progress, pictures).
         ranks: that share the work.
+        processes: that look for contours beside this one (`colocam.evaluation.contour_workers`);
+            the numbers do not depend on it.
     """
     parts: list[Evaluation] = []  # a batch each
     training = model.training
     model.eval()
     cam.generator = torch.Generator(device).manual_seed(0)  # the same noise at every evaluation
-    for batch in frame_batches(records, side, batch_size, ranks.rank, ranks.world):
-        part = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
-        part.unreadable += batch.unreadable
-        parts.append(part)
-        if not batch.records:
-            continue
-        labels = torch.tensor([record.label for record in batch.records], device=device)
-        with autocast() if autocast else torch.autocast(device.type, enabled=False):
-            outputs = run_model(model, batch.images.to(device), labels, cam, decode)
-        _score(part, batch, outputs, side)
-        if on_batch is not None:
-            on_batch(batch, outputs)
+    with contour_workers(processes) as pool:
+        for batch in frame_batches(records, side, batch_size, ranks.rank, ranks.world):
+            part = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+            part.unreadable += batch.unreadable
+            parts.append(part)
+            if not batch.records:
+                continue
+            labels = torch.tensor([record.label for record in batch.records], device=device)
+            with autocast() if autocast else torch.autocast(device.type, enabled=False):
+                outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+            _score(part, batch, outputs, side, pool)
+            if on_batch is not None:
+                on_batch(batch, outputs)
     model.train(training)
     result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
     # Ranks deal with the batches in turn; the last round may not reach all of them.
@@ -142,10 +148,17 @@ def evaluate(
     return result
 
 
-def _score(result: Evaluation, batch: FrameBatch, outputs: Outputs, side: int) -> None:
+def _score(
+    result: Evaluation, batch: FrameBatch, outputs: Outputs, side: int, pool: Pool | None
+) -> None:
     rankings = np.argsort(-outputs.logits, axis=1, kind="stable")
-    for i, (record, size) in enumerate(zip(batch.records, batch.sizes, strict=True)):
-        boxes = [scale_box(box, size, (side, side)) for box in record.boxes]
-        result.seed_cam.add(outputs.cams[i], boxes, record.label, rankings[i])
-        if result.localizer is not None and outputs.scores is not None:
-            result.localizer.add(outputs.scores[i], boxes, record.label, rankings[i])
+    boxes = [
+        [scale_box(box, size, (side, side)) for box in record.boxes]
+        for record, size in zip(batch.records, batch.sizes, strict=True)
+    ]
+    labels = [record.label for record in batch.records]
+    videos = [record.video for record in batch.records]
+    for collected, maps in ((result.seed_cam, outputs.cams), (result.localizer, outputs.scores)):
+        if collected is not None and maps is not None:
+            frames = list(zip(maps, boxes, labels, rankings, videos, strict=True))
+            collected.add_all(frames, pool)

@@ -1,6 +1,5 @@
 """Pictures to judge by eye: boxes drawn, score maps as heat, and the contact sheet of a run."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from colocam.evaluation.boxes import Box, iou, quantize, unscale_box
+from colocam.files import write_whole
 
 Image = NDArray[np.uint8]  # (H, W, 3), RGB
 Color = tuple[int, int, int]  # RGB
@@ -91,9 +91,7 @@ def blend(image: Image, heat: Image, opacity: float = 0.6) -> Image:
     return cv2.addWeighted(heat, opacity, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), 1 - opacity, 0)
 
 
-def contact_sheet(
-    rows: Sequence[Example], path: str | os.PathLike[str], method: str = "CoLo-CAM"
-) -> None:
+def contact_sheet(rows: Sequence[Example], path: str | Path, method: str = "CoLo-CAM") -> None:
     """Write one picture of many examples, as PNG: each its frame, seed CAM and S1, with boxes.
 
     On the frame, ground truth is green and the prediction (S1's) red; on the maps, each map's own
@@ -188,10 +186,4 @@ def _beside(blocks: Sequence[Image], gap: int) -> Image:
 
 def _write_png(image: Image, path: Path) -> None:
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(encoded.tobytes())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, encoded.tobytes())

@@ -1,6 +1,7 @@
 """What an evaluation leaves: numbers as JSON, a table, a contact sheet of examples."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ from rich.progress import Progress
 from colocam.cam import ActivationMap
 from colocam.distribution import ALONE, Ranks
 from colocam.evaluation.boxes import box_at, scale_box
+from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.evaluation.pictures import Example, contact_sheet
-from colocam.evaluation.tables import corloc_markdown, corloc_table
+from colocam.evaluation.tables import (
+    breakdown_markdown,
+    corloc_markdown,
+    corloc_table,
+    protocol_markdown,
+    protocol_table,
+)
 from colocam.files import write_whole
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo
@@ -23,6 +31,7 @@ from colocam.video.batches import FrameBatch
 from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame
 
+CORLOC_TITLE = "CorLoc, IoU 0.5, %"
 DEFAULT_THRESHOLD = 0.5  # for boxes where validation had none to choose a threshold by
 
 
@@ -38,8 +47,9 @@ def report_frames(
     method: str,
     folder: Path | None = None,
     ranks: Ranks = ALONE,
+    on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates frames, prints the table, and writes it with pictures below `folder`.
+    """Evaluates frames, prints the tables, and writes them with pictures below `folder`.
 
     Several ranks share the evaluation, and the main one writes: a collective then. The numbers are
     written last: where evaluation.json stands, the rest does too.
@@ -51,10 +61,11 @@ def report_frames(
         classes: class names, in the order of the labels.
         device: where to compute.
         autocast: makes the context of mixed precision.
-        console: where the table is printed.
+        console: where the tables are printed.
         method: heads the localizer's column.
         folder: gets evaluation.json, table.md and contact_sheet.png; None: nothing is written.
         ranks: that share the work.
+        on_batch: also called with every batch of this rank and its outputs.
 
     Returns:
         the summary, see `summarize`.
@@ -63,28 +74,40 @@ def report_frames(
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(records))
 
-        def on_batch(batch: FrameBatch, outputs: Outputs) -> None:
+        def take(batch: FrameBatch, outputs: Outputs) -> None:
             progress.advance(bar, ranks.world * (len(batch.records) + len(batch.unreadable)))
             gallery.collect(batch, outputs)
+            if on_batch is not None:
+                on_batch(batch, outputs)
 
         result = evaluate(
             model, records, classes, side=info.size,
             cam=ActivationMap(model, info.cam, info.cam_layer), device=device,
-            decode=info.kind == "localizer", autocast=autocast, on_batch=on_batch,
-            ranks=ranks,
+            decode=info.kind == "localizer", autocast=autocast, on_batch=take,
+            ranks=ranks, processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip
     summary = summarize(result, info)
     baseline = summary.get("baseline", summary)
     shown = method if info.kind == "localizer" else f"seed CAM ({info.cam})"
-    console.print(corloc_table(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown))
+    console.print(corloc_table(summary, baseline, title=CORLOC_TITLE, method=shown))
+    if summary["corloc"]:
+        console.print(protocol_table(summary, baseline, method=shown))
     report_unreadable(console, result.unreadable)
     gallery.share(ranks)
     if folder is not None and ranks.main:
-        table = corloc_markdown(summary, baseline, title="CorLoc, IoU 0.5, %", method=shown)
-        write_whole(folder / "table.md", table.encode())
+        write_whole(folder / "table.md", _tables(summary, baseline, shown).encode())
         gallery.write(folder / "contact_sheet.png", info, classes, method)
         write_summary(folder / "evaluation.json", summary)
     return summary
+
+
+def _tables(summary: dict[str, Any], baseline: dict[str, Any], method: str) -> str:
+    """All tables as Markdown; without boxes the classification accuracy alone."""
+    tables = [corloc_markdown(summary, baseline, title=CORLOC_TITLE, method=method)]
+    if summary["corloc"]:
+        tables.append(protocol_markdown(summary, baseline, method))
+        tables.append(breakdown_markdown(summary, baseline, method))
+    return "\n".join(tables)
 
 
 def report_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:
@@ -107,8 +130,15 @@ def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Writes a summary as JSON."""
-    write_whole(path, (json.dumps(summary, indent=1) + "\n").encode())
+    """Writes a summary as JSON, every list of numbers on one line."""
+    text = json.dumps(summary, indent=1)
+    # Only between values does JSON hold a line's end as it is: no name can be meant.
+    text = re.sub(r"\[\n[-+.,\s\de]*\]", _on_one_line, text)
+    write_whole(path, (text + "\n").encode())
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[0][1:-1].split())}]"
 
 
 class Gallery:

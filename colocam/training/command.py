@@ -25,16 +25,19 @@ from colocam.training.loop import Loop
 from colocam.training.metrics import Metrics
 from colocam.training.run import Run
 from colocam.training.state import STAGES, State, newest_state, state_files
+from colocam.video.cache import FrameCache
 from colocam.video.data import open_data
 from colocam.video.records import VideoData
 from colocam.video.seed_maps import SeedMaps
 from colocam.video.synthetic import builtin_folder
 
 METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
-# What a resumed run may be given otherwise than it began: nothing of it changes a step.
+# What a resumed run may be given otherwise than it began: where it runs, and how long. (Another
+# device, or compiling, gives other bits.)
 MAY_CHANGE = {
     "out", "device", "workers", "compile", "keep", "state_every", "stop_after_skips", "stage",
-    "epochs", "classifier_epochs", "tensorboard", "data", "splits",
+    "epochs", "classifier_epochs", "tensorboard", "data", "splits", "seed_maps", "cache",
+    "cache_size",
 }  # fmt: skip
 
 
@@ -51,6 +54,11 @@ def _run(command: Command) -> int:
             if ranks.main:
                 print(f"stopped by {signal}; go on with --resume", file=sys.stderr)
             return 128 + signal.number
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                "the GPU's memory is full: give a smaller --batch-size, with --accumulate for the "
+                "same step"
+            ) from error
     return 0
 
 
@@ -189,10 +197,11 @@ def open_run(config: Config, ranks: Ranks) -> Run:
     if config.seed_maps is not None and config.stage != "classifier":
         maps = SeedMaps(config.seed_maps)
         maps.check(data.train, config.frame_limit)
+    cache = FrameCache(config.cache, int(1e9 * config.cache_size)) if config.cache else None
     board = config.out / "tensorboard" if config.tensorboard == "on" else None
     return Run(
         config, data, config.out, device, make_autocast(config.amp, device),
-        Metrics(config.out / "metrics.jsonl", ranks.main, board), console, ranks, maps,
+        Metrics(config.out / "metrics.jsonl", ranks.main, board), console, ranks, maps, cache,
     )  # fmt: skip
 
 
@@ -250,6 +259,8 @@ def _prepare_folder(run: Run, state: State | None) -> None:
             run.metrics.path.unlink(missing_ok=True)
             shutil.rmtree(run.checkpoints)
         shutil.rmtree(out / "report", ignore_errors=True)
+        if state is None:
+            shutil.rmtree(out / "tensorboard", ignore_errors=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     write_whole(out / "config.json", run.config.to_json().encode())

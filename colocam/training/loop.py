@@ -229,7 +229,7 @@ class Loop:
             return
         update = stage.update
         state = State(
-            stage.name, self.epoch, self.done, self.progress.to_json(), stage.best,
+            stage.name, self.epoch, self.done, self.steps, self.progress.to_json(), stage.best,
             barrier_sharpness(self.epoch), run.metrics.lines, run.data.classes,
             run.config.to_values(),
             update.state(),
@@ -238,6 +238,12 @@ class Loop:
         write_state(run.checkpoints, state, run.config.keep)
 
     def _restore(self, state: State) -> None:
+        if state.step and state.steps != self.steps:
+            raise UserError(
+                f"--resume: the state stands in an epoch of {state.steps} steps, and data and "
+                f"processes make {self.steps} now; take the data and number of processes that it "
+                "began with"
+            )
         update = self.stage.update
         restore_tensors(state, self.stage.model, update, self.run.ranks.rank)
         update.load(state.optimizer)

@@ -50,10 +50,10 @@ class Metrics:
                 file.write("".join(json.dumps(line) + "\n" for line in new))
                 file.flush()
                 os.fsync(file.fileno())
+            if self.board is not None:
+                self.board.write(new)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error
-        if self.board is not None:
-            self.board.write(new)
 
     def restore(self, lines: list[dict[str, Any]]) -> None:
         """Begins with these lines; the file gets those it lacks, and loses what is torn."""

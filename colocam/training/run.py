@@ -11,6 +11,7 @@ from colocam.device import Autocast
 from colocam.distribution import Ranks
 from colocam.training.metrics import Metrics
 from colocam.video.batches import SequenceLoader, SequenceSettings
+from colocam.video.cache import FrameCache
 from colocam.video.records import VideoData
 from colocam.video.seed_maps import SeedMaps
 
@@ -29,6 +30,7 @@ class Run:
         console: where progress is shown; quiet on all ranks but the main one.
         ranks: the processes of the run.
         seed_maps: stored maps that make the seeds; None: activation maps do.
+        cache: keeps resized frames; None: they are decoded at every draw.
     """
 
     config: Config
@@ -40,6 +42,7 @@ class Run:
     console: Console
     ranks: Ranks
     seed_maps: SeedMaps | None = None
+    cache: FrameCache | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -66,7 +69,13 @@ class Run:
             maps=maps,
             rank=self.ranks.rank,
             world=self.ranks.world,
+            cache=self.cache,
+            warn=self.warn,
         )
+
+    def warn(self, line: str) -> None:
+        """Shows a warning."""
+        self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:
         """Whether validation follows `epoch` (counted from 0) of `epochs`."""

@@ -26,6 +26,7 @@ class State:
         stage: "classifier" or "localizer".
         epoch: that is being trained, counted from 0; the number of epochs at the end.
         step: steps of it that are done.
+        steps: of a whole epoch.
         progress: of the epoch so far, see `colocam.training.loop.Progress`.
         best: best scores on validation so far, by checkpoint.
         barrier_sharpness: z of the log barrier in this epoch.
@@ -39,6 +40,7 @@ class State:
     stage: str
     epoch: int
     step: int
+    steps: int
     progress: dict[str, Any]
     best: dict[str, list[float]]
     barrier_sharpness: float

@@ -1,7 +1,8 @@
 """Batches of whole sequences for training, and of single frames for evaluation."""
 
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -9,11 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from colocam.errors import UserError
+from colocam.video.cache import CacheNews, FrameCache, read_resized
+from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame, Shot
-from colocam.video.sampling import Direction, Sampling, anchor_place, sample_frames
+from colocam.video.sampling import (
+    Direction,
+    Sampling,
+    anchor_place,
+    frame_window,
+    sample_frames,
+)
 from colocam.video.seed_maps import SeedMaps
 from colocam.video.transforms import Crop, resized, resized_map, to_tensor
 
@@ -88,15 +97,20 @@ class _Sequence(NamedTuple):
     anchor: int
     names: list[str]
     unreadable: list[str]
+    news: CacheNews = CacheNews()
 
 
 class _Sequences(Dataset):
     """One sequence of a shot for an item (epoch, shot)."""
 
     def __init__(
-        self, shots: Sequence[Shot], settings: SequenceSettings, maps: SeedMaps | None
+        self,
+        shots: Sequence[Shot],
+        settings: SequenceSettings,
+        maps: SeedMaps | None,
+        cache: FrameCache | None,
     ) -> None:
-        self.shots, self.settings, self.maps = shots, settings, maps
+        self.shots, self.settings, self.maps, self.cache = shots, settings, maps, cache
 
     def __getitem__(self, item: tuple[int, int]) -> _Sequence | UserError:
         try:
@@ -112,18 +126,27 @@ class _Sequences(Dataset):
         )
         crop = Crop.draw(settings.resize, settings.crop, rng)
         frames, maps, names, unreadable = [], [], [], []
-        for index, frame in zip(indices, shot.frames.read(indices), strict=True):
+        for index, frame in zip(indices, self._read(shot, indices), strict=True):
             name = f"{shot.frames.name} frame {index}"
             if frame is None:
                 unreadable.append(name)
                 continue
             names.append(name)
-            frames.append(crop(resized(frame, settings.resize)))
+            frames.append(crop(frame))
             if self.maps is not None:
                 stored = self.maps.read(shot.frames, index)
                 maps.append(crop(resized_map(stored, settings.resize)))
         anchor = anchor_place(len(frames), settings.direction)
-        return _Sequence(frames, maps, shot.label, anchor, names, unreadable)
+        news = CacheNews() if self.cache is None else self.cache.news()
+        return _Sequence(frames, maps, shot.label, anchor, names, unreadable, news)
+
+    def _read(self, shot: Shot, indices: list[int]) -> list[np.ndarray | None]:
+        """Frames of a shot, resized."""
+        settings = self.settings
+        if self.cache is None:
+            return read_resized(shot.frames, indices, settings.resize)
+        window = frame_window(len(shot.frames), settings.frame_limit)
+        return self.cache.read(shot.frames, indices, window, settings.resize)
 
 
 class _EpochOrder(Sampler):
@@ -163,6 +186,9 @@ class SequenceLoader:
         maps: stored maps that go with the frames; every frame that can be drawn needs one (see
             `SeedMaps.check`).
         rank, world: the part of each batch that is wanted here.
+        cache: of resized frames, read and filled; None: every draw decodes. The batches are the
+            same.
+        warn: is told, in a line, what is wrong with the cache; None: it goes to stderr.
     """
 
     def __init__(
@@ -175,11 +201,13 @@ class SequenceLoader:
         maps: SeedMaps | None = None,
         rank: int = 0,
         world: int = 1,
+        cache: FrameCache | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         per_batch = max(1, batch_size // settings.frames)
         self.order = _EpochOrder(len(shots), per_batch, settings.seed, rank, world)
         self.loader = DataLoader(
-            _Sequences(shots, settings, maps),
+            _Sequences(shots, settings, maps, cache),
             batch_sampler=self.order,
             collate_fn=partial(_collate, side=settings.crop, stored=maps is not None),
             num_workers=workers,
@@ -188,6 +216,7 @@ class SequenceLoader:
             worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # else every epoch would draw from torch's own
         )
+        self.warn, self.told = warn or _warn, set()  # of the warnings that say the cache has ended
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -200,10 +229,26 @@ class SequenceLoader:
             UserError: a frame's stored map is missing or cannot be used.
         """
         self.order.epoch, self.order.first = epoch, first
+        damaged: dict[str, None] = {}  # a set in order
         for batch in self.loader:
             if isinstance(batch, UserError):
                 raise batch
-            yield SequenceBatch(**batch)
+            news = batch.pop("news")
+            damaged |= dict.fromkeys(name for one in news for name in one.damaged)
+            self._warn_once(line for one in news for line in one.ended)
+            yield _sequence_batch(batch)
+        if damaged:
+            self.warn(
+                f"{count_of(len(damaged), 'damaged file')} in the cache of frames, decoded anew "
+                f"(first: {next(iter(damaged))})"
+            )
+
+    def _warn_once(self, lines: Iterable[str]) -> None:
+        """Tells what was not told yet: every process that decodes ahead comes to the same."""
+        for line in lines:
+            if line not in self.told:
+                self.told.add(line)
+                self.warn(line)
 
     def close(self) -> None:
         """Ends the processes that decode ahead; there are no batches after it.
@@ -211,6 +256,10 @@ class SequenceLoader:
         Left to garbage collection, it may take torch 10 s to end them.
         """
         self.loader = None
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def _leave_signals_to_the_parent(_: int) -> None:
@@ -224,7 +273,11 @@ def _leave_signals_to_the_parent(_: int) -> None:
 
 
 def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dict | UserError:
-    """The fields of a `SequenceBatch`; the first error where there is one."""
+    """The fields of a `SequenceBatch`, and the cache's news; the first error where there is one.
+
+    Small ones are arrays, which go through the pipe between processes: handing over a shared tensor
+    takes a connection each, longer than reading the frames.
+    """
     for item in items:
         if isinstance(item, UserError):
             return item
@@ -235,20 +288,37 @@ def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dic
         kept = [_Sequence([black], maps, 0, 0, ["a black frame"], [])]
     frames = [frame for item in kept for frame in item.frames]
     maps = [stored for item in kept for stored in item.maps]
-    counts = torch.tensor([len(item.frames) for item in kept], dtype=torch.long)
-    places = torch.tensor([item.anchor for item in kept], dtype=torch.long)
-    labels = torch.tensor([item.label for item in kept], dtype=torch.long)
+    counts = np.array([len(item.frames) for item in kept])
+    labels = np.array([item.label for item in kept])
+    places = np.array([item.anchor for item in kept])
     return {
-        "images": to_tensor(frames),
-        "labels": labels.repeat_interleave(counts),
-        "sequence": torch.arange(len(kept)).repeat_interleave(counts),
+        "images": _stacked(frames).permute(0, 3, 1, 2),
+        "labels": labels.repeat(counts),
+        "sequence": np.arange(len(kept)).repeat(counts),
         "num_sequences": len(kept),
-        "anchors": counts.cumsum(0) - counts + places,
-        "maps": torch.from_numpy(np.stack(maps)) if maps else None,
+        "anchors": counts.cumsum() - counts + places,
+        "maps": _stacked(maps) if maps else None,
         "names": tuple(name for item in kept for name in item.names),
         "unreadable": tuple(name for item in items for name in item.unreadable),
         "blank": blank,
+        "news": [item.news for item in items if any(item.news)],
     }
+
+
+def _sequence_batch(fields: dict) -> SequenceBatch:
+    """The batch of what `_collate` gave, all of it in pinned memory where its images are."""
+    pinned = fields["images"].is_pinned()
+    for name in ("labels", "sequence", "anchors"):
+        tensor = torch.from_numpy(fields[name])
+        fields[name] = tensor.pin_memory() if pinned else tensor
+    return SequenceBatch(**fields)
+
+
+def _stacked(arrays: list[np.ndarray]) -> Tensor:
+    """Arrays of one shape, in a new first dimension; torch puts them into memory that the
+    processes share at once, where there are several.
+    """
+    return default_collate([torch.from_numpy(array) for array in arrays])
 
 
 @dataclass(frozen=True)

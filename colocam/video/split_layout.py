@@ -51,8 +51,13 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
 
 
 def video_of(shot: str) -> str:
-    """The video that a shot folder belongs to: "cat/data/0004/shots/010" → "cat/data/0004"."""
+    """The video that a shot folder belongs to: "cat/data/0004/shots/010" → "cat/data/0004".
+
+    A folder right below that of its class is a video of one shot: "cat/kitten" → "cat/kitten".
+    """
     video = PurePosixPath(shot).parent
+    if len(video.parts) < 2:
+        return shot
     return str(video.parent if video.name == "shots" else video)
 
 

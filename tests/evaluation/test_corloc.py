@@ -1,6 +1,7 @@
 """CorLoc: hand-computed cases, and equality with a brute force over the 1000 thresholds."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.evaluation import corloc as corloc_module
+from colocam.evaluation.contour_workers import contour_workers, useful_processes
 from colocam.evaluation.corloc import THRESHOLDS, CorLoc, iou_curves
 
 SIDE = 40
@@ -125,9 +127,9 @@ def test_the_curve_steps_where_the_product_of_threshold_and_maximum_does():
 
 def test_levels_that_cut_the_map_alike_are_looked_at_once(monkeypatch):
     calls = []
-    original = corloc_module.contour_boxes
+    original = corloc_module.find_contours
     monkeypatch.setattr(
-        corloc_module, "contour_boxes", lambda mask: calls.append(mask) or original(mask)
+        corloc_module, "find_contours", lambda *given: calls.append(given) or original(*given)
     )
     iou_curves(nested((A, 40), ((4, 4, 6, 6), 200)), [A])
     assert len(calls) == 2
@@ -214,6 +216,9 @@ def test_without_any_box_there_is_no_corloc_but_an_accuracy():
         "classification_accuracy": 50.0,
         "frames": 2,
         "boxes": 0,
+        "per_video": {},
+        "by_size": {},
+        "threshold_curve": None,
     }
     with pytest.raises(ValueError, match="boxes"):
         evaluation.best_threshold()
@@ -338,6 +343,9 @@ def test_the_summary_is_plain_json():
         "classification_accuracy",
         "frames",
         "boxes",
+        "per_video",
+        "by_size",
+        "threshold_curve",
     ]
     assert json.dumps(CorLoc(("a",)).summary(), allow_nan=False)
 
@@ -402,3 +410,23 @@ def test_frames_of_other_classes_or_ious_are_not_put_together():
     assert cats.summary()["frames"] == ranked.summary()["frames"] == 1
     cats.extend(CorLoc(("cat", "dog")))
     assert cats.summary()["frames"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_several_processes_find_the_numbers_of_one():
+    frames = []
+    for seed in range(9):
+        boxes = [(4, 5, 20, 18)] if seed % 4 else []
+        frames.append((smooth_map(seed, 32, 3), boxes, seed % 2, [seed % 2], f"v{seed % 3}"))
+    together = CorLoc(("cat", "dog"))
+    with contour_workers(2) as pool:
+        together.add_all(frames, pool)
+        with pytest.raises(ValueError, match="score_map"):
+            together.add_all([(np.full((8, 8), np.nan), [(0, 0, 1, 1)], 0, [0], None)], pool)
+    assert together.summary(0.3) == corloc_of(*frames).summary(0.3)
+
+
+def test_processes_are_started_only_where_they_are_worth_it():
+    assert useful_processes(20) == 1
+    assert useful_processes(10_000, ranks=10_000) == 1
+    assert 1 <= useful_processes(10_000) <= 8

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from colocam.errors import UserError
 from colocam.evaluation.boxes import box_at
 from colocam.evaluation.pictures import (
     CAPTION,
@@ -141,7 +142,7 @@ def test_a_failed_write_leaves_the_old_sheet_and_nothing_else(tmp_path, monkeypa
         raise OSError("no space")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="no space"):
         contact_sheet([example_of()], path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]

@@ -21,7 +21,7 @@ CHECKPOINTS = {
 }
 KEYS = {
     "corloc", "per_class", "corloc_honest", "corloc_v2", "top1_loc", "top5_loc",
-    "classification_accuracy", "frames", "boxes",
+    "classification_accuracy", "frames", "boxes", "per_video", "by_size", "threshold_curve",
 }  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")

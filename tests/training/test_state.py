@@ -106,7 +106,7 @@ def test_whatever_bit_is_flipped_the_state_before_it_is_taken_or_nothing_is_lost
 
     def made(epoch):
         return State(
-            "localizer", epoch, 0, {}, {}, 1.0, [], ("cat",), {}, {}, {"model.w": torch.ones(3)}
+            "localizer", epoch, 0, 4, {}, {}, 1.0, [], ("cat",), {}, {}, {"model.w": torch.ones(3)}
         )
 
     for epoch in (1, 2):
