@@ -18,9 +18,10 @@ from rich.progress import Progress
 from colocam.device import make_autocast, pick_device
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
-from colocam.evaluation.boxes import Box, box_at, unscale_box
+from colocam.evaluation.boxes import Box
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.pictures import RED, draw_box
+from colocam.evaluation.predictions import locate, probabilities
 from colocam.evaluation.report import DEFAULT_THRESHOLD
 from colocam.files import write_whole
 from colocam.model.checkpoint import load_checkpoint
@@ -90,29 +91,17 @@ class VideoLocalizer:
         images = to_tensor([resized(frame, self.info.size) for frame in frames]).to(self.device)
         with self.autocast():
             outputs = run_model(self.model, images, None, None)
-        probabilities = np.exp(outputs.logits - outputs.logits.max(1, keepdims=True))
-        probabilities /= probabilities.sum(1, keepdims=True)
-        return [
-            self._localization(frame.shape[1::-1], probability, score)
-            for frame, probability, score in zip(frames, probabilities, outputs.scores, strict=True)
-        ]
-
-    def _localization(
-        self, size: tuple[int, int], probability: np.ndarray, score_map: np.ndarray
-    ) -> Localization:
         threshold = DEFAULT_THRESHOLD if self.info.threshold is None else self.info.threshold
-        label = int(probability.argmax())
-        x0, y0, x1, y1 = box_at(score_map, threshold)
-        inside = score_map[y0 : y1 + 1, x0 : x1 + 1]
-        found = (x1 > x0) and (y1 > y0)
-        box = unscale_box((x0, y0, x1, y1), score_map.shape[::-1], size) if found else None
-        return Localization(
-            self.classes[label],
-            float(probability[label]),
-            box,
-            float(inside.mean()) if found else 0.0,
-            score_map,
-        )
+        found = []
+        for frame, likely, score_map in zip(
+            frames, probabilities(outputs.logits), outputs.scores, strict=True
+        ):
+            label = int(likely.argmax())
+            box, score = locate(score_map, threshold, frame.shape[1::-1])
+            found.append(
+                Localization(self.classes[label], float(likely[label]), box, score, score_map)
+            )
+        return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
