@@ -6,13 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colocam.cam import ActivationMap
-from colocam.evaluation.evaluate import evaluate
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.progress import Step
 from colocam.training.run import Run
-from colocam.training.update import Update, poisoned
+from colocam.training.update import poisoned
 from colocam.video.batches import SequenceBatch
 from colocam.video.transforms import normalized
 
@@ -44,13 +42,9 @@ class ClassifierStage:
         config = run.config
         self.run, self.model, self.epochs = run, model, config.classifier_epochs
         head_lr = config.classifier_lr * config.classifier_head_factor
-        self.update = Update(
+        self.update = run.update(
             [(model.encoder, config.classifier_lr), (model.head, head_lr)],
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            decay_every=config.classifier_decay_every,
-            decay=config.decay,
-            scaler=run.autocast.scaler(),
+            config.classifier_decay_every,
         )
         self.classify = run.ranks.parallel(_Classify(model))
         self.loader = run.loader(1, config.classifier_batch_size)
@@ -85,11 +79,7 @@ class ClassifierStage:
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """Classification accuracy, and CorLoc of the seed CAM where there are boxes, in %."""
         run, config = self.run, self.run.config
-        result = evaluate(
-            self.model, run.data.val, run.data.classes, side=config.crop,
-            cam=ActivationMap(self.model, config.cam, config.cam_layer),
-            device=run.device, decode=False, autocast=run.autocast, ranks=run.ranks,
-        )  # fmt: skip
+        result = run.validate(self.model, decode=False)
         unreadable.update(result.unreadable)
         summary = result.seed_cam.summary()
         accuracy = summary["classification_accuracy"] or 0.0

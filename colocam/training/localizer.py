@@ -6,16 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from colocam.cam import ActivationMap
 from colocam.config import PER_FRAME, Config
-from colocam.evaluation.evaluate import evaluate
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
-from colocam.training.update import Update, poisoned
+from colocam.training.update import poisoned
 from colocam.video.batches import SequenceBatch
 from colocam.video.transforms import normalized
 
@@ -94,13 +92,8 @@ class LocalizerStage:
         self.seeding = Seeding(run, model, teacher)
         for module in (*model.classifier_modules(), *([teacher.eval()] if teacher else [])):
             module.requires_grad_(False)
-        self.update = Update(
-            [(module, config.lr) for module in model.decoder_modules()],
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            decay_every=config.decay_every,
-            decay=config.decay,
-            scaler=run.autocast.scaler(),
+        self.update = run.update(
+            [(module, config.lr) for module in model.decoder_modules()], config.decay_every
         )
         self.decode = run.ranks.parallel(_Decode(model))
         self.loader = run.loader(config.frames, config.batch_size, run.seed_maps)
@@ -185,11 +178,7 @@ class LocalizerStage:
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """CorLoc of the localizer and of its seed CAM, in %; nothing where there are no boxes."""
         run, config = self.run, self.run.config
-        result = evaluate(
-            self.model, run.data.val, run.data.classes, side=config.crop,
-            cam=ActivationMap(self.model, config.cam, config.cam_layer),
-            device=run.device, autocast=run.autocast, ranks=run.ranks,
-        )  # fmt: skip
+        result = run.validate(self.model, decode=True)
         unreadable.update(result.unreadable)
         summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
         scores, threshold, cam_threshold = {}, None, None

@@ -1,15 +1,21 @@
 """What a run is: its configuration, data, device, ranks, folder."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import nn
 
+from colocam.cam import ActivationMap
 from colocam.config import Config
 from colocam.device import Autocast
 from colocam.distribution import Ranks
+from colocam.evaluation.evaluate import Evaluation, evaluate
+from colocam.model import Localizer
 from colocam.training.metrics import Metrics
+from colocam.training.update import Update
 from colocam.video.batches import SequenceLoader, SequenceSettings
 from colocam.video.cache import FrameCache
 from colocam.video.records import VideoData
@@ -76,6 +82,32 @@ class Run:
     def warn(self, line: str) -> None:
         """Shows a warning."""
         self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+
+    def update(self, groups: Iterable[tuple[nn.Module, float]], decay_every: int) -> Update:
+        """What moves the weights of (module, learning rate), in this run's way."""
+        config = self.config
+        return Update(
+            groups,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            decay_every=decay_every,
+            decay=config.decay,
+            scaler=self.autocast.scaler(),
+        )
+
+    def validate(self, model: Localizer, decode: bool) -> Evaluation:
+        """Evaluates `model` on the validation frames, shared by the ranks: a collective.
+
+        Args:
+            model: on the run's device.
+            decode: the localizer too; off: the classifier and its CAM alone.
+        """
+        config = self.config
+        return evaluate(
+            model, self.data.val, self.data.classes, side=config.crop,
+            cam=ActivationMap(model, config.cam, config.cam_layer),
+            device=self.device, decode=decode, autocast=self.autocast, ranks=self.ranks,
+        )  # fmt: skip
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:
         """Whether validation follows `epoch` (counted from 0) of `epochs`."""
