@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def whole(two_epochs, run_faulty, tmp_path_factory):
     options = {"plain": [], "busy": ["--state-every", "1", "--workers", "2"]}
     jobs = [([*two_epochs, *own, "--out", str(out / name)], []) for name, own in options.items()]
     assert [status for status, _ in run_faulty(jobs)] == [0, 0]
-    return out / "plain", out / "busy"
+    yield out / "plain", out / "busy"
+    shutil.rmtree(out)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,8 @@ def faulty(two_epochs, run_faulty, tmp_path_factory):
         log = outs[name] / "metrics.jsonl"
         text = log.read_text() if log.is_file() else ""
         ends[name] = (outs[name], status, output, files, text)
-    return ends
+    yield ends
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
