@@ -11,7 +11,7 @@ from pathlib import Path
 from colocam.config import Config
 from colocam.errors import UserError
 from colocam.training.run import Run
-from colocam.video.batches import SequenceBatch
+from colocam.video.batches import DrawnBatch
 from colocam.video.frames import open_video
 
 BATCHES_A_WORKER = 4  # that the loader is timed over
@@ -46,7 +46,7 @@ def enough_shots(run: Run) -> Run:
     return replace(run, data=replace(run.data, train=train))
 
 
-def time_loader(run: Run) -> tuple[SequenceBatch, list[float]]:
+def time_loader(run: Run) -> tuple[DrawnBatch, list[float]]:
     """The fullest of some batches, and the ms that each took to come after the one before it.
 
     Nothing else is done meanwhile: with processes that decode ahead this is their best rate. The
@@ -57,9 +57,9 @@ def time_loader(run: Run) -> tuple[SequenceBatch, list[float]]:
     """
     config, arrivals, fullest = run.config, [], None
     loader = run.loader(config.frames, config.batch_size)
-    for batch in itertools.islice(loader.epoch(0), 1 + _timed_batches(config)):
+    for batch in itertools.islice(loader.drawn(0), 1 + _timed_batches(config)):
         arrivals.append(time.perf_counter())
-        if not batch.blank and (fullest is None or len(batch.images) > len(fullest.images)):
+        if not batch.whole.blank and (fullest is None or sum(batch.lengths) > sum(fullest.lengths)):
             fullest = batch
     if fullest is None:
         raise UserError(f"{config.data}: no frame to train on can be decoded")

@@ -20,9 +20,9 @@ from colocam.training.command import placed
 from colocam.training.localizer import LocalizerStage, Prepared
 from colocam.training.run import Run
 from colocam.training.update import poisoned
-from colocam.video.batches import SequenceBatch
+from colocam.video.batches import DrawnBatch, SequenceBatch
 
-COPY, ENCODER, CAM, SEEDS = "copy to the device", "encoder", "CAM", "seeds"
+COPY, ENCODER, CAM, SEEDS = "copy and augmentation", "encoder", "CAM", "seeds"
 DECODER, LOSSES, BACKWARD = "decoder forward", "losses", "decoder backward"
 OPTIMIZER = "optimizer"
 PARTS = (COPY, ENCODER, CAM, SEEDS, DECODER, LOSSES, BACKWARD, OPTIMIZER)
@@ -62,7 +62,7 @@ class StepTimes:
 
 def time_step(
     stage: LocalizerStage,
-    batch: SequenceBatch,
+    drawn: DrawnBatch,
     seconds: float,
     report: Callable[[int, int], None] = lambda done, repeats: None,
 ) -> StepTimes:
@@ -70,7 +70,7 @@ def time_step(
 
     Args:
         stage: to take the steps.
-        batch: on the host.
+        drawn: the batch, on the host.
         seconds: in all.
         report: is told how many repeats are done, and how many there will be.
 
@@ -80,63 +80,63 @@ def time_step(
     device, numbers = stage.run.device, itertools.count()
     on_gpu = device.type == "cuda"
     for _ in range(GPU_WARM_UPS if on_gpu else 1):
-        once = _warm_up(stage, batch, next(numbers))
+        once = _warm_up(stage, drawn, next(numbers))
     repeats = min(MOST_REPEATS, max(LEAST_REPEATS, int(seconds / once)))
     watch, others, left_out = Stopwatch(device), OtherProcesses(), []
     for done in range(repeats):
         report(done, repeats)
-        left_out.append(_repeat(stage, batch, next(numbers), watch))
+        left_out.append(_repeat(stage, drawn, next(numbers), watch))
     times = watch.times()
     percent = others.percent()
-    of_host = _time_host(stage, batch, min(repeats, HOST_REPEATS)) if on_gpu else {}
+    of_host = _time_host(stage, drawn, min(repeats, HOST_REPEATS)) if on_gpu else {}
     return StepTimes(times, of_host, int(torch.stack(left_out).sum()), percent)
 
 
-def _warm_up(stage: LocalizerStage, batch: SequenceBatch, number: int) -> float:
+def _warm_up(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> float:
     """Seconds that a repeat takes; the first one compiles."""
     watch, start = Stopwatch(stage.run.device), time.perf_counter()
     with compiler_failures_told():
-        _repeat(stage, batch, number, watch)
+        _repeat(stage, drawn, number, watch)
     watch.times()  # waits for the device
     return time.perf_counter() - start
 
 
-def _repeat(stage: LocalizerStage, batch: SequenceBatch, number: int, watch: Stopwatch) -> Tensor:
+def _repeat(stage: LocalizerStage, drawn: DrawnBatch, number: int, watch: Stopwatch) -> Tensor:
     """A whole step, a step in parts, every term alone; whether the first was left out."""
     watch.new_repeat()
     if stage.run.device.type == "cuda":
         # The terms alone leave the host further ahead than a step does, and would hide its lag:
         # a step before the clock starts sets it where steps that follow each other have it.
         torch.cuda.synchronize()
-        whole_step(stage, batch, number)
+        whole_step(stage, drawn, number)
     watch.start()
-    left_out = whole_step(stage, batch, number)
+    left_out = whole_step(stage, drawn, number)
     watch.lap(WHOLE)
-    prepared, maps = step_in_parts(stage, batch, number, watch)
+    prepared, maps = step_in_parts(stage, drawn, number, watch)
     terms_alone(stage, prepared, maps, watch)
     return left_out
 
 
-def _time_host(stage: LocalizerStage, batch: SequenceBatch, repeats: int) -> dict[str, PartTimes]:
+def _time_host(stage: LocalizerStage, drawn: DrawnBatch, repeats: int) -> dict[str, PartTimes]:
     watch = Stopwatch(stage.run.device, of_host=True)
     for number in range(repeats):
         watch.new_repeat()
-        prepared, maps = step_in_parts(stage, batch, number, watch)
+        prepared, maps = step_in_parts(stage, drawn, number, watch)
         terms_alone(stage, prepared, maps, watch)
     return watch.times()
 
 
-def whole_step(stage: LocalizerStage, batch: SequenceBatch, number: int) -> Tensor:
+def whole_step(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> Tensor:
     """A step as training takes it, the batch's way to the device included.
 
     Returns:
         scalar bool on the device: it was left out.
     """
-    return stage.step([batch.to(stage.run.device)], 0.0, number).left_out
+    return stage.step([drawn.on(stage.run.device)], 0.0, number).left_out
 
 
 def step_in_parts(
-    stage: LocalizerStage, batch: SequenceBatch, number: int, watch: Stopwatch
+    stage: LocalizerStage, drawn: DrawnBatch, number: int, watch: Stopwatch
 ) -> tuple[Prepared, Tensor]:
     """The same step piece by piece, a lap each.
 
@@ -144,7 +144,7 @@ def step_in_parts(
         what went to the decoder, and its maps (B, 2, H, W), detached.
     """
     watch.start()
-    batch = batch.to(stage.run.device)
+    batch = drawn.on(stage.run.device)
     watch.lap(COPY)
     stage.update.begin()
     stage.seeding.begin(number, stage.run.ranks.rank)

@@ -8,7 +8,7 @@ from timing import copy_bandwidth
 
 from colocam.training.command import compiles
 from colocam.training.run import Run
-from colocam.video.batches import SequenceBatch
+from colocam.video.batches import DrawnBatch
 
 SIDE, BATCH_SIZE = 224, 32
 PUBLISHED = {"whole_ms": 840.0, "baseline_ms": 60.0}
@@ -32,7 +32,7 @@ class Setting:
     """
 
     run: Run
-    batch: SequenceBatch
+    batch: DrawnBatch
     source: str
     seconds: float
     rates: dict[str, float]
@@ -62,8 +62,8 @@ class Setting:
             "size": config.crop,
             "batch_size": config.batch_size,
             "frames_a_sequence": config.frames,
-            "frames": len(self.batch.images),
-            "sequences": self.batch.num_sequences,
+            "frames": sum(self.batch.lengths),
+            "sequences": len(self.batch.lengths),
             "data": self.source,
             "dtype": str(run.autocast.dtype).removeprefix("torch."),
             "compiled": compiles(config, run.device),
@@ -76,12 +76,12 @@ class Setting:
         }
 
 
-def make_setting(run: Run, batch: SequenceBatch, source: str, seconds: float) -> Setting:
+def make_setting(run: Run, batch: DrawnBatch, source: str, seconds: float) -> Setting:
     """Measures what the machine reaches, and takes the floors from it; see `Setting`."""
     dtype = run.autocast.dtype
     speeds = rates(run.device, dtype)
     bandwidth = copy_bandwidth(run.device)
     floors = make_floors(
-        run.config, len(batch.images), dtype.itemsize, max(speeds.values()), bandwidth
+        run.config, sum(batch.lengths), dtype.itemsize, max(speeds.values()), bandwidth
     )
     return Setting(run, batch, source, seconds, speeds, bandwidth, floors)

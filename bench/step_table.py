@@ -134,7 +134,7 @@ def _about(part: str, setting: Setting) -> str:
     """What the name of a part does not say."""
     config = setting.run.config
     return {
-        COPY: "pinned memory" if setting.on_gpu else "nothing to copy",
+        COPY: "from pinned memory; crop, flip" if setting.on_gpu else "crop, flip",
         CAM: f"{config.cam}, upsampled and normalized",
         SEEDS: "Otsu, region of interest, sampling",
         LOSSES: "all four, and their gradient on the maps",

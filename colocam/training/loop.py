@@ -126,7 +126,7 @@ class Loop:
             return Taken(None, 0, (), unreadable)
         names = tuple(name for batch in batches if not batch.blank for name in batch.names)
         step = self.stage.step(
-            [batch.to(run.device) for batch in batches],
+            batches,
             self.epoch + self.done / self.steps,
             self.epoch * self.steps + self.done,
         )

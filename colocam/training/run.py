@@ -71,7 +71,7 @@ class Run:
             settings,
             batch_size,
             workers=config.workers,
-            pin=self.device.type == "cuda",
+            device=self.device,
             maps=maps,
             rank=self.ranks.rank,
             world=self.ranks.world,

@@ -24,7 +24,9 @@ from colocam.video.sampling import (
     sample_frames,
 )
 from colocam.video.seed_maps import SeedMaps
-from colocam.video.transforms import Crop, resized, resized_map, to_tensor
+from colocam.video.transforms import Crop, augmented, resized, resized_map, to_tensor
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SequenceBatch:
     """Whole sequences, one behind the other.
 
     Attributes:
-        images: (B, 3, S, S) uint8.
+        images: (B, 3, S, S) uint8, channels-last.
         labels: (B,) class of each frame's video.
         sequence: (B,) integers 0…G−1: the sequence that each frame belongs to.
         num_sequences: G.
@@ -55,14 +57,31 @@ class SequenceBatch:
     unreadable: tuple[str, ...]
     blank: bool = False
 
-    def to(self, device: torch.device) -> "SequenceBatch":
-        """The batch on `device`; copies from pinned memory do not wait."""
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """A batch as it was drawn: on the host, and whole yet.
+
+    Attributes:
+        whole: the batch, its images (B, 3, R, R) and maps (B, R, R) resized frames.
+        crops: of the G sequences.
+        lengths: frames of each sequence.
+    """
+
+    whole: SequenceBatch
+    crops: tuple[Crop, ...]
+    lengths: tuple[int, ...]
+
+    def on(self, device: torch.device) -> SequenceBatch:
+        """The batch on `device`, cropped and flipped there; nothing waits for the device."""
         moved = {
             name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
+            for name, value in vars(self.whole).items()
             if isinstance(value, Tensor)
         }
-        return replace(self, **moved)
+        for name in moved.keys() & {"images", "maps"}:
+            moved[name] = augmented(moved[name], self.crops, self.lengths)
+        return replace(self.whole, **moved)
 
 
 @dataclass(frozen=True)
@@ -89,10 +108,14 @@ class SequenceSettings:
 
 
 class _Sequence(NamedTuple):
-    """One sequence, on its way to a batch; `maps` is empty where there are none."""
+    """One sequence, on its way to a batch; `maps` is empty where there are none.
+
+    Frames and maps are whole yet: the batch is cropped where it is trained on.
+    """
 
     frames: list[np.ndarray]
     maps: list[np.ndarray]
+    crop: Crop
     label: int
     anchor: int
     names: list[str]
@@ -132,13 +155,12 @@ class _Sequences(Dataset):
                 unreadable.append(name)
                 continue
             names.append(name)
-            frames.append(crop(frame))
+            frames.append(frame)
             if self.maps is not None:
-                stored = self.maps.read(shot.frames, index)
-                maps.append(crop(resized_map(stored, settings.resize)))
+                maps.append(resized_map(self.maps.read(shot.frames, index), settings.resize))
         anchor = anchor_place(len(frames), settings.direction)
         news = CacheNews() if self.cache is None else self.cache.news()
-        return _Sequence(frames, maps, shot.label, anchor, names, unreadable, news)
+        return _Sequence(frames, maps, crop, shot.label, anchor, names, unreadable, news)
 
     def _read(self, shot: Shot, indices: list[int]) -> list[np.ndarray | None]:
         """Frames of a shot, resized."""
@@ -182,7 +204,7 @@ class SequenceLoader:
         batch_size: frames a batch, over all ranks; it holds `batch_size // frames` sequences, at
             least one a rank.
         workers: processes that decode ahead; 0: decode in this process.
-        pin: copy batches to pinned memory, for a GPU.
+        device: where the batches are wanted; they are cropped and flipped there.
         maps: stored maps that go with the frames; every frame that can be drawn needs one (see
             `SeedMaps.check`).
         rank, world: the part of each batch that is wanted here.
@@ -197,7 +219,7 @@ class SequenceLoader:
         settings: SequenceSettings,
         batch_size: int,
         workers: int = 0,
-        pin: bool = False,
+        device: torch.device = CPU,
         maps: SeedMaps | None = None,
         rank: int = 0,
         world: int = 1,
@@ -209,13 +231,14 @@ class SequenceLoader:
         self.loader = DataLoader(
             _Sequences(shots, settings, maps, cache),
             batch_sampler=self.order,
-            collate_fn=partial(_collate, side=settings.crop, stored=maps is not None),
+            collate_fn=partial(_collate, settings=settings, stored=maps is not None),
             num_workers=workers,
-            pin_memory=pin,
+            pin_memory=device.type == "cuda",  # copies from there do not wait
             persistent_workers=workers > 0,
             worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # else every epoch would draw from torch's own
         )
+        self.device = device
         self.warn, self.told = warn or _warn, set()  # of the warnings that say the cache has ended
 
     def __len__(self) -> int:
@@ -228,6 +251,10 @@ class SequenceLoader:
         Raises:
             UserError: a frame's stored map is missing or cannot be used.
         """
+        return (batch.on(self.device) for batch in self.drawn(epoch, first))
+
+    def drawn(self, epoch: int, first: int = 0) -> Iterator[DrawnBatch]:
+        """The same batches, not on the device yet."""
         self.order.epoch, self.order.first = epoch, first
         damaged: dict[str, None] = {}  # a set in order
         for batch in self.loader:
@@ -236,7 +263,7 @@ class SequenceLoader:
             news = batch.pop("news")
             damaged |= dict.fromkeys(name for one in news for name in one.damaged)
             self._warn_once(line for one in news for line in one.ended)
-            yield _sequence_batch(batch)
+            yield _drawn_batch(batch)
         if damaged:
             self.warn(
                 f"{count_of(len(damaged), 'damaged file')} in the cache of frames, decoded anew "
@@ -272,8 +299,10 @@ def _leave_signals_to_the_parent(_: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
-def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dict | UserError:
-    """The fields of a `SequenceBatch`, and the cache's news; the first error where there is one.
+def _collate(
+    items: list[_Sequence | UserError], settings: SequenceSettings, stored: bool
+) -> dict | UserError:
+    """The fields of a `DrawnBatch` and the cache's news; the first error where there is one.
 
     Small ones are arrays, which go through the pipe between processes: handing over a shared tensor
     takes a connection each, longer than reading the frames.
@@ -283,9 +312,12 @@ def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dic
             return item
     kept = [item for item in items if item.frames]
     if blank := not kept:
-        black = np.zeros((side, side, 3), np.uint8)
-        maps = [np.zeros((side, side), np.float32)] if stored else []
-        kept = [_Sequence([black], maps, 0, 0, ["a black frame"], [])]
+        square = (settings.resize, settings.resize)
+        maps = [np.zeros(square, np.float32)] if stored else []
+        crop = Crop(0, 0, settings.crop, False)
+        kept = [
+            _Sequence([np.zeros((*square, 3), np.uint8)], maps, crop, 0, 0, ["a black frame"], [])
+        ]
     frames = [frame for item in kept for frame in item.frames]
     maps = [stored for item in kept for stored in item.maps]
     counts = np.array([len(item.frames) for item in kept])
@@ -301,17 +333,20 @@ def _collate(items: list[_Sequence | UserError], side: int, stored: bool) -> dic
         "names": tuple(name for item in kept for name in item.names),
         "unreadable": tuple(name for item in items for name in item.unreadable),
         "blank": blank,
+        "crops": tuple(item.crop for item in kept),
+        "lengths": tuple(counts.tolist()),
         "news": [item.news for item in items if any(item.news)],
     }
 
 
-def _sequence_batch(fields: dict) -> SequenceBatch:
+def _drawn_batch(fields: dict) -> DrawnBatch:
     """The batch of what `_collate` gave, all of it in pinned memory where its images are."""
     pinned = fields["images"].is_pinned()
+    crops, lengths = fields.pop("crops"), fields.pop("lengths")
     for name in ("labels", "sequence", "anchors"):
         tensor = torch.from_numpy(fields[name])
         fields[name] = tensor.pin_memory() if pinned else tensor
-    return SequenceBatch(**fields)
+    return DrawnBatch(SequenceBatch(**fields), crops, lengths)
 
 
 def _stacked(arrays: list[np.ndarray]) -> Tensor:

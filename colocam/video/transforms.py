@@ -1,5 +1,6 @@
 """From decoded frames to what the network and the losses see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as augmentations
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,10 +35,29 @@ class Crop:
         x, y = rng.integers(0, resized - side + 1, 2)
         return cls(int(x), int(y), side, bool(rng.random() < 0.5))
 
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """That part of a resized frame (H, W, 3) or map (H, W); a view of it, or flipped a copy."""
-        frame = frame[self.y : self.y + self.side, self.x : self.x + self.side]
-        return cv2.flip(frame, 1) if self.flip else frame  # a flipped view is slow to stack
+    def __call__(self, frames: Tensor) -> Tensor:
+        """That part of resized frames or maps (..., H, W), wherever they are."""
+        part = augmentations.crop(frames, self.y, self.x, self.side, self.side)
+        return augmentations.horizontal_flip(part) if self.flip else part
+
+
+def augmented(frames: Tensor, crops: Sequence[Crop], lengths: Sequence[int]) -> Tensor:
+    """Crops and flips whole sequences, on the device that they are on.
+
+    Args:
+        frames: (B, 3, R, R) frames or (B, R, R) maps, sequences one behind the other.
+        crops: one a sequence, all of the same side S.
+        lengths: frames of each sequence, B in all.
+
+    Returns:
+        (B, 3, S, S), channels-last, or (B, S, S).
+    """
+    parts = frames.split(list(lengths))
+    whole = torch.cat([crop(part) for crop, part in zip(crops, parts, strict=True)])
+    images = whole.dim() == 4
+    return whole.contiguous(
+        memory_format=torch.channels_last if images else torch.contiguous_format
+    )
 
 
 def resized(frame: np.ndarray, side: int) -> np.ndarray:

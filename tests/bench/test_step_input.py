@@ -6,11 +6,12 @@ import pytest
 
 
 def test_shots_are_repeated_until_every_batch_is_full(open_tiny_run, clips):
-    run, batch, times = open_tiny_run("--data", str(clips), "--batch-size", "40")
+    run, drawn, times = open_tiny_run("--data", str(clips), "--batch-size", "40")
     assert len(run.data.train) == 50  # five batches of ten sequences
     assert len({shot.id for shot in run.data.train}) == 8
+    batch = drawn.on(run.device)
     assert batch.images.shape == (40, 3, 64, 64)
-    assert batch.num_sequences == 10
+    assert batch.num_sequences == len(drawn.lengths) == 10
     assert len(times) == 4
     assert min(times) > 0
 
@@ -19,7 +20,8 @@ def test_shots_are_repeated_until_every_batch_is_full(open_tiny_run, clips):
 def test_a_video_is_one_shot_whatever_its_suffix(name, tmp_path, write_video, open_tiny_run):
     video = tmp_path / name
     shutil.move(write_video(tmp_path / video.with_suffix(".mp4" if video.suffix else "")), video)
-    run, batch, _ = open_tiny_run("--video", str(video))
+    run, drawn, _ = open_tiny_run("--video", str(video))
+    batch = drawn.on(run.device)
     assert len({shot.id for shot in run.data.train}) == 1
     assert batch.images.shape == (8, 3, 64, 64)
     assert len(batch.images.flatten(1).unique(dim=0)) > 4  # each sequence draws its own frames

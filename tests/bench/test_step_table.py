@@ -17,7 +17,7 @@ from stopwatch import PartTimes  # noqa: E402
 from colocam.config import Config  # noqa: E402
 
 PARTS = (
-    *("copy to the device", "encoder", "CAM", "seeds", "decoder forward", "losses"),
+    *("copy and augmentation", "encoder", "CAM", "seeds", "decoder forward", "losses"),
     *("decoder backward", "optimizer"),
 )
 ALONE_PARTS = ("pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc")

@@ -17,7 +17,7 @@ from step_table import HEADS  # noqa: E402
 
 ALONE_PARTS = ("pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc")
 PARTS = (
-    *("copy to the device", "encoder", "CAM", "seeds", "decoder forward", "losses"),
+    *("copy and augmentation", "encoder", "CAM", "seeds", "decoder forward", "losses"),
     *("decoder backward", "optimizer"),
 )
 

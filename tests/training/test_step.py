@@ -357,7 +357,7 @@ def test_nothing_is_compiled_anew_after_the_first_epoch(two_epochs, tmp_path, mo
 def test_a_step_on_a_gpu_never_waits_for_it(make_stage, kind, amp):
     stage = make_stage(kind, "--device", "cuda", "--amp", amp)
     stage.train()
-    batches = [batch.to(torch.device("cuda")) for batch in stage.loader.epoch(0)]
+    batches = list(stage.loader.epoch(0))
     for number in range(3):
         stage.step(batches[:1], 0.5, number)
     torch.cuda.synchronize()

@@ -516,15 +516,18 @@ def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
 
 def test_a_batch_moves_as_a_whole(textured):
     shots, maps = textured
-    (batch,) = SequenceLoader(shots, SETTINGS, 99, maps=maps).epoch(0)
-    moved = batch.to(torch.device("meta"))
+    meta = torch.device("meta")
+    loader = SequenceLoader(shots, SETTINGS, 99, maps=maps)
+    ((drawn,), (batch,)) = loader.drawn(0), loader.epoch(0)
+    moved = drawn.on(meta)
     for name in ("images", "labels", "sequence", "anchors", "maps"):
         assert getattr(moved, name).device.type == "meta"
         assert getattr(moved, name).shape == getattr(batch, name).shape
     assert (moved.num_sequences, moved.unreadable, moved.blank) == (5, (), False)
     assert moved.names == batch.names
-    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
-    assert batch.to(torch.device("meta")).maps is None
+    loader = SequenceLoader(shots, SETTINGS, 99, device=meta)
+    (batch,) = loader.epoch(0)
+    assert (batch.images.device, batch.maps) == (meta, None)
 
 
 # ---- single frames

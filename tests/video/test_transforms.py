@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from colocam.video.transforms import Crop, normalized, resized, resized_map, to_tensor
+from colocam.video.transforms import Crop, augmented, normalized, resized, resized_map, to_tensor
 
 
 def test_a_shrunk_frame_averages_its_pixels():
@@ -55,12 +55,25 @@ def test_crops_stay_inside_reach_every_place_and_flip_half_of_the_time():
 
 
 def test_a_crop_takes_the_rows_and_columns_it_names():
-    frame = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(6, 6, 3)
-    assert np.array_equal(Crop(1, 2, 3, False)(frame), frame[2:5, 1:4])
-    assert np.array_equal(Crop(1, 2, 3, True)(frame), frame[2:5, 3:0:-1])
+    frames = torch.arange(2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
+    assert torch.equal(Crop(1, 2, 3, False)(frames), frames[..., 2:5, 1:4])
+    assert torch.equal(Crop(1, 2, 3, True)(frames), frames[..., 2:5, 1:4].flip(3))
     for flip in (False, True):  # a map as its frame
         crop = Crop(1, 2, 3, flip)
-        assert np.array_equal(crop(frame[..., 0]), crop(frame)[..., 0])
+        assert torch.equal(crop(frames[:, 0]), crop(frames)[:, 0])
+
+
+def test_every_sequence_of_a_batch_gets_its_own_crop_and_flip():
+    frames = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8).contiguous(
+        memory_format=torch.channels_last
+    )
+    crops = [Crop(0, 3, 5, True), Crop(2, 1, 5, False), Crop(3, 0, 5, True)]
+    found = augmented(frames, crops, (2, 1, 3))
+    assert torch.equal(found[:2], frames[:2, :, 3:, :5].flip(3))
+    assert torch.equal(found[2:3], frames[2:3, :, 1:6, 2:7])
+    assert torch.equal(found[3:], frames[3:, :, :5, 3:].flip(3))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(augmented(frames[:, 1], crops, (2, 1, 3)), found[:, 1])
 
 
 def test_frames_become_a_channels_last_batch_of_bytes():
