@@ -13,7 +13,6 @@ from colocam.evaluation.boxes import (
 )
 from colocam.evaluation.corloc import THRESHOLDS, CorLoc
 from colocam.evaluation.pictures import Example, contact_sheet
-from colocam.evaluation.tables import corloc_markdown, corloc_table
 
 __all__ = [
     "NO_BOX",
@@ -24,8 +23,6 @@ __all__ = [
     "box_at",
     "contact_sheet",
     "contour_boxes",
-    "corloc_markdown",
-    "corloc_table",
     "iou",
     "largest_contour_box",
     "quantize",

@@ -19,6 +19,9 @@ Box = tuple[int, int, int, int]
 Size = tuple[int, int]
 Contour = NDArray[np.int32]  # (points, 1, 2), as OpenCV gives them
 
+DEFAULT_THRESHOLD = 0.5
+"""For boxes where validation had none to choose a threshold by."""
+
 NO_BOX: Box = (0, 0, 0, 0)
 """The box of a map in which no pixel passes the threshold: the corner pixel, as published."""
 

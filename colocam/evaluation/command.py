@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
 from colocam.evaluation.coco import ground_truth_path, write_coco
 from colocam.evaluation.predictions import Predictions, write_predictions
-from colocam.evaluation.report import report_frames, write_summary
+from colocam.evaluation.report import Report, report_frames, write_summary
 from colocam.evaluation.stored_maps import frames_of, store_maps
 from colocam.model.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.video.data import open_data
@@ -115,13 +115,19 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
         return
     predictions = Predictions(records, info) if predicting else None
     summary = report_frames(
-        model, info, records, info.classes, **place, method="localizer", folder=options.report,
-        ranks=ranks, on_batch=predictions.collect if predictions else None,
+        model, info, records, _report(options, info), **place, ranks=ranks,
+        on_batch=predictions.collect if predictions else None,
     )  # fmt: skip
     if predictions is not None:
         predictions.share(ranks)
     if ranks.main:
         _write(options, summary, predictions)
+
+
+def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:
+    asked = {name: value for name, value in vars(options).items() if value is not None}
+    title = f"{options.ckpt.name} on {options.data or 'the built-in clip set'}, {options.split}"
+    return Report("localizer", options.report, title, asked | asdict(info))
 
 
 def _records(

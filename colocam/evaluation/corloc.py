@@ -234,6 +234,17 @@ class CorLoc:
         longest = max(runs, key=len)
         return float(THRESHOLDS[longest[(len(longest) - 1) // 2]])
 
+    def overlaps(self, threshold: float) -> list[float | None]:
+        """IoU of each frame's box (largest contour) at the nearest of `THRESHOLDS`, as added.
+
+        The best over its ground-truth boxes; None for a frame without any.
+        """
+        place = _nearest(threshold)
+        return [
+            None if frame.curves is None else float(frame.curves[LARGEST_CONTOUR, place])
+            for frame in self._frames
+        ]
+
     def summary(self, honest_threshold: float | None = None) -> dict[str, Any]:
         """Sum up the frames added so far; plain Python numbers, ready for JSON.
 

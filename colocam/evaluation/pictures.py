@@ -41,6 +41,7 @@ class Example:
         cam_box: its box.
         score_map: (H, W), S1 in [0, 1].
         box: its box.
+        name: of the frame.
     """
 
     frame: Image
@@ -50,6 +51,13 @@ class Example:
     cam_box: Box
     score_map: ArrayLike
     box: Box
+    name: str = ""
+
+    def overlaps(self) -> tuple[float, float] | None:
+        """Best IoU over the ground truth of the seed CAM's box and of S1's; None without any."""
+        if not len(self.boxes):
+            return None
+        return tuple(float(iou([box], self.boxes).max()) for box in (self.cam_box, self.box))
 
 
 def draw_box(image: Image, box: Box, color: Color, thickness: int = 2) -> Image:
@@ -120,8 +128,12 @@ def contact_sheet(rows: Sequence[Example], path: str | Path, method: str = "CoLo
     _write_png(sheet, Path(path))
 
 
-def _example_block(example: Example) -> Image:
-    """Three captioned tiles side by side."""
+def example_tiles(example: Example) -> list[Image]:
+    """Three pictures of an example, the longer side `TILE` pixels: the frame, seed CAM and S1.
+
+    On the frame, ground truth and S1's box; on the maps, which lie as heat over the frame, each
+    map's own box.
+    """
     height, width = example.frame.shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -133,21 +145,26 @@ def _example_block(example: Example) -> Image:
     tile = frame
     for box in example.boxes:
         tile = draw_box(tile, place(box), GREEN, 3)  # wide: shows under a red line
-    tile = draw_box(tile, place(example.box), RED)
-    tiles = [_captioned(tile, example.label_name, INK)]
+    tiles = [draw_box(tile, place(example.box), RED)]
     for score_map, box in ((example.cam, example.cam_box), (example.score_map, example.box)):
         scores = np.asarray(score_map, dtype=np.float32)
         heat = heat_map(cv2.resize(scores, size, interpolation=cv2.INTER_LINEAR))
-        tile = draw_box(blend(frame, heat), place(box), RED)
-        tiles.append(_captioned(tile, *_overlap_caption(box, example.boxes)))
-    return _beside(tiles, GAP)
+        tiles.append(draw_box(blend(frame, heat), place(box), RED))
+    return tiles
 
 
-def _overlap_caption(box: Box, boxes: Sequence[Box]) -> tuple[str, Color]:
-    if not len(boxes):
+def _example_block(example: Example) -> Image:
+    """Three captioned tiles side by side."""
+    overlaps = example.overlaps() or (None, None)
+    captions = [(example.label_name, INK), *map(_overlap_caption, overlaps)]
+    tiles = zip(example_tiles(example), captions, strict=True)
+    return _beside([_captioned(tile, *caption) for tile, caption in tiles], GAP)
+
+
+def _overlap_caption(overlap: float | None) -> tuple[str, Color]:
+    if overlap is None:
         return "", INK
-    best = float(iou([box], boxes).max())
-    return f"IoU {best:.2f}", RIGHT if best >= 0.5 else WRONG
+    return f"IoU {overlap:.2f}", RIGHT if overlap >= 0.5 else WRONG
 
 
 def _captioned(tile: Image, text: str, color: Color) -> Image:

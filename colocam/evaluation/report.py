@@ -1,28 +1,31 @@
-"""What an evaluation leaves: numbers as JSON, a table, a contact sheet of examples."""
+"""What an evaluation leaves: numbers as JSON, tables, a page, a contact sheet of examples."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from colocam.cam import ActivationMap
 from colocam.distribution import ALONE, Ranks
-from colocam.evaluation.boxes import box_at, scale_box
+from colocam.evaluation.boxes import DEFAULT_THRESHOLD
 from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
+from colocam.evaluation.examples import by_overlap, make_examples, spread
+from colocam.evaluation.page import Contents, write_page
 from colocam.evaluation.pictures import Example, contact_sheet
 from colocam.evaluation.tables import (
-    breakdown_markdown,
-    corloc_markdown,
-    corloc_table,
-    protocol_markdown,
-    protocol_table,
+    Columns,
+    all_cells,
+    as_markdown,
+    as_table,
+    corloc_cells,
+    protocol_cells,
 )
 from colocam.files import write_whole
 from colocam.model import Localizer
@@ -32,24 +35,42 @@ from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
-DEFAULT_THRESHOLD = 0.5  # for boxes where validation had none to choose a threshold by
+ON_SHEET, A_GROUP = 24, 8  # most examples on the contact sheet, and in a group of the page
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told of an evaluation besides its numbers, and where.
+
+    Attributes:
+        method: heads the localizer's column.
+        folder: gets index.html, evaluation.json, table.md and contact_sheet.png; None: nothing is
+            written.
+        title: of the page.
+        options: the configuration, by name.
+        metrics: lines of the run's log, an epoch each.
+    """
+
+    method: str
+    folder: Path | None = None
+    title: str = "Evaluation"
+    options: Mapping[str, object] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
 
 
 def report_frames(
     model: Localizer,
     info: CheckpointInfo,
     records: Sequence[BoxedFrame],
-    classes: Sequence[str],
+    report: Report,
     *,
     device: torch.device,
     autocast: Callable[[], torch.autocast],
     console: Console,
-    method: str,
-    folder: Path | None = None,
     ranks: Ranks = ALONE,
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates frames, prints the tables, and writes them with pictures below `folder`.
+    """Evaluates frames, prints the tables, and writes them with page and pictures.
 
     Several ranks share the evaluation, and the main one writes: a collective then. The numbers are
     written last: where evaluation.json stands, the rest does too.
@@ -57,57 +78,85 @@ def report_frames(
     Args:
         model: on `device`.
         info: of the model's checkpoint; its thresholds give the honest CorLoc.
-        records: frames to evaluate.
-        classes: class names, in the order of the labels.
+        records: frames to evaluate, their labels the checkpoint's classes.
+        report: what else there is to tell.
         device: where to compute.
         autocast: makes the context of mixed precision.
         console: where the tables are printed.
-        method: heads the localizer's column.
-        folder: gets evaluation.json, table.md and contact_sheet.png; None: nothing is written.
         ranks: that share the work.
         on_batch: also called with every batch of this rank and its outputs.
 
     Returns:
         the summary, see `summarize`.
     """
-    gallery = Gallery(records)
+    place = {"device": device, "autocast": autocast}
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(records))
 
         def take(batch: FrameBatch, outputs: Outputs) -> None:
             progress.advance(bar, ranks.world * (len(batch.records) + len(batch.unreadable)))
-            gallery.collect(batch, outputs)
             if on_batch is not None:
                 on_batch(batch, outputs)
 
         result = evaluate(
-            model, records, classes, side=info.size,
-            cam=ActivationMap(model, info.cam, info.cam_layer), device=device,
-            decode=info.kind == "localizer", autocast=autocast, on_batch=take,
-            ranks=ranks, processes=useful_processes(len(records) // ranks.world, ranks.world),
+            model, records, info.classes, side=info.size,
+            cam=ActivationMap(model, info.cam, info.cam_layer), decode=info.kind == "localizer",
+            on_batch=take, ranks=ranks, **place,
+            processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip
     summary = summarize(result, info)
-    baseline = summary.get("baseline", summary)
-    shown = method if info.kind == "localizer" else f"seed CAM ({info.cam})"
-    console.print(corloc_table(summary, baseline, title=CORLOC_TITLE, method=shown))
+    columns = _columns(summary, info, report)
+    console.print(as_table(corloc_cells(columns, CORLOC_TITLE)))
     if summary["corloc"]:
-        console.print(protocol_table(summary, baseline, method=shown))
+        console.print(as_table(protocol_cells(columns)))
     report_unreadable(console, result.unreadable)
-    gallery.share(ranks)
-    if folder is not None and ranks.main:
-        write_whole(folder / "table.md", _tables(summary, baseline, shown).encode())
-        gallery.write(folder / "contact_sheet.png", info, classes, method)
-        write_summary(folder / "evaluation.json", summary)
+    if report.folder is not None and ranks.main:
+        tables = map(as_markdown, all_cells(columns, CORLOC_TITLE))
+        write_whole(report.folder / "table.md", "\n".join(tables).encode())
+        _write_pictures(model, info, _readable(records, result), result, columns, report, **place)
+        write_summary(report.folder / "evaluation.json", summary)
     return summary
 
 
-def _tables(summary: dict[str, Any], baseline: dict[str, Any], method: str) -> str:
-    """All tables as Markdown; without boxes the classification accuracy alone."""
-    tables = [corloc_markdown(summary, baseline, title=CORLOC_TITLE, method=method)]
-    if summary["corloc"]:
-        tables.append(protocol_markdown(summary, baseline, method))
-        tables.append(breakdown_markdown(summary, baseline, method))
-    return "\n".join(tables)
+def _columns(summary: dict[str, Any], info: CheckpointInfo, report: Report) -> Columns:
+    if info.kind == "classifier":
+        return {f"seed CAM ({info.cam})": summary}
+    return {"seed CAM": summary["baseline"], report.method: summary}
+
+
+def _readable(records: Sequence[BoxedFrame], result: Evaluation) -> list[BoxedFrame]:
+    """The frames that were evaluated, in the order of their numbers."""
+    unreadable = set(result.unreadable)
+    return [record for record in records if record.id not in unreadable]
+
+
+def _write_pictures(
+    model: Localizer,
+    info: CheckpointInfo,
+    records: Sequence[BoxedFrame],
+    result: Evaluation,
+    columns: Columns,
+    report: Report,
+    **place: Any,
+) -> None:
+    """The page and, of a localizer, the contact sheet: its examples are run once more."""
+    groups: dict[str, list[Example]] = {}
+    if result.localizer is not None:
+        threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
+        sheet = spread(records, ON_SHEET)
+        chosen = by_overlap(records, result.localizer.overlaps(threshold), A_GROUP)
+        chosen = chosen or {"some": spread(records, 2 * A_GROUP)}
+        wanted = {one.id: one for group in (sheet, *chosen.values()) for one in group}
+        examples = make_examples(model, info, list(wanted.values()), **place)
+        groups = {name: [examples[one.id] for one in group] for name, group in chosen.items()}
+        if sheet:
+            contact_sheet(
+                [examples[one.id] for one in sheet],
+                report.folder / "contact_sheet.png",
+                method=report.method,
+            )
+    contents = Contents(report.title, columns, report.options, report.metrics, groups)
+    write_page(report.folder / "index.html", contents)
 
 
 def report_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:
@@ -139,52 +188,3 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 
 def _on_one_line(numbers: re.Match[str]) -> str:
     return f"[{' '.join(numbers[0][1:-1].split())}]"
-
-
-class Gallery:
-    """Collects examples while an evaluation runs, evenly spread over the records.
-
-    Args:
-        records: the frames that will be evaluated.
-        count: most examples to keep.
-    """
-
-    def __init__(self, records: Sequence[BoxedFrame], count: int = 24) -> None:
-        chosen = np.linspace(0, max(0, len(records) - 1), min(count, len(records)))
-        self.wanted = [records[i].id for i in chosen.round().astype(int)]
-        self.kept: list[tuple[BoxedFrame, tuple[int, int], np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def collect(self, batch: FrameBatch, outputs: Outputs) -> None:
-        """For `evaluate(on_batch=…)`; a classifier alone has no score maps to show."""
-        if outputs.scores is None:
-            return
-        for i, record in enumerate(batch.records):
-            if record.id in self.wanted:
-                frame = np.ascontiguousarray(batch.images[i].permute(1, 2, 0).numpy())
-                self.kept.append(
-                    (record, batch.sizes[i], frame, outputs.cams[i], outputs.scores[i])
-                )
-
-    def share(self, ranks: Ranks) -> None:
-        """Brings the examples of all ranks together, in the order of the records; a collective."""
-        kept = {one[0].id: one for of_rank in ranks.gather(self.kept) for one in of_rank}
-        self.kept = [kept[name] for name in self.wanted if name in kept]
-
-    def write(self, path: Path, info: CheckpointInfo, classes: Sequence[str], method: str) -> None:
-        """Draws the contact sheet, boxes at the thresholds that were best on validation."""
-        threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
-        cam_threshold = DEFAULT_THRESHOLD if info.cam_threshold is None else info.cam_threshold
-        examples = [
-            Example(
-                frame,
-                [scale_box(box, size, (info.size, info.size)) for box in record.boxes],
-                classes[record.label],
-                cam,
-                box_at(cam, cam_threshold),
-                score,
-                box_at(score, threshold),
-            )
-            for record, size, frame, cam, score in self.kept
-        ]
-        if examples:
-            contact_sheet(examples, path, method=method)

@@ -1,139 +1,149 @@
-"""The numbers of a method beside its seed CAM's, as tables for the terminal and for Markdown."""
+"""The numbers of maps side by side, seed CAM and method, as tables: terminal, Markdown, page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+Columns = Mapping[str, Mapping[str, Any]]
+"""What heads a column, and the `CorLoc.summary()` in it, all of the same frames.
+
+The seed CAM first, the method last; of a classifier alone there is the seed CAM only.
+"""
+
 TITLE = "CorLoc in % at IoU 0.5"
+PROTOCOLS = "Every protocol, in % (these: the evaluated frames; mean: of IoU 0.3, 0.5, 0.7)"
+SIZES = (
+    "By size of the object: thirds by the share of the image that the largest box covers, "
+    "% of frames right at IoU 0.5 (threshold per class)"
+)
+CURVE = "By threshold: CorLoc in % at IoU 0.5 with one threshold for all classes"
 LOWEST = 10  # videos shown, those with the lowest CorLoc
-Summary = Mapping[str, Any]
 
 
-def corloc_table(
-    summary: Summary, baseline_summary: Summary, title: str = TITLE, method: str = "CoLo-CAM"
-) -> Table:
-    """Per class: frames with boxes, CorLoc of the seed CAM and of the method; last row the mean.
+@dataclass(frozen=True)
+class Cells:
+    """A table.
+
+    Attributes:
+        title: above it; None: none.
+        rows: the header first.
+        note: a line below it, may be empty.
+        sums_up: the last row is about all the others.
+    """
+
+    title: str | None
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    sums_up: bool = False
+
+
+def corloc_cells(columns: Columns, title: str = TITLE) -> Cells:
+    """Per class: frames with boxes, and CorLoc; last row the mean.
 
     Without any boxes there is no CorLoc: one row gives the classification accuracy instead.
-
-    Args:
-        summary: the method's `CorLoc.summary()`.
-        baseline_summary: the seed CAM's, on the same frames.
-        title: printed above the table.
-        method: heads the method's column.
     """
-    cells = _class_cells(summary, baseline_summary, method)
-    table = _table(title if summary["corloc"] else None, cells[:-1])
-    table.add_section()
-    table.add_row(*map(Text, cells[-1]), style="bold")
-    return table
-
-
-def corloc_markdown(
-    summary: Summary, baseline_summary: Summary, title: str = TITLE, method: str = "CoLo-CAM"
-) -> str:
-    """The same as `corloc_table`, as a Markdown table under its title; ends with a newline."""
-    cells = _class_cells(summary, baseline_summary, method)
-    return _markdown(title if summary["corloc"] else None, cells)
-
-
-PROTOCOLS = "Every protocol, in % (these: the evaluated frames; mean: of IoU 0.3, 0.5, 0.7)"
-
-
-def protocol_table(summary: Summary, baseline: Summary, method: str = "CoLo-CAM") -> Table:
-    """All protocols side by side, one row each: where its threshold is from, IoU, both numbers.
-
-    Args:
-        summary: the method's `CorLoc.summary()`, of frames with boxes.
-        baseline: the seed CAM's, on the same frames.
-        method: heads the method's column.
-    """
-    table = _table(PROTOCOLS, _protocol_cells(summary, baseline, method))
-    table.caption = Text(_honest_note(summary, baseline, method))
-    return table
-
-
-def protocol_markdown(summary: Summary, baseline: Summary, method: str = "CoLo-CAM") -> str:
-    """The same as `protocol_table`, as Markdown; ends with a newline."""
-    table = _markdown(PROTOCOLS, _protocol_cells(summary, baseline, method))
-    return f"{table}\n{_honest_note(summary, baseline, method)}\n"
-
-
-def breakdown_markdown(summary: Summary, baseline: Summary, method: str = "CoLo-CAM") -> str:
-    """CorLoc by size of the object, along the threshold, and of the hardest videos, as Markdown.
-
-    Args:
-        summary: the method's `CorLoc.summary()`, of frames with boxes.
-        baseline: the seed CAM's, on the same frames.
-        method: heads the method's column.
-    """
-    tables = [
-        _markdown(
-            "By size of the object: thirds by the share of the image that the largest box covers, "
-            "% of frames right at IoU 0.5 (threshold per class)",
-            _size_cells(summary, baseline, method),
-        ),
-        _markdown(
-            "By threshold: CorLoc in % at IoU 0.5 with one threshold for all classes",
-            _curve_cells(summary, baseline, method),
-        ),
-    ]
-    if summary["per_video"]:
-        cells = _video_cells(summary, baseline, method)
-        shown = f"{len(cells) - 1} of {len(summary['per_video'])}"
-        title = f"Videos with the lowest CorLoc ({shown}), % of frames right at IoU 0.5"
-        tables.append(_markdown(f"{title} (threshold per class)", cells))
-    return "\n".join(tables)
-
-
-def _class_cells(summary: Summary, baseline: Summary, method: str) -> list[list[str]]:
-    """Header, one row a class, and the row of means (or of classification accuracy)."""
-    header = ["class", "frames", "seed CAM", method]
-    if summary["corloc"] is None:
-        accuracies = [_percent(one["classification_accuracy"]) for one in (baseline, summary)]
+    *_, method = columns.values()
+    header = ["class", "frames", *columns]
+    if method["corloc"] is None:
+        accuracies = [_percent(one["classification_accuracy"]) for one in columns.values()]
         header[0] = ""
-        return [header, ["classification accuracy in %", str(summary["frames"]), *accuracies]]
+        row = ["classification accuracy in %", str(method["frames"]), *accuracies]
+        return Cells(None, [header, row], sums_up=True)
     rows = [
         [
             name,
             str(entry["frames"]),
-            _percent(baseline["per_class"][name]["corloc"]),
-            _percent(entry["corloc"]),
+            *(_percent(one["per_class"][name]["corloc"]) for one in columns.values()),
         ]
-        for name, entry in summary["per_class"].items()
+        for name, entry in method["per_class"].items()
     ]
-    frames = sum(entry["frames"] for entry in summary["per_class"].values())
-    means = [_percent(one["corloc"]["0.5"]) for one in (baseline, summary)]
-    return [header, *rows, ["mean", str(frames), *means]]
+    frames = sum(entry["frames"] for entry in method["per_class"].values())
+    means = [_percent(one["corloc"]["0.5"]) for one in columns.values()]
+    return Cells(title, [header, *rows, ["mean", str(frames), *means]], sums_up=True)
 
 
-def _protocol_cells(summary: Summary, baseline: Summary, method: str) -> list[list[str]]:
+def protocol_cells(columns: Columns) -> Cells:
+    """All protocols side by side, a row each: where the threshold is from, IoU, the numbers.
+
+    Args:
+        columns: of frames with boxes.
+    """
+
     def row(name: str, threshold: str, at: str, *values: float | None) -> list[str]:
         return [name, threshold, at, *map(_percent, values)]
 
-    both = (baseline, summary)
-    honest = [one["corloc_honest"] and one["corloc_honest"]["0.5"] for one in both]
-    return [
-        ["protocol", "threshold", "IoU", "seed CAM", method],
+    *_, method = every = list(columns.values())
+    honest = [one["corloc_honest"] and one["corloc_honest"]["0.5"] for one in every]
+    rows = [
+        ["protocol", "threshold", "IoU", *columns],
         *(
-            row("published", "per class, on these", at, *(one["corloc"][at] for one in both))
-            for at in summary["corloc"]
+            row("published", "per class, on these", at, *(one["corloc"][at] for one in every))
+            for at in method["corloc"]
         ),
         row("honest", "one, on validation", "0.5", *honest),
         row("version 2 (all contours)", "per class, on these", "mean",
-            *(one["corloc_v2"] for one in both)),
-        row("top-1 localization", "as published", "0.5", *(one["top1_loc"] for one in both)),
-        row("top-5 localization", "as published", "0.5", *(one["top5_loc"] for one in both)),
-        row("classification", "", "", *(one["classification_accuracy"] for one in both)),
+            *(one["corloc_v2"] for one in every)),
+        row("top-1 localization", "as published", "0.5", *(one["top1_loc"] for one in every)),
+        row("top-5 localization", "as published", "0.5", *(one["top5_loc"] for one in every)),
+        row("classification", "", "", *(one["classification_accuracy"] for one in every)),
     ]  # fmt: skip
+    return Cells(PROTOCOLS, rows, _honest_note(columns))
 
 
-def _honest_note(summary: Summary, baseline: Summary, method: str) -> str:
+def breakdown_cells(columns: Columns) -> list[Cells]:
+    """CorLoc by size of the object, along the threshold, and of the hardest videos.
+
+    Args:
+        columns: of frames with boxes.
+    """
+    *_, method = columns.values()
+    tables = [_size_cells(columns), _curve_cells(columns)]
+    if method["per_video"]:
+        tables.append(_video_cells(columns))
+    return tables
+
+
+def all_cells(columns: Columns, title: str = TITLE) -> list[Cells]:
+    """Every table there is; without boxes the classification accuracy alone."""
+    *_, method = columns.values()
+    first = corloc_cells(columns, title)
+    if method["corloc"] is None:
+        return [first]
+    return [first, protocol_cells(columns), *breakdown_cells(columns)]
+
+
+def as_table(cells: Cells) -> Table:
+    """For the terminal."""
+    table = Table(title=None if cells.title is None else Text(cells.title))
+    header, *rows = cells.rows
+    for column, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if column == 0 else "right")
+    for place, row in enumerate(rows, 1):
+        last = cells.sums_up and place == len(rows)
+        if last:
+            table.add_section()
+        table.add_row(*map(Text, row), style="bold" if last else None)  # as text: no markup
+    table.caption = Text(cells.note) if cells.note else None
+    return table
+
+
+def as_markdown(cells: Cells) -> str:
+    """Under its title; ends with a newline."""
+    header, *rows = cells.rows
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    table = "".join("| " + " | ".join(map(_escape, line)) + " |\n" for line in lines)
+    title = "" if cells.title is None else f"**{cells.title}**\n\n"
+    note = f"\n{cells.note}\n" if cells.note else ""
+    return f"{title}{table}{note}"
+
+
+def _honest_note(columns: Columns) -> str:
     chosen = [
         f"{one['corloc_honest']['threshold']:.3f} ({name})"
-        for name, one in (("seed CAM", baseline), (method, summary))
+        for name, one in columns.items()
         if one["corloc_honest"]
     ]
     if not chosen:
@@ -141,53 +151,45 @@ def _honest_note(summary: Summary, baseline: Summary, method: str) -> str:
     return f"Thresholds chosen on validation: {', '.join(chosen)}."
 
 
-def _size_cells(summary: Summary, baseline: Summary, method: str) -> list[list[str]]:
-    rows = [["size", "share of the image", "frames", "seed CAM", method]]
-    for name, entry in summary["by_size"].items():
+def _size_cells(columns: Columns) -> Cells:
+    *_, method = columns.values()
+    rows = [["size", "share of the image", "frames", *columns]]
+    for name, entry in method["by_size"].items():
         low, high = entry["area"] or (None, None)
         extent = "-" if low is None else f"{100 * low:.1f} to {100 * high:.1f} %"
-        shares = [baseline["by_size"][name]["corloc"], entry["corloc"]]
-        rows.append([name, extent, str(entry["frames"]), *map(_percent, shares)])
-    return rows
+        shares = [_percent(one["by_size"][name]["corloc"]) for one in columns.values()]
+        rows.append([name, extent, str(entry["frames"]), *shares])
+    return Cells(SIZES, rows)
 
 
-def _curve_cells(summary: Summary, baseline: Summary, method: str) -> list[list[str]]:
-    thresholds = summary["threshold_curve"]["threshold"]
-    curves = [one["threshold_curve"]["0.5"] for one in (baseline, summary)]
+def _curve_cells(columns: Columns) -> Cells:
+    *_, method = columns.values()
+    thresholds = method["threshold_curve"]["threshold"]
+    curves = [one["threshold_curve"]["0.5"] for one in columns.values()]
     rows = [
         [f"{thresholds[place]:.1f}", *(_percent(curve[place]) for curve in curves)]
         for place in range(0, len(thresholds), 10)
     ]
-    return [["threshold", "seed CAM", method], *rows]
+    return Cells(CURVE, [["threshold", *columns], *rows])
 
 
-def _video_cells(summary: Summary, baseline: Summary, method: str) -> list[list[str]]:
-    entries = summary["per_video"]
+def _video_cells(columns: Columns) -> Cells:
+    *_, method = columns.values()
+    entries = method["per_video"]
     hardest = sorted(entries, key=lambda video: (entries[video]["corloc"], video))[:LOWEST]
     rows = [
         [
             video,
             str(entries[video]["frames"]),
-            *(_percent(one["per_video"][video]["corloc"]) for one in (baseline, summary)),
+            *(_percent(one["per_video"][video]["corloc"]) for one in columns.values()),
         ]
         for video in hardest
     ]
-    return [["video", "frames", "seed CAM", method], *rows]
-
-
-def _table(title: str | None, cells: list[list[str]]) -> Table:
-    table = Table(title=None if title is None else Text(title))
-    for column, name in enumerate(cells[0]):
-        table.add_column(Text(name), justify="left" if column == 0 else "right")
-    for row in cells[1:]:
-        table.add_row(*map(Text, row))  # as text: a name is no markup
-    return table
-
-
-def _markdown(title: str | None, cells: list[list[str]]) -> str:
-    lines = [cells[0], ["---"] + ["---:"] * (len(cells[0]) - 1), *cells[1:]]
-    table = "".join("| " + " | ".join(_escape(cell) for cell in line) + " |\n" for line in lines)
-    return table if title is None else f"**{title}**\n\n{table}"
+    title = (
+        f"Videos with the lowest CorLoc ({len(rows)} of {len(entries)}), % of frames right at "
+        "IoU 0.5 (threshold per class)"
+    )
+    return Cells(title, [["video", "frames", *columns], *rows])
 
 
 def _percent(value: float | None) -> str:

@@ -14,7 +14,7 @@ from colocam.device import make_autocast, pick_device, seed_everything
 from colocam.distribution import Ranks, join_ranks
 from colocam.entry import exit_status
 from colocam.errors import UserError
-from colocam.evaluation.report import report_frames, report_unreadable
+from colocam.evaluation.report import Report, report_frames, report_unreadable
 from colocam.files import remove_unfinished, write_whole
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, load_checkpoint
@@ -313,9 +313,11 @@ def _report(run: Run) -> None:
         model, info = _load(run, BEST[run.config.classifier], "classifier")
     else:
         model, info = _load(run, "localizer-best", "localizer")
+    config, method = run.config, METHOD_NAMES[run.config.method]
+    title = f"{method} on {config.data or 'the built-in clip set'}"
+    report = Report(method, run.out / "report", title, run.config.to_values(), run.metrics.lines)
     report_frames(
-        model, info, run.data.test, run.data.classes,
-        device=run.device, autocast=run.autocast, console=run.console,
-        folder=run.out / "report", method=METHOD_NAMES[run.config.method], ranks=run.ranks,
+        model, info, run.data.test, report,
+        device=run.device, autocast=run.autocast, console=run.console, ranks=run.ranks,
     )  # fmt: skip
     run.console.print(f"run folder: {run.out}")

@@ -3,54 +3,42 @@
 import io
 import json
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.report import write_summary
 from colocam.evaluation.tables import (
-    breakdown_markdown,
-    corloc_markdown,
-    corloc_table,
-    protocol_markdown,
-    protocol_table,
+    all_cells,
+    as_markdown,
+    as_table,
+    breakdown_cells,
+    corloc_cells,
+    protocol_cells,
 )
-
-BOX, FOUND, FAR = (2, 2, 8, 8), (2, 2, 9, 9), (15, 15, 19, 19)
-
-
-def summary_of(*right_by_class, names=("cat", "dog", "cow"), honest=None):
-    """One frame an entry of each class's list, its box right or not (None: without boxes)."""
-    scores = np.zeros((20, 20))
-    scores[2:9, 2:9] = 1
-    evaluation = CorLoc(names)
-    for label, frames in enumerate(right_by_class):
-        for right in frames:
-            truth = [] if right is None else [FOUND if right else FAR]
-            video = f"{names[label]}/{len(evaluation._frames)}"  # one a frame
-            evaluation.add(scores, truth, label, [0, 1, 2], video)
-    return evaluation.summary(honest)
 
 
 @pytest.fixture
-def seed_cam():
+def seed_cam(summary_of):
     return summary_of([True, False, False], [False, False], [None])
 
 
 @pytest.fixture
-def method():
+def method(summary_of):
     return summary_of([True, True, False], [True, True], [None])
 
 
-def printed(table):
-    console = Console(file=io.StringIO(), width=100)
-    console.print(table)
+def printed(cells, width=100):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(as_table(cells))
     return console.file.getvalue()
 
 
+def columns_of(seed_cam, method, name="CoLo-CAM"):
+    return {"seed CAM": seed_cam, name: method}
+
+
 def test_markdown_gives_a_row_a_class_and_the_mean(method, seed_cam):
-    assert corloc_markdown(method, seed_cam, title="Run 1") == (
+    assert as_markdown(corloc_cells(columns_of(seed_cam, method), title="Run 1")) == (
         "**Run 1**\n\n"
         "| class | frames | seed CAM | CoLo-CAM |\n"
         "| --- | ---: | ---: | ---: |\n"
@@ -61,8 +49,8 @@ def test_markdown_gives_a_row_a_class_and_the_mean(method, seed_cam):
 
 
 def test_the_terminals_table_says_the_same(method, seed_cam):
-    table = corloc_table(method, seed_cam, title="Run 1", method="TCAM")
-    text = printed(table)
+    cells = corloc_cells(columns_of(seed_cam, method, "TCAM"), title="Run 1")
+    table, text = as_table(cells), printed(cells)
     assert [str(column.header) for column in table.columns] == [
         "class",
         "frames",
@@ -77,29 +65,40 @@ def test_the_terminals_table_says_the_same(method, seed_cam):
     assert "Run 1" in text
 
 
-def test_without_boxes_only_the_classification_accuracy_is_shown():
+def test_without_boxes_only_the_classification_accuracy_is_shown(summary_of):
     boxless = summary_of([None, None], [None])
-    assert corloc_markdown(boxless, boxless) == (
+    (cells,) = all_cells(columns_of(boxless, boxless))
+    assert as_markdown(cells) == (
         "|  | frames | seed CAM | CoLo-CAM |\n"
         "| --- | ---: | ---: | ---: |\n"
         "| classification accuracy in % | 3 | 66.7 | 66.7 |\n"
     )
-    text = printed(corloc_table(boxless, boxless))
+    text = printed(cells)
     assert "classification accuracy in %" in text
     assert "66.7" in text
     assert "CorLoc" not in text
 
 
-def test_names_cannot_break_the_table():
+def test_of_a_classifier_alone_there_is_one_column(seed_cam):
+    tables = all_cells({"seed CAM": seed_cam})
+    assert [len(cells.rows[0]) for cells in tables] == [3, 4, 4, 2, 3]
+    for cells in tables:
+        assert {len(row) for row in cells.rows} == {len(cells.rows[0])}
+        assert cells.rows[0][-1] == "seed CAM"
+
+
+def test_names_cannot_break_the_table(summary_of):
     odd = summary_of([True], names=("a|b [red]", "x", "y"))
-    assert "| a\\|b [red] | 1 |" in corloc_markdown(odd, odd)
-    assert "a|b [red]" in printed(corloc_table(odd, odd))
+    cells = corloc_cells(columns_of(odd, odd))
+    assert "| a\\|b [red] | 1 |" in as_markdown(cells)
+    assert "a|b [red]" in printed(cells)
 
 
-def test_every_protocol_stands_in_one_table_with_its_name():
+def test_every_protocol_stands_in_one_table_with_its_name(summary_of):
     seed_cam = summary_of([True, False, False], [False, False], honest=0.25)
     method = summary_of([True, True, False], [True, True], honest=0.5)
-    title, _, *rows, _, note = protocol_markdown(method, seed_cam, "TCAM").splitlines()
+    text = as_markdown(protocol_cells(columns_of(seed_cam, method, "TCAM")))
+    title, _, *rows, _, note = text.splitlines()
     assert "IoU 0.3, 0.5, 0.7" in title
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert cells[0] == ["protocol", "threshold", "IoU", "seed CAM", "TCAM"]
@@ -115,9 +114,7 @@ def test_every_protocol_stands_in_one_table_with_its_name():
 
 
 def test_the_terminals_protocols_fit_its_usual_width_and_say_the_same(method, seed_cam):
-    console = Console(file=io.StringIO(), width=80)
-    console.print(protocol_table(method, seed_cam))
-    text = console.file.getvalue()
+    text = printed(protocol_cells(columns_of(seed_cam, method)), width=80)
     assert "version 2 (all contours)" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["published", "per", "class,", "on", "these", "0.7", "16.7", "83.3"] in rows
@@ -125,9 +122,10 @@ def test_the_terminals_protocols_fit_its_usual_width_and_say_the_same(method, se
     assert "No threshold was chosen on validation" in text
 
 
-def test_the_breakdown_gives_sizes_thresholds_and_the_hardest_videos():
+def test_the_breakdown_gives_sizes_thresholds_and_the_hardest_videos(summary_of):
     many = [False] * 3 + [True] * 12
-    text = breakdown_markdown(summary_of(many), summary_of([False] * 15), "TCAM")
+    columns = columns_of(summary_of([False] * 15), summary_of(many), "TCAM")
+    text = "\n".join(map(as_markdown, breakdown_cells(columns)))
     for line in (
         "| small | 6.2 to 16.0 % | 15 | 0.0 | 80.0 |",  # two areas, and most have the larger
         "| medium | - | 0 | - | - |",

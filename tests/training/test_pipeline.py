@@ -62,7 +62,10 @@ def test_a_run_ends_well_and_leaves_its_files(tiny_run):
         *(f"checkpoints/{name}.safetensors" for name in CHECKPOINTS),
         "checkpoints/state-classifier-0001-000000.safetensors",
         "checkpoints/state-localizer-0001-000000.safetensors",
-        *(f"report/{name}" for name in ("evaluation.json", "table.md", "contact_sheet.png")),
+        *(
+            f"report/{name}"
+            for name in ("evaluation.json", "index.html", "table.md", "contact_sheet.png")
+        ),
     }
     config = json.loads((tiny_run.out / "config.json").read_text())
     assert (config["data"], config["epochs"]) == (str(tiny_run.data), 1)

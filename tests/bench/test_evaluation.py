@@ -1,0 +1,74 @@
+"""bench/evaluation.py: every kind of maps is timed whole; mistakes are told in a line."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from colocam.evaluation.corloc import CorLoc
+from colocam.model import Localizer
+from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import evaluation  # noqa: E402
+
+
+def test_every_kind_is_timed_over_as_many_maps_as_asked(tmp_path, write_video, monkeypatch):
+    monkeypatch.setattr(evaluation, "SIDE", 64)
+    torch.manual_seed(0)
+    info = CheckpointInfo("localizer", "resnet18", ("cat", "dog"), 64, "cam", 0, {})
+    save_checkpoint(tmp_path / "l.safetensors", Localizer("resnet18", 2), info)
+    video = write_video(tmp_path / "clip.mp4")
+    path = tmp_path / "out.json"
+    argv = ["--video", str(video), "--ckpt", str(tmp_path / "l.safetensors"), "--maps", "9"]
+    assert evaluation.main([*argv, "--json", str(path)]) == 0
+    result = json.loads(path.read_text())
+    kinds = [row["kind"] for row in result["rows"]]
+    assert kinds == [evaluation.CAM, evaluation.ROUGH, evaluation.SCORE]
+    for row in result["rows"]:
+        assert row["maps"] == 9
+        assert row["maps_per_s"] == pytest.approx(9 / row["seconds"])
+        assert 1 < row["levels"] <= 256
+    assert path.with_suffix(".md").read_text().count("\n| ") == 4  # its head and the rows
+
+
+def test_all_maps_are_taken_in_with_one_to_three_boxes(monkeypatch):
+    taken = []
+    original = CorLoc.add_all
+
+    def add_all(self, frames, pool=None):
+        taken.extend(frames)
+        return original(self, frames, pool)
+
+    monkeypatch.setattr(CorLoc, "add_all", add_all)
+    maps = [np.full((8, 8), value, np.float32) for value in np.linspace(0, 1, 40)]
+    done = []
+    evaluation.time_maps("some", maps, done.append)
+    assert sum(done) == len(taken) == 40
+    assert all(one[0] is own for one, own in zip(taken, maps, strict=True))
+    assert {len(boxes) for _, boxes, *_ in taken} == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--maps", "0"], "--maps 0: must be at least 1"),
+        (["--video", "nowhere.mp4"], "nowhere.mp4: no such file"),
+        (["--ckpt", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--json", "out.txt"], "--json out.txt: must end in .json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "--json" not in argv:
+        argv = [*argv, "--json", str(tmp_path / "out.json")]
+    assert evaluation.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
