@@ -70,6 +70,10 @@ class Config:
         None, "folder that keeps resized frames, so that each is decoded once"
     )
     cache_size: float = _option(100.0, "GB that --cache may take")
+    cut_shots: Literal["on", "off"] = _option(
+        "on", "cut long training videos of a plain folder into shots where the picture changes"
+    )
+    cut_over: int = _option(1000, "frames above which a video is long; 1000 are about 40 s")
     seed: int = _option(0, "source of every random draw")
     keep: int = _option(2, "training states kept to resume from, the newest")
     state_every: int = _option(
@@ -124,6 +128,13 @@ class Config:
     seed_pixels: int = _option(1000, "pixels drawn a side and frame, at 224×224")
     seed_foreground_share: float = _option(0.7, "strongest share of the region to draw from")
     seed_background_share: float = _option(0.1, "weakest share of the frame to draw from")
+
+    tag_weighting: Literal["off", "weight", "discard"] = _option(
+        "off",
+        "how much a frame counts in stage 2, by the classifier's probability p of its video's "
+        "tag: all alike, by p, or not at all below --tag-threshold",
+    )
+    tag_threshold: float = _option(0.5, "least p of a frame that is not discarded")
 
     pl_weight: float = _option(1.0, "weight of the partial cross-entropy")
     pl_first_epoch: int = _option(0, "its first epoch, counted from 0")
@@ -369,7 +380,7 @@ def _check(config: Config) -> None:
         "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
         "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
         "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
-        "stop_after_skips", "cache_size",
+        "stop_after_skips", "cache_size", "cut_over",
     )  # fmt: skip
     terms = [
         f"{term}_{what}"
@@ -384,6 +395,7 @@ def _check(config: Config) -> None:
         _require(config, name, "be greater than 0", lambda value: value > 0)
     for name in not_negative:
         _require(config, name, "not be negative", lambda value: value is None or value >= 0)
+    _require(config, "tag_threshold", "lie in [0, 1]", lambda value: 0 <= value <= 1)
     for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):
         _require(config, name, "lie in (0, 1]", lambda value: 0 < value <= 1)
     _require(config, "momentum", "lie between 0 and 1", lambda value: 0 < value < 1)

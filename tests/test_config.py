@@ -169,6 +169,7 @@ def test_a_written_preset_is_read_as_it_was_but_for_its_folder(tmp_path, preset,
 BOUNDS = {
     "crop": (32, 64), "resize": (64, 90), "frame_limit": (0.1, 1.0), "momentum": (0.1, 0.9),
     "seed_foreground_share": (0.1, 1.0), "seed_background_share": (0.1, 1.0),
+    "tag_threshold": (0.0, 1.0),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The terms of Eq. 5, one file each, and their sum."""
 
+from colocam.losses.frame_weights import TagWeighting, tag_weights
 from colocam.losses.joint_color_crf import JointColorCRF
 from colocam.losses.partial_cross_entropy import partial_cross_entropy
 from colocam.losses.size_barrier import barrier_sharpness, log_barrier, size_barrier
@@ -14,9 +15,11 @@ __all__ = [
     "LossSettings",
     "Schedule",
     "SpatialCRF",
+    "TagWeighting",
     "adaptive_weight",
     "barrier_sharpness",
     "log_barrier",
     "partial_cross_entropy",
     "size_barrier",
+    "tag_weights",
 ]

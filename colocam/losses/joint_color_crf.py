@@ -24,29 +24,58 @@ class JointColorCRF(nn.Module):
         self.sigma_rgb, self.form, self.method = sigma_rgb, form, method
 
     def forward(
-        self, images: Tensor, probs: Tensor, sequence: Tensor, num_sequences: int | None = None
+        self,
+        images: Tensor,
+        probs: Tensor,
+        sequence: Tensor,
+        num_sequences: int | None = None,
+        frame_weights: Tensor | None = None,
     ) -> Tensor:
         """One energy a sequence, 0 for a sequence of one frame.
+
+        A pair of pixels counts by the weights of both its frames. Energies are divided by the
+        square of the sequence's weight (`sequence_weights`), so that equal weights change nothing,
+        and a frame of weight 0 is as if it were not there.
 
         Args:
             images: (B, 3, H, W) uint8 or float 0…255.
             probs: (B, K, H, W) summing to 1 over K ≥ 2.
             sequence: (B,) integers 0…G−1: the sequence that each frame belongs to.
             num_sequences: G; None: read from `sequence`, which waits for the device.
+            frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
 
         Returns:
             (G,) energies, differentiable in `probs`.
         """
         if num_sequences is None:
             num_sequences = int(sequence.max()) + 1
+        if frame_weights is not None:
+            probs = probs * frame_weights.view(-1, 1, 1, 1)
         energy = crf_energy(
             images, probs, sequence, num_groups=num_sequences, sigma_rgb=self.sigma_rgb,
             form=self.form, method=self.method,
         )  # fmt: skip
-        return torch.where(frames_per_sequence(sequence, num_sequences) >= 2, energy, 0.0)
+        weights = sequence_weights(sequence, num_sequences, frame_weights)
+        return torch.where(weights > 0, energy / weights.masked_fill(weights == 0, 1) ** 2, 0.0)
 
 
-def frames_per_sequence(sequence: Tensor, num_sequences: int) -> Tensor:
-    """How many frames each sequence has: (B,) integers 0…G−1 to (G,) integers."""
-    counts = torch.zeros(num_sequences, device=sequence.device, dtype=torch.long)
-    return counts.index_add(0, sequence.long(), torch.ones_like(sequence, dtype=torch.long))
+def sequence_weights(
+    sequence: Tensor, num_sequences: int, frame_weights: Tensor | None = None
+) -> Tensor:
+    """How much each sequence counts: the mean weight of its frames that count at all.
+
+    0 where fewer than two of them do.
+
+    Args:
+        sequence: (B,) integers 0…G−1.
+        num_sequences: G.
+        frame_weights: (B,) float32, ≥ 0; None: 1 each.
+
+    Returns:
+        (G,) float32.
+    """
+    if frame_weights is None:
+        frame_weights = torch.ones(len(sequence), device=sequence.device)
+    both = torch.stack([frame_weights, (frame_weights > 0).to(frame_weights)])  # (2, B)
+    sums, counts = both.new_zeros(2, num_sequences).index_add(1, sequence.long(), both)
+    return torch.where(counts >= 2, sums / counts.clamp(min=1), 0.0)

@@ -7,14 +7,20 @@ from torch import Tensor
 from colocam.seeds import FOREGROUND, IGNORED
 
 
-def partial_cross_entropy(maps: Tensor, seeds: Tensor, labelled: Tensor | None = None) -> Tensor:
+def partial_cross_entropy(
+    maps: Tensor,
+    seeds: Tensor,
+    labelled: Tensor | None = None,
+    frame_weights: Tensor | None = None,
+) -> Tensor:
     """Mean over the labelled pixels of −log S^r(p); 0 where no pixel has a label.
 
     Args:
         maps: (B, 2, H, W) before softmax.
         seeds: (B, H, W) uint8: 0 background, 1 foreground, 255 ignored.
         labelled: scalar to divide the sum by, where the mean goes over more than this batch; None:
-            its own labelled pixels.
+            its own labelled pixels, each counted as its frame is.
+        frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
 
     Returns:
         scalar, float32 or wider.
@@ -31,5 +37,16 @@ def partial_cross_entropy(maps: Tensor, seeds: Tensor, labelled: Tensor | None =
     known = seeds != IGNORED
     # −log softmax of two maps is the softplus of their difference: other map − labelled map.
     difference = torch.where(seeds == FOREGROUND, maps[:, 0] - maps[:, 1], maps[:, 1] - maps[:, 0])
-    total = F.softplus(difference).masked_fill(~known, 0.0).sum()
-    return total / (known.sum().clamp(min=1) if labelled is None else labelled)
+    losses = F.softplus(difference).masked_fill(~known, 0.0)
+    if frame_weights is not None:
+        losses = frame_weights * losses.sum((1, 2))
+    if labelled is None:
+        labelled = labelled_pixels(seeds, frame_weights)
+        labelled = labelled + (labelled == 0)
+    return losses.sum() / labelled
+
+
+def labelled_pixels(seeds: Tensor, frame_weights: Tensor | None = None) -> Tensor:
+    """Labelled pixels of seeds (B, H, W): scalar float32; by the frames' weights (B,) if given."""
+    known = (seeds != IGNORED).sum((1, 2)).float()  # (B,)
+    return (known if frame_weights is None else frame_weights * known).sum()

@@ -22,14 +22,17 @@ def log_barrier(constraint: Tensor, z: float) -> Tensor:
     return torch.where(inside, barrier, line)
 
 
-def size_barrier(probs: Tensor, z: float, frames: Tensor | None = None) -> Tensor:
+def size_barrier(
+    probs: Tensor, z: float, frames: Tensor | None = None, frame_weights: Tensor | None = None
+) -> Tensor:
     """Barrier of f = −area, averaged over the two maps and over frames.
 
     Args:
         probs: (B, 2, H, W) maps after softmax; an area is their sum over pixels.
         z: sharpness of the barrier, see `barrier_sharpness`.
         frames: scalar to divide the frames' sum by, where the mean goes over more than this batch;
-            None: B.
+            None: the sum of their weights.
+        frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
 
     Returns:
         scalar.
@@ -41,7 +44,9 @@ def size_barrier(probs: Tensor, z: float, frames: Tensor | None = None) -> Tenso
         raise ValueError(f"z: must be positive, got {z}")
     probs = probs if probs.dtype == torch.float64 else probs.float()
     barrier = log_barrier(-probs.sum((2, 3)), z).mean(1)  # (B,)
-    return barrier.mean() if frames is None else barrier.sum() / frames
+    if frame_weights is None:
+        return barrier.mean() if frames is None else barrier.sum() / frames
+    return (frame_weights * barrier).sum() / (frame_weights.sum() if frames is None else frames)
 
 
 def barrier_sharpness(

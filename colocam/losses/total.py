@@ -6,12 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from colocam.losses.joint_color_crf import JointColorCRF, frames_per_sequence
-from colocam.losses.partial_cross_entropy import partial_cross_entropy
+from colocam.losses.joint_color_crf import JointColorCRF, sequence_weights
+from colocam.losses.partial_cross_entropy import labelled_pixels, partial_cross_entropy
 from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
-from colocam.seeds import IGNORED
 
 REFERENCE_SIDE = 224  # the papers' λ of the CRF terms and σ_xy belong to 224×224
 
@@ -43,7 +42,7 @@ class LossSettings:
 
 
 class Counts(NamedTuple):
-    """What the means of the terms are taken over: scalars.
+    """What the means of the terms are taken over: scalars, all but the last by weights.
 
     Where a step is spread over several batches or processes, each divides by the counts of all of
     them, so that the sum of its parts is the loss of the whole.
@@ -52,13 +51,24 @@ class Counts(NamedTuple):
     labelled: Tensor  # pixels with a label
     frames: Tensor
     joined: Tensor  # sequences of two frames or more
+    present: Tensor  # frames, whatever they count
 
     @classmethod
-    def of(cls, seeds: Tensor, sequence: Tensor, num_sequences: int) -> "Counts":
+    def of(
+        cls,
+        seeds: Tensor,
+        sequence: Tensor,
+        num_sequences: int,
+        frame_weights: Tensor | None = None,
+    ) -> "Counts":
         """The counts of one batch, float32; arguments as of `LocalizerLoss`."""
-        joined = (frames_per_sequence(sequence, num_sequences) >= 2).sum()
-        frames = torch.full((), len(seeds), device=seeds.device)
-        return cls((seeds != IGNORED).sum().float(), frames.float(), joined.float())
+        present = torch.full((), len(seeds), device=seeds.device, dtype=torch.float32)
+        return cls(
+            labelled_pixels(seeds, frame_weights),
+            present if frame_weights is None else frame_weights.sum(),
+            sequence_weights(sequence, num_sequences, frame_weights).sum(),
+            present,
+        )
 
 
 class LocalizerLoss(nn.Module):
@@ -92,6 +102,7 @@ class LocalizerLoss(nn.Module):
         num_sequences: int,
         epoch: float,
         counts: Counts | None = None,
+        frame_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms that are on at `epoch`, and their sum under "total".
 
@@ -103,25 +114,31 @@ class LocalizerLoss(nn.Module):
             num_sequences: G.
             epoch: counted from 0, fractional within an epoch.
             counts: what the means are taken over; None: this batch.
+            frame_weights: (B,) float32, how much each frame counts, ≥ 0, in every term; None: 1
+                each.
         """
         settings = self.settings
-        counts = Counts.of(seeds, sequence, num_sequences) if counts is None else counts
+        if counts is None:
+            counts = Counts.of(seeds, sequence, num_sequences, frame_weights)
         counts = Counts(*(count + (count == 0) for count in counts))  # no frame: 0, not NaN
         maps = maps.float()
         probs = maps.softmax(1)
         terms: dict[str, Tensor] = {}
         if weight := settings.pl.at(epoch):
-            terms["pl"] = weight * partial_cross_entropy(maps, seeds, counts.labelled)
+            entropy = partial_cross_entropy(maps, seeds, counts.labelled, frame_weights)
+            terms["pl"] = weight * entropy
         if weight := settings.crf.at(epoch):
-            energy = self.spatial(images, probs).sum() / counts.frames
-            terms["crf"] = weight * self.energy_scale * energy
+            energy = self.spatial(images, probs)
+            energy = energy if frame_weights is None else frame_weights * energy
+            terms["crf"] = weight * self.energy_scale * energy.sum() / counts.frames
         if weight := settings.asc.at(epoch):
             terms["asc"] = weight * size_barrier(
-                probs, barrier_sharpness(int(epoch)), counts.frames
+                probs, barrier_sharpness(int(epoch)), counts.frames, frame_weights
             )
         if weight := settings.coloc.at(epoch):
-            energy = self.joint(images, probs, sequence, num_sequences)
-            terms["coloc"] = self._weighted(energy, weight).sum() / counts.joined
+            energy = self.joint(images, probs, sequence, num_sequences, frame_weights)
+            shares = sequence_weights(sequence, num_sequences, frame_weights) / counts.joined
+            terms["coloc"] = (shares * self._weighted(energy, weight)).sum()
         terms["total"] = torch.stack([*terms.values()]).sum() if terms else maps.sum() * 0
         return terms
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from colocam.config import PER_FRAME, Config
-from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule
+from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.progress import Step
@@ -52,6 +52,7 @@ class Prepared(NamedTuple):
         sequence: (B,) integers 0…G−1.
         num_sequences: G.
         weight: 1; 0 where a black frame stands for a batch that could not be read.
+        frame_weights: (B,) how much each frame counts; None: 1 each.
     """
 
     features: list[Tensor]
@@ -60,6 +61,7 @@ class Prepared(NamedTuple):
     sequence: Tensor
     num_sequences: int
     weight: float
+    frame_weights: Tensor | None
 
 
 class _Decode(nn.Module):
@@ -121,7 +123,7 @@ class LocalizerStage:
             with ranks.gathers_gradients(self.decode, place == len(prepared) - 1):
                 maps = self.maps(one)
                 losses = self.losses(one, maps, epoch, counts)
-                loss = losses["total"].masked_fill(counts.frames == 0, torch.nan)
+                loss = losses["total"].masked_fill(counts.present == 0, torch.nan)
                 losses["total"] = poisoned(loss, maps)
                 self.update.backward(losses["total"])
             for name, value in losses.items():
@@ -143,18 +145,33 @@ class LocalizerStage:
 
     def prepared(self, batch: SequenceBatch, features: Sequence[Tensor], seeds: Tensor) -> Prepared:
         """What the decoder trains on; of TCAM's sequences the earlier frames lend CAMs only."""
-        shown, sequence = batch.images, batch.sequence
+        shown, sequence, labels = batch.images, batch.sequence, batch.labels
         if self.anchors_only:
             features = [level[batch.anchors] for level in features]
-            shown, sequence = shown[batch.anchors], sequence[batch.anchors]
-        weight = 0.0 if batch.blank else 1.0
-        return Prepared(list(features), shown, seeds, sequence, batch.num_sequences, weight)
+            shown, sequence, labels = (x[batch.anchors] for x in (shown, sequence, labels))
+        return Prepared(
+            list(features), shown, seeds, sequence, batch.num_sequences,
+            0.0 if batch.blank else 1.0, self.frame_weights(features, labels),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def frame_weights(self, features: Sequence[Tensor], labels: Tensor) -> Tensor | None:
+        """How much each frame counts by its tag's probability; None where all count alike."""
+        config = self.run.config
+        if config.tag_weighting == "off":
+            return None
+        with self.run.autocast():
+            logits = self.model.classify(features)
+        return tag_weights(logits, labels, config.tag_weighting, config.tag_threshold)
 
     def counts(self, prepared: Sequence[Prepared]) -> Counts:
         """What the means of this step's losses go over: all batches of all ranks."""
         counts = torch.stack(
             [
-                one.weight * torch.stack(Counts.of(one.seeds, one.sequence, one.num_sequences))
+                one.weight
+                * torch.stack(
+                    Counts.of(one.seeds, one.sequence, one.num_sequences, one.frame_weights)
+                )
                 for one in prepared
             ]
         )
@@ -171,8 +188,9 @@ class LocalizerStage:
         """The terms of Eq. 5: scalars by name. Maps that are not finite count as 0 in them."""
         clean = maps.nan_to_num(0.0, 0.0, 0.0)
         losses = self.loss(
-            one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts
-        )
+            one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts,
+            one.frame_weights,
+        )  # fmt: skip
         return {name: one.weight * value for name, value in losses.items()}
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:

@@ -236,10 +236,14 @@ def test_half_precision_maps_are_computed_in_single(terms, logits):
 
 def test_counts_are_of_labels_frames_and_sequences_of_two_frames_and_more(seeds):
     counts = Counts.of(seeds, torch.tensor([0, 0, 1, 3, 3]), 5)  # 2 and 4 have no frame
-    assert [count.item() for count in counts] == [(seeds != 255).sum().item(), 5, 2]
+    assert [count.item() for count in counts] == [(seeds != 255).sum().item(), 5, 2, 5]
     assert {(count.dtype, count.shape) for count in counts} == {(torch.float32, ())}
     none = Counts.of(torch.full_like(seeds, 255), torch.arange(5), 5)
-    assert [count.item() for count in none] == [0, 5, 0]
+    assert [count.item() for count in none] == [0, 5, 0, 5]
+    weights = torch.tensor([0.5, 1.0, 0.25, 0.0, 1.0])  # one of the last sequence is left
+    weighted = Counts.of(seeds, torch.tensor([0, 0, 1, 3, 3]), 5, weights)
+    labelled = (weights * (seeds != 255).sum((1, 2))).sum()
+    assert [count.item() for count in weighted] == [labelled, 2.75, 0.75, 5]
 
 
 def all_terms(adaptive, form="association"):
@@ -319,10 +323,76 @@ def test_without_counts_they_are_those_of_the_batch(crops, logits, seeds, sequen
 
 def test_counts_of_zero_leave_a_loss_of_zero_and_not_nan(crops, logits, seeds):
     """A step whose batches hold no label and no sequence of two frames."""
-    loss, nothing = LocalizerLoss(all_terms(True), SIZE), Counts(*torch.zeros(3))
+    loss, nothing = LocalizerLoss(all_terms(True), SIZE), Counts(*torch.zeros(4))
     seeds, maps = torch.full_like(seeds, 255), logits.float().requires_grad_()
     losses = loss(crops, maps, seeds, torch.arange(5), 5, 0, nothing)
     assert all(value.isfinite() for value in losses.values())
     assert losses["pl"] == losses["coloc"] == 0
     losses["total"].backward()
     assert maps.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("form", ["association", "cut"])
+def test_a_frame_of_weight_0_is_as_if_it_were_not_there(crops, logits, seeds, adaptive, form):
+    """Every term and the gradient, also where a sequence is left with one frame."""
+    loss = LocalizerLoss(all_terms(adaptive, form), SIZE)
+    sequence = torch.tensor([0, 0, 0, 1, 1])
+    kept = torch.tensor([True, False, True, True, False])
+    maps = logits.float().requires_grad_()
+    found = loss(crops, maps, seeds, sequence, 2, 0, frame_weights=kept.float())
+    (pull,) = torch.autograd.grad(found["total"], maps)
+    left = logits.float()[kept].requires_grad_()
+    expected = loss(crops[kept], left, seeds[kept], sequence[kept], 2, 0)
+    (expected_pull,) = torch.autograd.grad(expected["total"], left)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-5, atol=1e-7)
+    assert (pull[~kept] == 0).all()
+    torch.testing.assert_close(pull[kept], expected_pull, rtol=2e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_equal_weights_change_nothing(crops, logits, seeds, sequence, adaptive):
+    loss = LocalizerLoss(all_terms(adaptive), SIZE)
+    expected = loss(crops, logits, seeds, sequence, 2, 0)
+    weights = torch.full((len(seeds),), 0.3)
+    for name, value in loss(crops, logits, seeds, sequence, 2, 0, frame_weights=weights).items():
+        torch.testing.assert_close(value, expected[name], rtol=2e-5, atol=1e-7)
+
+
+def test_a_frame_counts_in_every_term_by_its_weight(crops, logits, seeds):
+    """Per-frame terms are weighted means of what each frame gives alone."""
+    loss = LocalizerLoss(all_terms(True), SIZE)
+    weights, alone = torch.tensor([1.0, 0.25, 0.5, 0.0, 0.75]), torch.arange(5)
+    found = loss(crops, logits, seeds, alone, 5, 0, frame_weights=weights)
+    each = [
+        loss(crops[i : i + 1], logits[i : i + 1], seeds[i : i + 1], alone[:1], 1, 0)
+        for i in range(5)
+    ]
+    for name in ("crf", "asc"):
+        values = torch.stack([one[name] for one in each])
+        expected = (weights * values).sum() / weights.sum()
+        torch.testing.assert_close(found[name], expected, rtol=2e-5, atol=1e-7)
+    labelled = weights * (seeds != 255).sum((1, 2))
+    values = torch.stack([one["pl"] for one in each])
+    expected = (labelled * values).sum() / labelled.sum()
+    torch.testing.assert_close(found["pl"], expected, rtol=2e-5, atol=1e-7)
+
+
+def test_a_pair_of_pixels_counts_by_the_weights_of_both_its_frames(crops, logits, seeds):
+    settings = all_terms(False)
+    loss, sequence = LocalizerLoss(settings, SIZE), torch.tensor([0, 0, 0, 1, 1])
+    weights = torch.tensor([1.0, 0.5, 0.25, 0.5, 1.0])
+    found = loss(crops, logits, seeds, sequence, 2, 0, frame_weights=weights)["coloc"]
+    energies = []
+    for own in (torch.arange(3), torch.tensor([3, 4])):
+        probs = logits[own].float().softmax(1) * weights[own].view(-1, 1, 1, 1)
+        colors = crops[own].permute(0, 2, 3, 1).reshape(-1, 3).double()
+        kernel = torch.exp(-(torch.cdist(colors, colors) ** 2) / (2 * settings.sigma_rgb**2))
+        flat = probs.permute(1, 0, 2, 3).reshape(2, -1).double()
+        mean = weights[own].mean()
+        energies.append(-torch.einsum("kp,pq,kq->", flat, kernel, flat) / mean)  # · mean / mean²
+    scale = settings.coloc.weight * loss.energy_scale
+    total = weights[:3].mean() + weights[3:].mean()
+    expected = scale * torch.stack(energies).sum() / total
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=0)

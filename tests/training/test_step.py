@@ -195,14 +195,19 @@ def make_stage(two_epochs, tmp_path):
 
 
 @pytest.mark.usefixtures("in_double")
-@pytest.mark.parametrize("kind", [ClassifierStage, LocalizerStage])
-def test_accumulated_batches_make_the_step_of_the_larger_batch(make_stage, kind):
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(ClassifierStage, ()), (LocalizerStage, ()), (LocalizerStage, ("--tag-weighting", "weight"))],
+)
+def test_accumulated_batches_make_the_step_of_the_larger_batch(make_stage, kind, options):
     sizes = {
         ClassifierStage: ("--classifier-batch-size", 6, 2),
         LocalizerStage: ("--batch-size", 24, 8),
     }
     flag, whole, part = sizes[kind]
-    large, small = (make_stage(kind, flag, str(n), dtype=torch.float64) for n in (whole, part))
+    large, small = (
+        make_stage(kind, flag, str(n), *options, dtype=torch.float64) for n in (whole, part)
+    )
     (joined, *_) = large.loader.epoch(0)
     parts = list(small.loader.epoch(0))[:3]
     assert torch.equal(torch.cat([part.images for part in parts]), joined.images)
@@ -246,6 +251,41 @@ def test_where_no_rank_could_read_a_frame_no_step_is_made_and_none_is_told(make_
     progress = Progress()
     assert not progress.add([seen, seen], half=False)
     assert progress == Progress(unreadable=set(batch.names))
+
+
+# ---- frames that may not show what their tag says
+
+
+def test_frames_are_weighted_by_the_classifiers_probability_of_their_tag(make_stage):
+    stage = make_stage(LocalizerStage, "--tag-weighting", "weight")
+    stage.train()
+    batch = next(iter(stage.loader.epoch(0)))
+    with torch.no_grad():
+        logits = stage.model.eval()(normalized(batch.images))[0]
+    expected = logits.softmax(1)[torch.arange(len(logits)), batch.labels]
+    torch.testing.assert_close(stage.prepare(batch).frame_weights, expected)
+
+
+def test_only_frames_below_the_threshold_are_discarded(make_stage):
+    def losses_and_weights(*options):
+        stage = make_stage(LocalizerStage, *options)
+        stage.train()
+        batch = next(iter(stage.loader.epoch(0)))
+        step = stage.step([batch], 0.5, 0)
+        assert not bool(step.left_out)  # not even where no frame counts
+        losses = {name: float(value) for name, value in step.losses.items()}
+        return losses, stage.prepare(batch).frame_weights
+
+    plain, none = losses_and_weights()
+    assert none is None
+    _, probabilities = losses_and_weights("--tag-weighting", "weight")
+    middle = float(probabilities.median())
+    for threshold, same in ((0.0, True), (middle, False), (1.0, False)):
+        options = ("--tag-weighting", "discard", "--tag-threshold", str(threshold))
+        losses, weights = losses_and_weights(*options)
+        assert weights.tolist() == (probabilities >= threshold).float().tolist()
+        assert (losses == plain) == same
+    assert set(losses.values()) == {0.0}
 
 
 # ---- steps that are left out, in a run
