@@ -1,0 +1,209 @@
+"""The papers' tables and figures, trained anew: on the built-in clip set, or on any data.
+
+    python bench/paper.py table3 [fig2a …] [--budget small|large] [--data DIR] [--seeds 0 1 2]
+
+A row is trained once for each seed. What is done already is not done again: finished rows, and
+the classifiers of stage 1, stand in runs/paper/ and are shared by all tables; a run that was
+stopped goes on. Beside the mean over seeds stands the published number, which is of
+YouTube-Objects and of ImageNet weights: only the order of the rows can be compared.
+"""
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from machine import describe, headline
+from markdown_table import markdown_table
+from paper_cells import Cell, Ground
+from paper_tables import BUDGETS, TABLES, Budget, Row, Table, make_table
+from result_files import RESULTS, write_results
+from rich.console import Console
+from rich.progress import Progress
+
+from colocam.entry import CommandParser, exit_status
+from colocam.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row over all seeds.
+
+    Attributes:
+        name, series, x: of the row.
+        corloc: of each seed on test, published protocol, IoU 0.5, %.
+        corloc_honest: of each seed, one threshold chosen on validation.
+        validation: of each seed, on validation.
+        published: on YouTube-Objects v1 and v2.2.
+    """
+
+    name: str
+    series: str
+    x: float
+    corloc: list[float]
+    corloc_honest: list[float]
+    validation: list[float]
+    published: tuple[float | None, float | None]
+
+    @property
+    def mean(self) -> str:
+        """Over the seeds, with their standard deviation."""
+        return mean_and_deviation(self.corloc)
+
+    @property
+    def mean_honest(self) -> str:
+        """Alike."""
+        return mean_and_deviation(self.corloc_honest)
+
+    @property
+    def mean_validation(self) -> str:
+        """Alike."""
+        return mean_and_deviation(self.validation)
+
+    @property
+    def v1(self) -> float | None:
+        """Published on YouTube-Objects v1."""
+        return self.published[0]
+
+    @property
+    def v2(self) -> float | None:
+        """Published on YouTube-Objects v2.2."""
+        return self.published[1]
+
+
+HEADS = {
+    "name": "",
+    "mean": "CorLoc",
+    "mean_honest": "CorLoc, one τ",
+    "mean_validation": "on validation",
+    "v1": "published, YTOv1",
+    "v2": "published, YTOv2.2",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("tables", nargs="+", choices=tuple(TABLES), metavar="TABLE", help=", ".join(TABLES))
+    add("--budget", choices=tuple(BUDGETS), default="small", help="seeds and points of figures")
+    add("--seeds", type=int, nargs="+", metavar="N", help="instead of the budget's")
+    add("--data", type=Path, metavar="DIR", help="(default: the built-in clip set)")
+    add("--splits", type=Path, metavar="DIR", help="split files of --data")
+    add("--preset", metavar="NAME", help="of train.py")
+    add("--runs", type=Path, default=Path("runs/paper"), metavar="DIR", help="of all the runs")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="(default: bench/results)")
+    add("--only-done", action="store_true", help="train nothing; tables of what is there")
+    return parser.parse_args(argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    machine = describe()
+    budget = BUDGETS[options.budget]
+    if options.seeds is not None:
+        if min(options.seeds) < 0:
+            raise UserError(f"--seeds {min(options.seeds)}: must not be negative")
+        budget = replace(budget, seeds=options.seeds, draws=options.seeds)
+    ground = _ground(options)
+    for name in options.tables:
+        table = make_table(name, budget)
+        cells = [[Cell(ground, row, seed) for seed in _seeds(row, budget)] for row in table.rows]
+        if not options.only_done:
+            _run_all(name, cells)
+        _write(name, table, _results(cells), machine, options)
+
+
+def _ground(options: argparse.Namespace) -> Ground:
+    return Ground(
+        options.runs / _name_of(options), options.data, options.splits,
+        {} if options.preset is None else {"preset": options.preset},
+    )  # fmt: skip
+
+
+def _name_of(options: argparse.Namespace) -> str:
+    data = "builtin" if options.data is None else options.data.resolve().name
+    return "-".join(filter(None, (data, options.preset)))
+
+
+def _seeds(row: Row, budget: Budget) -> Sequence[int]:
+    return budget.draws if row.left_out else budget.seeds
+
+
+def _run_all(name: str, cells: Sequence[Sequence[Cell]]) -> None:
+    """Seed by seed, so that a whole table stands early."""
+    in_order = sorted((cell for of_row in cells for cell in of_row), key=lambda cell: cell.seed)
+    missing = [cell for cell in in_order if not cell.done]
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=len(missing))
+        for cell in missing:
+            progress.update(bar, description=f"{name}: {cell.row.name}, seed {cell.seed}")
+            cell.run()
+            progress.advance(bar)
+
+
+def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:
+    """Of the cells that are done; rows without any are left out."""
+    results = []
+    for of_row in cells:
+        numbers = [cell.numbers() for cell in of_row if cell.done]
+        if numbers:
+            row = of_row[0].row
+            by_name = {name: [one[name] for one in numbers] for name in numbers[0]}
+            results.append(Result(row.name, row.series, row.x, published=row.published, **by_name))
+    return results
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (of a sample); the mean alone of one value."""
+    if not values or any(value is None or math.isnan(value) for value in values):
+        return "-"
+    mean = f"{statistics.fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def _write(
+    name: str,
+    table: Table,
+    results: Sequence[Result],
+    machine: dict[str, object],
+    options: argparse.Namespace,
+) -> None:
+    if not results:
+        raise UserError(f"{name}: nothing is done in {options.runs}; leave --only-done away")
+    data = _name_of(options)
+    seeds = sorted({len(result.corloc) for result in results})
+    counted = " to ".join(str(count) for count in seeds)
+    lines = [
+        f"**{table.title}.** {data}, seeds: {counted}, mean ± standard deviation of CorLoc in % at "
+        f"IoU 0.5 on test; {headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}.",
+        "",
+        *markdown_table(HEADS, results),
+        "",
+        f"- The papers: {table.expected}",
+    ]
+    path = options.results / f"paper-{name}-{data}.json"
+    rows = [asdict(result) for result in results]
+    result = {"machine": machine, "data": data, "budget": options.budget, "rows": rows}
+    write_results(path, result, lines, ".md")
+    if table.x_label is not None:
+        _draw(path.with_suffix(".png"), table, results)
+
+
+def _draw(path: Path, table: Table, results: Sequence[Result]) -> None:
+    try:
+        from paper_figures import draw
+    except ImportError:
+        print(f"{path}: not drawn; pip install 'colocam[plot]'")
+        return
+    draw(path, table, results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

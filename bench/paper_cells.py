@@ -1,0 +1,213 @@
+"""One trained row with one seed: a folder that is filled once, and shared by all that need it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from paper_tables import Options, Row
+from rich.console import Console
+
+from colocam.cam import ActivationMap
+from colocam.config import Config, parse_config
+from colocam.device import make_autocast, pick_device
+from colocam.errors import UserError
+from colocam.evaluation.evaluate import evaluate
+from colocam.evaluation.report import Report, report_frames
+from colocam.model.checkpoint import load_checkpoint
+from colocam.video.data import open_data
+from colocam.video.synthetic import builtin_folder
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+BEST = ("classifier-best-classification", "classifier-best-localization")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all cells have in common.
+
+    Attributes:
+        folder: of their folders.
+        data, splits: as train.py takes them; None: the built-in clip set.
+        options: of every run, both stages.
+    """
+
+    folder: Path
+    data: Path | None
+    splits: Path | None
+    options: Options
+
+    def arguments(self, seed: int, out: Path, *more: Options) -> list[str]:
+        """Of train.py."""
+        given = {"data": self.data, "splits": self.splits, **self.options}
+        for options in more:
+            given |= options
+        given |= {"seed": seed, "out": out}
+        flags = [(f"--{name}", str(value)) for name, value in given.items() if value is not None]
+        return [part for pair in flags for part in pair]
+
+    @cached_property
+    def config(self) -> Config:
+        """What a run without further options does."""
+        return parse_config(self.arguments(0, self.folder), torch.cuda.is_available())
+
+    def changes(self, options: Options) -> dict[str, object]:
+        """Those of the options that change anything."""
+        return {
+            name: value
+            for name, value in options.items()
+            if getattr(self.config, name.replace("-", "_")) != value
+        }
+
+    def data_folder(self) -> Path:
+        """Where the data lies."""
+        if self.data is not None:
+            return self.data
+        return builtin_folder(self.config.clip_set, self.config.clip_seed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of a table with one seed."""
+
+    ground: Ground
+    row: Row
+    seed: int
+
+    @property
+    def classifier(self) -> Path:
+        """Run folder of stage 1, shared by all cells with its options and seed."""
+        return self._folder("classifier", self.row.classifier)
+
+    @property
+    def folder(self) -> Path:
+        """Of the cell: the same for the same options, whichever table they stand in."""
+        if self.row.options is None:
+            return self._folder(self.row.cam, self.row.classifier)
+        marks = {"left-out": self.row.left_out} if self.row.left_out else {}
+        return self._folder("localizer", {**self.row.classifier, **self.row.options}, marks)
+
+    def _folder(self, kind: str, options: Options, marks: Options | None = None) -> Path:
+        named = sorted(({**self.ground.changes(options), **(marks or {})}).items())
+        parts = [f"seed{self.seed}", kind, *(f"{name}={value}" for name, value in named)]
+        return self.ground.folder / "_".join(parts)
+
+    @property
+    def done(self) -> bool:
+        """Whether its numbers stand."""
+        return (self.folder / "report" / "evaluation.json").is_file()
+
+    def run(self) -> None:
+        """Trains what is missing, stage 1 included, from where an earlier run was stopped.
+
+        Raises:
+            UserError: a training run failed.
+        """
+        if not (self.classifier / "report" / "evaluation.json").is_file():
+            arguments = self.ground.arguments(self.seed, self.classifier, self.row.classifier)
+            _train([*arguments, "--stage", "classifier"])
+        if self.row.options is None:
+            self._evaluate_map()
+        else:
+            self._train_localizer()
+
+    def numbers(self) -> dict[str, float]:
+        """CorLoc at IoU 0.5 in %: published protocol, one threshold, and on validation."""
+        summary = json.loads((self.folder / "report" / "evaluation.json").read_text())
+        honest = summary["corloc_honest"]
+        return {
+            "corloc": summary["corloc"]["0.5"],
+            "corloc_honest": honest and honest["0.5"],
+            "validation": self._validation(),
+        }
+
+    def _validation(self) -> float:
+        """The best there: what chose the checkpoint."""
+        chosen = self.folder / "validation.json"
+        if chosen.is_file():
+            return json.loads(chosen.read_text())["corloc"]
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        scores = [json.loads(line) for line in lines]
+        return max(
+            one["localization"]
+            for one in scores
+            if one["stage"] == "localizer" and "localization" in one
+        )
+
+    def _train_localizer(self) -> None:
+        checkpoints = self.folder / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        for name in BEST:
+            target = checkpoints / f"{name}.safetensors"
+            if not target.exists():
+                shutil.copy(self.classifier / "checkpoints" / target.name, target)
+        more: dict[str, object] = {}
+        if self.row.left_out:
+            more["splits"] = self._fewer_shots()
+            more["data"] = self.ground.data_folder()
+        arguments = self.ground.arguments(
+            self.seed, self.folder, self.row.classifier, self.row.options, more
+        )
+        _train([*arguments, "--stage", "localizer"])
+
+    def _fewer_shots(self) -> Path:
+        """Split files without some training shots of each class; the same for the same seed."""
+        source = self.ground.splits or self.ground.data_folder() / "splits"
+        if not (source / "train").is_dir():
+            raise UserError(f"{source}: no split files there; write them (prepare splits) first")
+        target = self.folder / "splits"
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        by_class: dict[str, list[str]] = {}
+        for line in (source / "train" / "class_labels.txt").read_text().splitlines():
+            shot, _, label = line.rpartition(",")
+            by_class.setdefault(label, []).append(shot)
+        rng = np.random.default_rng([self.seed, self.row.left_out])
+        gone: set[str] = set()
+        for shots in by_class.values():
+            if len(shots) <= self.row.left_out:
+                raise UserError(
+                    f"{source}: {len(shots)} training shots of a class, too few to leave "
+                    f"{self.row.left_out} out"
+                )
+            gone.update(rng.choice(shots, self.row.left_out, replace=False).tolist())
+        for path in (target / "train").glob("*.txt"):
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if line.split(",")[0] not in gone]
+            path.write_text("".join(f"{line}\n" for line in kept))
+        return target
+
+    def _evaluate_map(self) -> None:
+        """The activation map of the classifier of stage 1; its threshold chosen on validation."""
+        model, info = load_checkpoint(self.classifier / "checkpoints" / f"{BEST[1]}.safetensors")
+        device = pick_device("auto")
+        model = model.to(device, memory_format=torch.channels_last)
+        data = open_data(self.ground.data_folder(), self.ground.splits, seed=self.seed)
+        place = {"device": device, "autocast": make_autocast("auto", device)}
+        on_validation = evaluate(
+            model, data.val, data.classes, side=info.size, cam=ActivationMap(model, self.row.cam),
+            decode=False, **place,
+        ).seed_cam  # fmt: skip
+        chosen = {
+            "corloc": on_validation.summary()["corloc"]["0.5"],
+            "threshold": on_validation.best_threshold(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "validation.json").write_text(json.dumps(chosen) + "\n")
+        report_frames(
+            model, replace(info, cam=self.row.cam, cam_threshold=chosen["threshold"]), data.test,
+            Report(self.row.name, self.folder / "report", self.row.name),
+            console=Console(stderr=True, quiet=True), **place,
+        )  # fmt: skip
+
+
+def _train(arguments: list[str]) -> None:
+    """train.py in a process of its own; goes on where one was stopped."""
+    command = [sys.executable, os.fspath(TRAIN), *arguments, "--resume"]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise UserError(f"{' '.join(command)}: failed; its message stands above")

@@ -1,0 +1,261 @@
+"""What the papers' tables and figures are made of: rows, what trains each, what was published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Options = Mapping[str, object]
+"""Options of train.py by their names on the command line, without the dashes."""
+
+Published = tuple[float | None, float | None]
+"""CorLoc in % on YouTube-Objects v1 and v2.2, None where the papers give none."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, or one point of a figure.
+
+    Attributes:
+        name: as the papers write it.
+        options: of stage 2; None: no stage 2, the classifier's activation map is evaluated.
+        cam: that map.
+        classifier: options of stage 1.
+        left_out: shots a class left out of stage 2, drawn by the seed.
+        published: by the papers.
+        series, x: where it stands in a figure.
+    """
+
+    name: str
+    options: Options | None = field(default_factory=dict)
+    cam: str = "layercam"
+    classifier: Options = field(default_factory=dict)
+    left_out: int = 0
+    published: Published = (None, None)
+    series: str = ""
+    x: float = 0.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or figure.
+
+    Attributes:
+        title: what it shows, and where it stands in the papers.
+        rows: of it.
+        x_label: of a figure; None: a table.
+        expected: what the papers say of it, one sentence.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    x_label: str | None = None
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent on a table.
+
+    Attributes:
+        seeds: each row is trained with every one of them.
+        frames: values of n.
+        weights: values of λ_c.
+        draws: seeds of Table 7, each leaving out other shots.
+    """
+
+    seeds: Sequence[int]
+    frames: Sequence[int]
+    weights: Sequence[float]
+    draws: Sequence[int]
+
+
+BUDGETS = {
+    "small": Budget((0, 1, 2), (2, 4, 8, 18), (1, 3, 5, 9, 16), (0, 1, 2)),
+    "large": Budget(
+        (0, 1, 2, 3, 4), (2, 3, 4, 6, 8, 10, 12, 14, 16, 18), (1, 2, 3, 4, 5, 7, 9, 12, 16),
+        tuple(range(30)),
+    ),
+}  # fmt: skip
+
+PER_FRAME: Options = {"method": "fcam"}
+COLOCAM: Options = {}
+NO_TERMS: Options = {"crf-weight": 0.0, "asc-weight": 0.0, "coloc-weight": 0.0}
+CONSTANT = 2e-9
+"""λ of the constant weight: the upper end of what the paper calls adequate, at 224×224."""
+
+
+def make_table(name: str, budget: Budget) -> Table:
+    """The table or figure of that name, in `TABLES`."""
+    return TABLES[name](budget)
+
+
+def _table1(_: Budget) -> Table:
+    maps = {
+        "CAM": ("cam", (50.1, 51.5)),
+        "GradCAM": ("gradcam", (56.4, 54.5)),
+        "GradCAM++": ("gradcam++", (63.2, 61.2)),
+        "Smooth-GradCAM++": ("smoothgradcam++", (57.1, 59.5)),
+        "XGradCAM": ("xgradcam", (56.7, 54.6)),
+        "LayerCAM": ("layercam", (65.6, 66.0)),
+    }
+    rows = [Row(name, None, cam, published=numbers) for name, (cam, numbers) in maps.items()]
+    return Table(
+        "Methods (CoLo-CAM, Table 1, averages)",
+        [*rows, *_decoders()],
+        expected="LayerCAM is best of the activation maps, and every decoder is better.",
+    )
+
+
+def _decoders() -> list[Row]:
+    return [
+        Row("F-CAM", PER_FRAME, published=(70.0, 67.6)),
+        Row("TCAM", {"method": "tcam", "frames": 2}, published=(73.0, 72.2)),
+        Row("CoLo-CAM", COLOCAM, published=(82.1, 77.1)),
+    ]
+
+
+def _table2(_: Budget) -> Table:
+    return Table(
+        "Terms of the loss (CoLo-CAM, Table 2)",
+        [
+            Row("LayerCAM", None, published=(65.6, None)),
+            Row("PL", NO_TERMS, published=(68.5, None)),
+            Row("PL + CRF", _without("asc-weight", "coloc-weight"), published=(69.6, None)),
+            Row("PL + ASC", _without("crf-weight", "coloc-weight"), published=(66.2, None)),
+            Row("PL + ASC + CRF", PER_FRAME, published=(70.0, None)),
+            Row("PL + ASC + CRF + CoLoc", COLOCAM, published=(82.1, None)),
+        ],
+        expected="Every term helps, the joint one most.",
+    )
+
+
+def _without(*weights: str) -> Options:
+    return {name: NO_TERMS[name] for name in weights}
+
+
+def _table3(_: Budget) -> Table:
+    return Table(
+        "Per frame, over time, jointly (CoLo-CAM, Table 3)",
+        [Row("LayerCAM", None, published=(65.6, 66.0)), *_decoders()],
+        expected="LayerCAM < F-CAM < TCAM < CoLo-CAM.",
+    )
+
+
+def _table5(_: Budget) -> Table:
+    return Table(
+        "Sampling of frames (CoLo-CAM, Table 5)",
+        [
+            Row("adjacent", COLOCAM, published=(82.1, None)),
+            Row("Gaussian", {"sampling": "gaussian"}, published=(80.2, None)),
+            Row("interval", {"sampling": "interval"}, published=(79.8, None)),
+        ],
+        expected="Adjacent frames serve best.",
+    )
+
+
+def _table6(_: Budget) -> Table:
+    numbers = {
+        "resnet50": ("ResNet50", 65.6, 82.1),
+        "vgg16": ("VGG16", 65.2, 73.9),
+        "inceptionv3": ("InceptionV3", 65.0, 76.9),
+    }
+    rows = []
+    for encoder, (name, cam, colocam) in numbers.items():
+        chosen = {"encoder": encoder}
+        rows += [
+            Row(f"LayerCAM, {name}", None, classifier=chosen, published=(cam, None)),
+            Row(f"CoLo-CAM, {name}", COLOCAM, classifier=chosen, published=(colocam, None)),
+        ]
+    return Table("Backbones (CoLo-CAM, Table 6)", rows, expected="The gain holds for every one.")
+
+
+def _table7(_: Budget) -> Table:
+    published = {1: (78.68, None), 100: (75.77, None)}
+    rows = [
+        Row(f"m = {m}", COLOCAM, left_out=m, published=published.get(m, (None, None)))
+        for m in (1, 10, 50, 100)
+    ]
+    return Table(
+        "m shots a class left out of stage 2 at random (CoLo-CAM, Table 7)",
+        rows,
+        expected="CorLoc falls slowly with m.",
+    )
+
+
+def _fig2a(budget: Budget) -> Table:
+    rows = []
+    for n in budget.frames:
+        best = {2: (73.0, None)} if n == 2 else {}
+        rows.append(
+            Row(
+                f"TCAM, n = {n}", {"method": "tcam", "frames": n}, series="TCAM", x=n,
+                published=best.get(n, (None, None)),
+            )
+        )  # fmt: skip
+    for n in budget.frames:
+        known = {4: (82.1, None), 18: (80.0, None)}
+        options = COLOCAM if n == 4 else {"frames": n}
+        rows.append(
+            Row(
+                f"CoLo-CAM, n = {n}", options, series="CoLo-CAM", x=n,
+                published=known.get(n, (None, None)),
+            )
+        )  # fmt: skip
+    return Table(
+        "Number of frames n (CoLo-CAM, Fig. 2a)",
+        rows,
+        "n, frames a sequence",
+        "TCAM peaks at n = 2 and falls, CoLo-CAM peaks at n = 4 and holds.",
+    )
+
+
+def _fig2b(budget: Budget) -> Table:
+    rows = [
+        Row(f"λ_c = {weight:g}", {"coloc-weight": float(weight)}, series="CoLo-CAM", x=weight)
+        for weight in budget.weights
+    ]
+    return Table(
+        "Adaptive weight λ_c (CoLo-CAM, Fig. 2b)",
+        rows,
+        "λ_c",
+        "Best between 3 and 7, worse at large values.",
+    )
+
+
+def _fig2c(budget: Budget) -> Table:
+    rows = []
+    for n in budget.frames:
+        options = {} if n == 4 else {"frames": n}
+        rows.append(Row(f"adaptive, n = {n}", options, series="adaptive", x=n))
+    for n in budget.frames:
+        options = {"coloc-weighting": "constant", "coloc-weight": CONSTANT, "frames": n}
+        rows.append(Row(f"constant, n = {n}", options, series="constant", x=n))
+    return Table(
+        "Constant weight against adaptive weight (CoLo-CAM, Fig. 2c)",
+        rows,
+        "n, frames a sequence",
+        "The adaptive weight is flatter over n, the constant one falls beyond 6 frames.",
+    )
+
+
+def _fig3(budget: Budget) -> Table:
+    rows = [row for row in _fig2a(budget).rows if row.series == "TCAM"]
+    return Table(
+        "Number of frames of TCAM (TCAM, Fig. 3)",
+        rows,
+        "n, frames a sequence",
+        "Best with one earlier frame, worse with more.",
+    )
+
+
+TABLES = {
+    "table1": _table1,
+    "table2": _table2,
+    "table3": _table3,
+    "table5": _table5,
+    "table6": _table6,
+    "table7": _table7,
+    "fig2a": _fig2a,
+    "fig2b": _fig2b,
+    "fig2c": _fig2c,
+    "fig3-tcam": _fig3,
+}

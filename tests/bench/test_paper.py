@@ -1,0 +1,162 @@
+"""bench/paper.py: nothing is trained twice, and numbers stand beside the published ones."""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from colocam.config import parse_config
+from colocam.video.data import open_data
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import paper  # noqa: E402
+import paper_cells  # noqa: E402
+from paper_cells import Cell, Ground  # noqa: E402
+from paper_tables import BUDGETS, TABLES, make_table  # noqa: E402
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Stands in for training: leaves numbers that tell the options; the arguments it was given."""
+    calls = []
+
+    def train(arguments):
+        config = parse_config(arguments, cuda=False)
+        calls.append(config)
+        report = config.out / "report"
+        report.mkdir(parents=True)
+        (config.out / "checkpoints").mkdir(exist_ok=True)
+        for name in paper_cells.BEST:
+            (config.out / "checkpoints" / f"{name}.safetensors").write_bytes(b"weights")
+        value = 10 * config.frames + config.seed
+        summary = {"corloc": {"0.5": value}, "corloc_honest": {"0.5": value - 1}}
+        (report / "evaluation.json").write_text(json.dumps(summary))
+        scores = [value - 5, value - 2, value - 3]
+        lines = [
+            {"stage": "localizer", "epoch": i, "localization": s} for i, s in enumerate(scores)
+        ]
+        log = "".join(json.dumps(line) + "\n" for line in lines)
+        (config.out / "metrics.jsonl").write_text(log)
+
+    monkeypatch.setattr(paper_cells, "_train", train)
+    return calls
+
+
+def run(tmp_path, *argv):
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    return paper.main([*argv, "--preset", "smoke", *folders])
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_every_row_is_a_run_that_train_takes(name, budget, tmp_path):
+    table = make_table(name, BUDGETS[budget])
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names) >= 3
+    ground = Ground(tmp_path, None, None, {"preset": "smoke"})
+    for row in table.rows:
+        arguments = ground.arguments(0, tmp_path, row.classifier, row.options or {})
+        config = parse_config(arguments, cuda=False)
+        assert config.seed == 0
+        for option, value in (row.options or {}).items():
+            assert getattr(config, option.replace("-", "_")) == value
+
+
+def test_tables_share_what_is_the_same(tmp_path):
+    ground = Ground(tmp_path, None, None, {"preset": "smoke"})
+
+    def folder(table, name, seed=0):
+        rows = {row.name: row for row in make_table(table, BUDGETS["small"]).rows}
+        return Cell(ground, rows[name], seed).folder
+
+    colocam = folder("table3", "CoLo-CAM")
+    assert colocam == folder("table1", "CoLo-CAM") == folder("table2", "PL + ASC + CRF + CoLoc")
+    assert colocam == folder("fig2a", "CoLo-CAM, n = 4") == folder("fig2c", "adaptive, n = 4")
+    assert colocam == folder("fig2b", "λ_c = 5") == folder("table5", "adjacent")  # the preset's
+    assert folder("table3", "F-CAM") == folder("table2", "PL + ASC + CRF")
+    assert folder("table3", "TCAM") == folder("fig3-tcam", "TCAM, n = 2")
+    others = [colocam, folder("table3", "F-CAM"), folder("table3", "TCAM"),
+              folder("table7", "m = 1"), folder("table2", "PL"), folder("fig2b", "λ_c = 9"),
+              folder("table3", "CoLo-CAM", 1), folder("table6", "CoLo-CAM, VGG16")]  # fmt: skip
+    assert len(set(others)) == len(others)
+
+
+def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, trained):
+    argv = ["fig2a", "--seeds", "0", "1"]
+    assert run(tmp_path, *argv) == 0
+    stages = [config.stage for config in trained]
+    rows = len(make_table("fig2a", BUDGETS["small"]).rows)
+    assert (stages.count("classifier"), stages.count("localizer")) == (2, 2 * rows)
+    assert run(tmp_path, *argv) == 0
+    assert len(trained) == len(stages)
+    assert run(tmp_path, "fig3-tcam", *argv[1:]) == 0  # TCAM's rows of the figure
+    assert len(trained) == len(stages)
+    assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
+    assert {config.seed for config in trained[len(stages) :]} == {2}
+
+
+def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, trained):
+    assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
+    path = tmp_path / "results" / "paper-fig2a-builtin-smoke.json"
+    rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+    assert rows["CoLo-CAM, n = 8"]["corloc"] == [80, 81, 82]
+    assert rows["CoLo-CAM, n = 8"]["corloc_honest"] == [79, 80, 81]
+    assert rows["CoLo-CAM, n = 8"]["validation"] == [78, 79, 80]  # the best epoch's
+    lines = path.with_suffix(".md").read_text().splitlines()
+    four = next(line for line in lines if line.startswith("| CoLo-CAM, n = 4 "))
+    assert [cell.strip() for cell in four.split("|")[2:-1]] == [
+        "41.0 ± 1.0", "40.0 ± 1.0", "39.0 ± 1.0", "82.1", "",
+    ]  # fmt: skip
+    assert "The papers: TCAM peaks at n = 2" in lines[-1]
+
+
+@pytest.mark.parametrize("values", [[50.0, 60.0], [3.0, 4.0, 8.0]])
+def test_the_deviation_is_that_of_a_sample(values):
+    text = f"{sum(values) / len(values):.1f} ± {statistics.stdev(values):.1f}"
+    assert paper.mean_and_deviation(values) == text
+    assert paper.mean_and_deviation(values[:1]) == f"{values[0]:.1f}"
+
+
+def test_as_many_shots_of_every_class_are_left_out_as_asked(tmp_path, clips):
+    (row,) = [row for row in make_table("table7", BUDGETS["small"]).rows if row.left_out == 1]
+    ground = Ground(tmp_path, clips, None, {"preset": "smoke"})
+    whole = open_data(clips)
+    kept = []
+    for seed in (0, 0, 1, 2):
+        splits = Cell(ground, row, seed)._fewer_shots()
+        data = open_data(clips, splits)
+        assert (data.val, data.test, data.classes) == (whole.val, whole.test, whole.classes)
+        labels = [shot.label for shot in data.train]
+        before = [shot.label for shot in whole.train]
+        assert all(labels.count(label) == before.count(label) - 1 for label in set(before))
+        kept.append([shot.id for shot in data.train])
+    assert kept[0] == kept[1]
+    assert len({tuple(ids) for ids in kept}) > 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["table4"], "table4"),
+        (["table3", "--only-done"], "nothing is done in"),
+        (["table3", "--seeds", "-1"], "--seeds -1: must not be negative"),
+        (["table3", "--budget", "huge"], "huge"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(argv, message, tmp_path, capsys):
+    assert run(tmp_path, *argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_is_told_and_leaves_no_numbers(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(paper_cells, "TRAIN", tmp_path / "nowhere.py")
+    assert run(tmp_path, "table5", "--seeds", "0") == 2
+    assert "failed; its message stands above" in capfd.readouterr().err
+    assert not (tmp_path / "results").exists()
