@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from colocam.localize import VideoLocalizer
+    from colocam.inference import VideoLocalizer
 
 __version__ = "0.1.0"
 
 
 def load(ckpt: Path | str, device: str = "auto") -> "VideoLocalizer":
     """A ready model from a localizer's checkpoint: `.localize(frames)`, `.classes`.
+
+    `.localize` takes frames as arrays or tensors, and gives for each its box, score, class and
+    score map; see `colocam.inference.VideoLocalizer`.
 
     Args:
         ckpt: a file that train.py wrote.
@@ -19,6 +22,6 @@ def load(ckpt: Path | str, device: str = "auto") -> "VideoLocalizer":
     Raises:
         colocam.errors.UserError: the checkpoint cannot be used.
     """
-    from colocam.localize import VideoLocalizer  # torch and OpenCV load only when needed
+    from colocam.inference import VideoLocalizer  # torch and OpenCV load only when needed
 
     return VideoLocalizer(ckpt, device)

@@ -1,6 +1,7 @@
 """How every command ends: 0 on success, 2 with one clear line on a user's mistake."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,12 +20,19 @@ class CommandParser(argparse.ArgumentParser):
 def exit_status(run: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit status, 0 where it gives none.
 
-    Mistakes a user can mend go to stderr.
+    Mistakes a user can mend go to stderr, and so does a file that the system refuses.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text: show its bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

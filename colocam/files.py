@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -22,12 +22,34 @@ def write_whole(path: Path, data: bytes) -> None:
         UserError: the folder cannot be written, or the disk is full.
     """
     unfinished = path.parent / f".{path.name}-{os.getpid()}"
+    with _renamed(unfinished, path), unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A hidden place beside `path`, of the same suffix, for whoever writes a file by its name.
+
+    The file gets its name when all went well; otherwise nothing is left of it.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    unfinished = path.parent / f".{path.stem}-{os.getpid()}{path.suffix}"
+    with _renamed(unfinished, path):
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _renamed(unfinished: Path, path: Path) -> Iterator[None]:
+    """Gives a file its name once it is written, and removes it where that failed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield
         os.replace(unfinished, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -35,6 +57,30 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):  # after an interruption too; once renamed it is gone
             unfinished.unlink()
+
+
+def check_file(path: Path) -> None:
+    """Makes sure, before anything is computed for it, that a file can be written there.
+
+    Raises:
+        UserError: a folder has its name, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Makes sure, before anything is computed for it, that a folder can be made or written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{folder}: cannot be written ({nearest} is no folder)")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot be written (no permission to write in {nearest})")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -94,6 +140,10 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _open(path: Path, with_tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .safetensors file that train.py wrote")
+    try:
+        path.open("rb").close()  # safetensors does not tell why it cannot
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         with safe_open(path, "pt") as file:
             names = file.keys() if with_tensors else ()

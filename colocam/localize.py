@@ -1,9 +1,11 @@
-"""A video in, boxes and an overlay video out; and a checkpoint as a Python object."""
+"""Videos in; overlay videos, boxes.json and a table a video out."""
 
 import argparse
-import itertools
-import json
-from collections.abc import Iterator, Sequence
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,95 +15,24 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from colocam.device import make_autocast, pick_device
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
-from colocam.evaluation.boxes import Box
-from colocam.evaluation.evaluate import run_model
-from colocam.evaluation.pictures import RED, draw_box
-from colocam.evaluation.predictions import locate, probabilities
-from colocam.evaluation.report import DEFAULT_THRESHOLD
+from colocam.evaluation.predictions import as_record, write_records
 from colocam.files import write_whole
-from colocam.model.checkpoint import load_checkpoint
+from colocam.inference import Localization, VideoLocalizer
+from colocam.mp4 import has_h264, mp4_file
+from colocam.overlay import draw_missing, draw_result
 from colocam.video.frames import ImageFrames, VideoFrames, open_video
-from colocam.video.notes import count_of
-from colocam.video.transforms import resized, to_tensor
+from colocam.video.input_videos import OVERLAY_SUFFIX, file_names, find_videos
+from colocam.video.notes import count_of, left_out
+from colocam.video.timed_frames import TimedFrame, first_size, mean_rate
+from colocam.whole_video import localized_frames
 
+_Draw = Callable[[TimedFrame, Localization | None], None]
 
-@dataclass(frozen=True)
-class Localization:
-    """What was found in one frame.
-
-    Attributes:
-        class_name: the most probable class.
-        probability: of that class, 0…1.
-        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None where the
-            score map has no contour.
-        score: mean of the score map within the box, 0…1.
-        score_map: (S, S) float32, S¹ at the model's size.
-    """
-
-    class_name: str
-    probability: float
-    box: Box | None
-    score: float
-    score_map: np.ndarray
-
-
-class VideoLocalizer:
-    """A localizer read from a checkpoint.
-
-    Args:
-        ckpt: a localizer's checkpoint.
-        device: "auto", "cpu" or "cuda".
-        amp: "auto", "off", "bf16" or "fp16": mixed precision.
-
-    Attributes:
-        classes: class names.
-
-    Raises:
-        UserError: the checkpoint cannot be used.
-    """
-
-    def __init__(self, ckpt: Path | str, device: str = "auto", amp: str = "auto") -> None:
-        model, self.info = load_checkpoint(ckpt, "localizer")
-        self.device = pick_device(device)
-        self.autocast = make_autocast(amp, self.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.classes = self.info.classes
-
-    def localize(self, frames: Sequence[np.ndarray]) -> list[Localization]:
-        """One box a frame, from that frame alone.
-
-        Args:
-            frames: (H, W, 3) uint8 RGB each; sizes may differ.
-
-        Raises:
-            ValueError: a frame of another shape or type.
-        """
-        for frame in frames:
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-                raise ValueError(
-                    f"frames: expected (H, W, 3) uint8, got {frame.shape} {frame.dtype}"
-                )
-        if not frames:
-            return []
-        images = to_tensor([resized(frame, self.info.size) for frame in frames]).to(self.device)
-        with self.autocast():
-            outputs = run_model(self.model, images, None, None)
-        threshold = DEFAULT_THRESHOLD if self.info.threshold is None else self.info.threshold
-        found = []
-        for frame, likely, score_map in zip(
-            frames, probabilities(outputs.logits), outputs.scores, strict=True
-        ):
-            label = int(likely.argmax())
-            box, score = locate(score_map, threshold, frame.shape[1::-1])
-            found.append(
-                Localization(self.classes[label], float(likely[label]), box, score, score_map)
-            )
-        return found
+CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,172 +43,222 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m colocam.localize",
-        description="Draws a box on every frame of videos: overlay videos and boxes.json.",
+        description="Draws a box on every frame of videos: overlay videos, boxes.json, and a CSV "
+        "file a video with a line a frame.",
     )
     add = parser.add_argument
-    add("videos", type=Path, nargs="+", metavar="VIDEO", help="video file or folder of frames")
+    add(
+        "videos",
+        type=Path,
+        nargs="+",
+        metavar="VIDEO",
+        help="video file, folder of frames, or folder of videos (also <class>/<video>)",
+    )
     add("--ckpt", type=Path, required=True, metavar="FILE", help="a localizer's checkpoint")
     add("--out", type=Path, default=Path("localized"), metavar="DIR", help="(default: localized)")
+    add(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="tell this class's probability instead of the most probable class; the box, of "
+        "foreground against background, stays",
+    )
+    add(
+        "--smooth",
+        type=float,
+        metavar="X",
+        help="smooth score maps and class probabilities along the video, from the past alone: X "
+        "times what was before, 1 - X times the frame's; begun anew at a cut (default: off)",
+    )
+    switch = ("on", "off")
+    add("--overlay", choices=switch, default="on", help="write overlay videos (default: on)")
+    add("--heat", choices=switch, default="off", help="show the score map too (default: off)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
     add("--batch-size", type=int, default=16, metavar="N", help="frames a forward pass")
+    add("--cpu-threads", type=int, metavar="N", help="threads on the CPU (default: all cores)")
     return parser
 
 
+def _check(options: argparse.Namespace) -> None:
+    for flag, value in (
+        ("--batch-size", options.batch_size),
+        ("--cpu-threads", options.cpu_threads),
+    ):
+        if value is not None and value < 1:
+            raise UserError(f"{flag} {value}: must be at least 1")
+    if options.smooth is not None and not 0 < options.smooth < 1:
+        raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
+
+
 def _localize_all(options: argparse.Namespace) -> None:
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
-    console = Console()
+    _check(options)
+    if options.cpu_threads is not None:
+        torch.set_num_threads(options.cpu_threads)
+        cv2.setNumThreads(options.cpu_threads)
+    console = Console(soft_wrap=True)
     localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
+    command = _Command(options, localizer, _label(options, localizer.classes), console)
     notes: list[str] = []
-    sources = [(path, open_video(path, str(path), notes)) for path in options.videos]
-    for note in notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+    videos = find_videos(options.videos, options.out, notes)
+    if options.overlay == "on" and not has_h264():
+        notes.append("overlays become VP9, which is slow: pip install 'colocam[video]' is faster")
     records: list[dict[str, Any]] = []
-    for (path, source), overlay in zip(sources, _overlay_paths(options), strict=True):
-        records += _localize_video(localizer, path, source, overlay, options.batch_size, console)
-    boxes = options.out / "boxes.json"
-    write_whole(boxes, (json.dumps(records, indent=1) + "\n").encode())
-    console.print(f"{boxes}: {len(records)} frames", markup=False)
-
-
-def _overlay_paths(options: argparse.Namespace) -> list[Path]:
-    """One overlay a video; videos of the same name get a number behind it."""
-    names: list[str] = []
-    for path in options.videos:
-        stem = path.resolve().stem
-        numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
-    return [options.out / f"{name}-overlay.mp4" for name in names]
-
-
-def _localize_video(
-    localizer: VideoLocalizer,
-    path: Path,
-    source: ImageFrames | VideoFrames,
-    overlay: Path,
-    batch_size: int,
-    console: Console,
-) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = []
-    unreadable = 0
-    with Overlay(overlay, _frame_rate(path)) as writer, Progress(console=console) as progress:
-        bar = progress.add_task(escape(str(path)), total=len(source))
-        for batch in _batches(source, batch_size):
-            readable = [(index, frame) for index, frame in batch if frame is not None]
-            unreadable += len(batch) - len(readable)
-            found = localizer.localize([frame for _, frame in readable])
-            for (index, frame), result in zip(readable, found, strict=True):
-                writer.write(draw_result(frame, result))
-                records.append(_record(path, index, result))
-            progress.advance(bar, len(batch))
-    if unreadable:
-        left_out = count_of(unreadable, "frame")
-        console.print(
-            f"warning: {path}: {left_out} cannot be decoded, left out",
-            style="yellow",
-            markup=False,
-        )
-    console.print(f"{overlay}: {len(records)} frames", markup=False)
-    return records
-
-
-def _batches(
-    source: ImageFrames | VideoFrames, size: int
-) -> Iterator[list[tuple[int, np.ndarray | None]]]:
-    batch: list[tuple[int, np.ndarray | None]] = []
-    for item in enumerate(source):
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _record(path: Path, index: int, result: Localization) -> dict[str, Any]:
-    return {
-        "video": str(path),
-        "frame": index,
-        "class": result.class_name,
-        "probability": round(result.probability, 4),
-        "box": None if result.box is None else [float(side) for side in result.box],
-        "score": round(result.score, 4),
-    }
-
-
-def draw_result(frame: np.ndarray, result: Localization) -> np.ndarray:
-    """A copy of the frame (H, W, 3) uint8 RGB with box, class and probability."""
-    thickness = max(2, round(min(frame.shape[:2]) / 160))
-    picture = frame.copy()
-    if result.box is not None:
-        box = tuple(round(side) for side in result.box)
-        picture = draw_box(picture, box, RED, thickness)
-    text = f"{result.class_name} {result.probability:.2f}"
-    scale = max(0.4, min(frame.shape[:2]) / 600)
-    (_, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    place = (thickness * 3, height + thickness * 3)
-    for color, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):  # white on a dark rim
-        cv2.putText(
-            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA
-        )
-    return picture
-
-
-def _frame_rate(path: Path) -> float:
-    """Frames a second of a video file; 25 for folders and files that do not say."""
-    if path.is_dir():
-        return 25.0
-    capture = cv2.VideoCapture(str(path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return rate if 0 < rate < 1000 else 25.0
-
-
-class Overlay:
-    """Writes frames to an mp4 that appears under its name when it is whole.
-
-    Args:
-        path: of the video; missing folders are made.
-        rate: frames a second.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-
-    def __init__(self, path: Path, rate: float) -> None:
-        self.path, self.rate = path, rate
-        self.unfinished = path.with_name(f".{path.stem}-unfinished.mp4")
-        self.writer: cv2.VideoWriter | None = None
-        self.size = (0, 0)
-
-    def __enter__(self) -> "Overlay":
+    failed: list[str] = []
+    for path, name in zip(videos, file_names(videos), strict=True):
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"--out {self.path.parent}: cannot be made ({error.strerror})"
-            ) from error
+            source = open_video(path, str(path), notes)
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        finally:
+            command.show_notes(notes)
+        records += command.localize(path, source, name)
+    if len(failed) == len(videos):
+        others = f" (none of {count_of(len(videos), 'video')} can be used)"
+        raise UserError(failed[0] + (others if len(videos) > 1 else ""))
+    if failed:
+        command.warn(left_out(failed, len(videos), "video", "unreadable"))
+    write_records(options.out / "boxes.json", records)
+    command.say(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
+
+
+def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
+    """Number of the class that is wanted; None: of each frame the most probable one."""
+    name = options.class_name
+    if name is not None and name not in classes:
+        raise UserError(f"--class {name}: {options.ckpt} knows {', '.join(classes)}")
+    return None if name is None else classes.index(name)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What all videos share."""
+
+    options: argparse.Namespace
+    localizer: VideoLocalizer
+    label: int | None
+    console: Console
+
+    def say(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, markup=False, highlight=False)
+
+    def warn(self, line: str) -> None:
+        self.say(f"warning: {line}", "yellow")
+
+    def show_notes(self, notes: list[str]) -> None:
+        for note in notes:
+            self.say(f"note: {note}", "yellow")
+        notes.clear()
+
+    def localize(
+        self, path: Path, source: ImageFrames | VideoFrames, name: str
+    ) -> list[dict[str, Any]]:
+        """Writes one video's files; its records for boxes.json."""
+        _make(self.options.out)
+        began = time.perf_counter()
+        table, overlay = (self.options.out / f"{name}{end}" for end in (".csv", OVERLAY_SUFFIX))
+        every_frame = localized_frames(
+            self.localizer,
+            source,
+            batch_size=self.options.batch_size,
+            label=self.label,
+            smooth=self.options.smooth,
+        )
+        records: list[dict[str, Any]] = []
+        lines: list[list[Any]] = []
+        with self._overlay(source, overlay) as draw, _FrameBar(self.console, path, source) as bar:
+            for frame, found in every_frame:
+                lines.append(_csv_line(frame, found))
+                if found is not None:
+                    records.append(as_record(str(path), frame.index, found.class_name, found))
+                draw(frame, found)
+                bar.advance()
+        _write_csv(table, lines)
+        if len(records) < len(lines):
+            missing = count_of(len(lines) - len(records), "frame")
+            self.warn(f"{path}: {missing} cannot be decoded, left out")
+        seconds = time.perf_counter() - began
+        self.say(
+            f"{path}: {count_of(len(lines), 'frame')} in {seconds:.1f} s, "
+            f"{len(lines) / seconds:.1f} frames/s: "
+            + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
+        )
+        return records
+
+    @contextmanager
+    def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
+        """What draws the frames one after the other; their video is whole when this ends."""
+        if self.options.overlay == "off":
+            yield lambda frame, found: None
+            return
+        width, height = first_size(source)
+        last = np.zeros((height, width, 3), np.uint8)  # the last frame that could be decoded
+
+        def draw(frame: TimedFrame, found: Localization | None) -> None:
+            nonlocal last
+            if frame.image is None or found is None:
+                video.write(draw_missing(last), frame.seconds)
+                return
+            last = frame.image
+            video.write(draw_result(last, found, self.options.heat == "on"), frame.seconds)
+
+        with mp4_file(path, (width, height), mean_rate(source)) as video:
+            yield draw
+
+
+def _csv_line(frame: TimedFrame, found: Localization | None) -> list[Any]:
+    """Empty fields where there is no box, or no frame."""
+    line = [frame.index, f"{frame.seconds:.4f}"]
+    if found is None:
+        return line + [""] * (len(CSV_COLUMNS) - 2)
+    told = [found.class_name, f"{found.probability:.4f}"]
+    return line + told + ([""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"])
+
+
+def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(lines)
+    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+class _FrameBar:
+    """A progress bar with frames a second, gone when the video is done."""
+
+    def __init__(self, console: Console, path: Path, source: ImageFrames | VideoFrames) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} frames"),
+            TextColumn("{task.fields[rate]:.1f} frames/s"),
+            TimeRemainingColumn(),
+        )
+        hidden = not console.is_terminal
+        self.bars = Progress(*columns, console=console, transient=True, disable=hidden)
+        self.task = self.bars.add_task(escape(path.name), total=len(source), rate=0.0)
+        self.began, self.done = time.perf_counter(), 0
+
+    def __enter__(self) -> "_FrameBar":
+        self.bars.start()
         return self
 
-    def write(self, frame: np.ndarray) -> None:
-        """Appends a frame (H, W, 3) uint8 RGB; all are brought to the size of the first."""
-        if self.writer is None:
-            self.size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # the codec wants even
-            codec = cv2.VideoWriter_fourcc(*"mp4v")
-            self.writer = cv2.VideoWriter(str(self.unfinished), codec, self.rate, self.size)
-            if not self.writer.isOpened():
-                raise UserError(f"{self.path}: the overlay video cannot be written")
-        if frame.shape[1::-1] != self.size:
-            frame = cv2.resize(frame, self.size, interpolation=cv2.INTER_AREA)
-        self.writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.release()
-        if kind is None and self.unfinished.exists():
-            self.unfinished.replace(self.path)
-        self.unfinished.unlink(missing_ok=True)
+    def advance(self) -> None:
+        """One frame more."""
+        self.done += 1
+        rate = self.done / (time.perf_counter() - self.began)
+        self.bars.update(self.task, completed=self.done, rate=rate)
 
 
 if __name__ == "__main__":

@@ -89,31 +89,15 @@ def test_a_class_without_a_video_is_named(refuses_data, folder):
     assert f"{folder / 'horse'}: a class folder without a video" in refuses_data(folder)
 
 
-def test_an_unreadable_video_is_named_and_nothing_else_is_said(folder, tmp_path):
-    (folder / "dog" / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+def test_a_class_of_an_unreadable_video_is_named_and_nothing_else_is_said(folder, tmp_path):
+    (folder / "dog" / "a.mp4").write_bytes(bytes(range(256)) * 40)
     done = python("train.py", *SMOKE, "--data", folder, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {folder / 'dog' / 'noise.mp4'}: cannot be decoded; re-encode it or take it out\n"
+        f"error: {folder / 'dog'}: no video of this class can be used; {folder / 'dog' / 'a.mp4'}: "
+        "cannot be decoded; re-encode it or take it out\n"
     )
     assert not (tmp_path / "run").exists()
-
-
-def test_an_empty_video_file_is_named(refuses_data, folder):
-    (folder / "dog" / "nothing.mp4").write_bytes(b"")
-    assert f"{folder / 'dog' / 'nothing.mp4'}: cannot be decoded" in refuses_data(folder)
-
-
-def test_a_truncated_video_is_named(refuses_data, folder):
-    whole = (folder / "dog" / "a.mp4").read_bytes()
-    (folder / "dog" / "cut.mp4").write_bytes(whole[: len(whole) // 2])  # the index stands last
-    assert f"{folder / 'dog' / 'cut.mp4'}: cannot be decoded" in refuses_data(folder)
-
-
-def test_a_folder_of_frames_of_which_none_can_be_read_is_named(refuses_data, folder):
-    (folder / "dog" / "frames").mkdir()
-    (folder / "dog" / "frames" / "0.jpg").write_bytes(b"")
-    assert f"{folder / 'dog' / 'frames'}: not one of its 1 frame" in refuses_data(folder)
 
 
 @pytest.mark.parametrize(
@@ -314,19 +298,35 @@ def test_localize_refuses_a_classifier(refused, folder, tiny_run, tmp_path):
 # ---- videos to localize in
 
 
-def test_localize_names_a_bad_video_before_anything_is_written(refused, folder, tiny_run, tmp_path):
+def test_localize_names_a_bad_video_and_nothing_is_written(refused, folder, tiny_run, tmp_path):
     ckpt, out = tiny_run.checkpoint("localizer-best"), tmp_path / "out"
     good, bad = folder / "cat" / "a.mp4", tmp_path / "bad.mp4"
     bad.write_bytes(b"not a video")
+    (tmp_path / "worse.mp4").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for video, what in (
-        (bad, "cannot be decoded"),
-        (tmp_path / "none.mp4", "no such file or folder"),
-        (tmp_path / "empty", "holds no image files"),
+    for videos, what in (
+        ([good, tmp_path / "none.mp4"], f"{tmp_path / 'none.mp4'}: no such file or folder"),
+        ([good, tmp_path / "empty"], f"{tmp_path / 'empty'}: holds no image files and no videos"),
+        ([bad], f"{bad}: cannot be decoded"),
+        ([bad, tmp_path / "worse.mp4"], f"{bad}: cannot be decoded"),
     ):
-        message = refused(localize, good, video, "--ckpt", ckpt, "--out", out)
-        assert message.startswith(f"{video}: {what}")
+        message = refused(localize, *videos, "--ckpt", ckpt, "--out", out)
+        assert message.startswith(what)
+        assert ("(none of 2 videos can be used)" in message) == (
+            videos[0] == bad and videos[1:] != []
+        )
         assert not out.exists()
+
+
+def test_localize_names_an_option_that_cannot_be(refused, folder, tiny_run, tmp_path):
+    ckpt, out = tiny_run.checkpoint("localizer-best"), tmp_path / "out"
+    argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", out]
+    for option in (["--smooth", 0], ["--smooth", 1], ["--smooth", "nan"], ["--cpu-threads", 0]):
+        assert refused(localize, *argv, *option).startswith(option[0])
+    message = refused(localize, *argv, "--class", "unicorn")
+    assert message.startswith(f"--class unicorn: {ckpt} knows ")
+    assert "stripes" in message
+    assert not out.exists()
 
 
 def test_localize_names_an_output_folder_that_cannot_be_made(refused, folder, tiny_run, tmp_path):

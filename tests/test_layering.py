@@ -25,10 +25,14 @@ MAY_IMPORT = {
     "cam": set(),
     "seeds": set(),
     "losses": {"kernels", "seeds", "errors"},
-    "evaluation": FEATURES | ENTRY,
+    "evaluation": FEATURES | ENTRY | {"mp4"},
     "training": FEATURES | ENTRY | {"evaluation", "config"},
-    "localize": FEATURES | ENTRY | {"evaluation", "training", "config"},
-    "__init__": {"localize"},
+    "inference": FEATURES | ENTRY | {"evaluation"},
+    "whole_video": {"evaluation", "inference", "video"},
+    "mp4": {"errors", "files"},
+    "overlay": {"evaluation", "inference"},
+    "localize": FEATURES | ENTRY | {"evaluation", "inference", "mp4", "overlay", "whole_video"},
+    "__init__": {"inference"},
 }
 
 

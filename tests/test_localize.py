@@ -1,15 +1,19 @@
-"""A video in, boxes and an overlay video out."""
+"""The command: videos in; overlay videos, boxes.json and a table a video out."""
 
+import csv
 import json
-from dataclasses import replace
+import threading
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import colocam
 from colocam.errors import UserError
-from colocam.localize import VideoLocalizer, draw_result, main
+from colocam.evaluation.smoothing import Smoothing
+from colocam.inference import VideoLocalizer
+from colocam.localize import CSV_COLUMNS, main
 from colocam.video.frames import open_video
 
 
@@ -22,9 +26,9 @@ def localizer(tiny_run):
 def localized(tiny_run, tmp_path):
     """Runs the command on videos; its records."""
 
-    def run(*videos, status=0):
+    def run(*videos, options=()):
         argv = [*map(str, videos), "--ckpt", str(tiny_run.checkpoint("localizer-best"))]
-        assert main([*argv, "--out", str(tmp_path / "out"), "--device", "cpu"]) == status
+        assert main([*argv, "--out", str(tmp_path / "out"), "--device", "cpu", *options]) == 0
         return json.loads((tmp_path / "out" / "boxes.json").read_text())
 
     return run
@@ -45,6 +49,14 @@ def check(records, video, frames, size, classes):
             assert 0 <= y0 <= y1 <= size[1] - 1
 
 
+def table(path):
+    """The lines of a CSV file, as dictionaries."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        assert tuple(reader.fieldnames) == CSV_COLUMNS
+        return list(reader)
+
+
 def frames_of(path):
     frames = list(open_video(path, path.name))
     assert all(frame is not None for frame in frames)
@@ -60,13 +72,22 @@ def test_an_overlay_shows_every_frame_of_the_video(localized, localizer, write_v
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "boxes.json",
         "cat-overlay.mp4",
+        "cat.csv",
     ]
 
 
-def test_an_overlay_of_odd_size_is_cut_to_even(localized, localizer, write_video, tmp_path):
-    video = write_video(tmp_path / "odd", 3, (65, 49))
-    check(localized(video), video, range(3), (65, 49), localizer.classes)
-    assert frames_of(tmp_path / "out" / "odd-overlay.mp4").shape == (3, 48, 64, 3)
+def test_a_table_has_a_line_a_frame_and_agrees_with_the_records(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 6)
+    records = localized(video, options=["--overlay", "off"])
+    lines = table(tmp_path / "out" / "cat.csv")
+    for number, (line, record) in enumerate(zip(lines, records, strict=True)):
+        assert (line["frame"], line["time"]) == (str(number), f"{number / 10:.4f}")
+        assert line["class"] == record["class"]
+        assert float(line["probability"]) == record["probability"]
+        box = [line[side] for side in ("x0", "y0", "x1", "y1")]
+        assert box == ([""] * 4 if record["box"] is None else [f"{s:.0f}" for s in record["box"]])
+        assert line["score"] == ("" if record["box"] is None else f"{record['score']:.4f}")
+    assert not list((tmp_path / "out").glob("*.mp4"))
 
 
 def test_records_are_what_the_python_call_finds(localized, localizer, write_video, tmp_path):
@@ -94,16 +115,19 @@ def test_videos_of_one_name_do_not_overwrite_each_other(localized, write_video, 
     assert sorted(len(frames_of(path)) for path in overlays) == [2, 3, 4, 5]
 
 
-def test_an_unreadable_frame_of_a_folder_is_left_out_with_a_warning(
+def test_an_unreadable_frame_keeps_its_place_and_is_counted(
     localized, localizer, write_video, tmp_path, capsys
 ):
     video = write_video(tmp_path / "clip", 6)
+    (video / "0000.jpg").write_bytes(b"")
     (video / "0002.jpg").write_bytes((video / "0002.jpg").read_bytes()[:30])
-    (video / "0004.jpg").write_bytes(b"")
-    check(localized(video), video, [0, 1, 3, 5], (64, 48), localizer.classes)
-    assert len(frames_of(tmp_path / "out" / "clip-overlay.mp4")) == 4
-    printed = "".join(capsys.readouterr().out.split())
-    assert "clip:2framescannotbedecoded,leftout" in printed
+    check(localized(video), video, [1, 3, 4, 5], (64, 48), localizer.classes)
+    assert "clip: 2 frames cannot be decoded, left out" in capsys.readouterr().out
+    lines = table(tmp_path / "out" / "clip.csv")
+    assert [line["frame"] for line in lines] == list("012345")
+    assert [number for number, line in enumerate(lines) if not line["class"]] == [0, 2]
+    assert lines[2] == dict.fromkeys(CSV_COLUMNS, "") | {"frame": "2", "time": "0.0800"}
+    assert len(frames_of(tmp_path / "out" / "clip-overlay.mp4")) == 6
 
 
 def test_a_name_that_reads_like_markup_is_shown_as_it_is(localized, write_video, tmp_path, capsys):
@@ -111,25 +135,32 @@ def test_a_name_that_reads_like_markup_is_shown_as_it_is(localized, write_video,
     video = video.rename(tmp_path / "a[" / "bold]x[red]")
     (video / "0001.jpg").write_bytes(b"")
     localized(video)
-    assert "a[/bold]x[red]:1frame" in "".join(capsys.readouterr().out.split())
+    assert "a[/bold]x[red]: 1 frame cannot" in capsys.readouterr().out
 
 
-def test_a_failure_midway_leaves_no_overlay(tiny_run, write_video, tmp_path, monkeypatch):
-    video = write_video(tmp_path / "cat.mp4", 20)
-    localize, calls = VideoLocalizer.localize, []
+@pytest.mark.parametrize(
+    ("error", "status"), [(UserError("the device went away"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_a_failure_midway_leaves_nothing_half_written(
+    tiny_run, write_video, tmp_path, monkeypatch, error, status
+):
+    videos = [write_video(tmp_path / name, 20) for name in ("cat.mp4", "dog.mp4")]
+    infer, calls = VideoLocalizer.infer, []
 
     def failing(self, frames):
         calls.append(len(frames))
-        if len(calls) == 2:
-            raise UserError("the device went away")
-        return localize(self, frames)
+        if len(calls) == 4:
+            raise error
+        return infer(self, frames)
 
-    monkeypatch.setattr(VideoLocalizer, "localize", failing)
+    monkeypatch.setattr(VideoLocalizer, "infer", failing)
     ckpt = str(tiny_run.checkpoint("localizer-best"))
-    argv = [str(video), "--ckpt", ckpt, "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert main(argv) == 2
-    assert len(calls) == 2
-    assert list((tmp_path / "out").iterdir()) == []
+    argv = [*map(str, videos), "--ckpt", ckpt, "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(argv) == status
+    assert calls == [16, 4, 16, 4]
+    whole = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert whole == ["cat-overlay.mp4", "cat.csv"]
+    assert threading.active_count() == 1
 
 
 def test_a_real_clip_goes_through(localized, localizer, shared, tmp_path):
@@ -144,62 +175,99 @@ def test_a_real_clip_goes_through(localized, localizer, shared, tmp_path):
     assert np.median(np.abs(overlay[20].astype(int) - frames[20, : height // 2 * 2])) < 12
 
 
-# ---- the Python object
-
-
-def test_localize_gives_one_result_a_frame_whatever_its_size(localizer):
-    rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((48, 64), (70, 30))]
-    results = localizer.localize(frames)
-    assert len(results) == 2
-    for frame, result in zip(frames, results, strict=True):
-        assert result.class_name in localizer.classes
-        assert result.score_map.shape == (64, 64)
-        assert 0 <= result.score_map.min() <= result.score_map.max() <= 1
-        if result.box is not None:
-            assert result.box[2] < frame.shape[1]
-            assert result.box[3] < frame.shape[0]
-
-
-def test_a_frame_is_localized_from_that_frame_alone(localizer):
-    frames = list(np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8))
-    together = localizer.localize(frames)
-    alone = [localizer.localize([frame])[0] for frame in frames]
-    for one, other in zip(together, alone, strict=True):
-        np.testing.assert_allclose(one.score_map, other.score_map, atol=2e-2)  # may be bfloat16
-    assert localizer.localize([]) == []
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        np.zeros((8, 8, 3), np.float32),
-        np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
-        np.zeros((2, 8, 8, 3), np.uint8),
-    ],
-)
-def test_frames_of_another_kind_are_refused(localizer, frame):
-    with pytest.raises(ValueError, match=r"^frames: "):
-        localizer.localize([frame])
-
-
-def test_a_drawn_result_shows_the_box_in_red_and_leaves_the_frame_alone(localizer):
-    frame = np.full((200, 300, 3), 90, np.uint8)
-    (result,) = localizer.localize([frame])
-    picture = draw_result(frame, replace(result, box=(120, 60, 260, 180)))
-    assert (frame == 90).all()
-    red = (picture[..., 0] > 200) & (picture[..., 1] < 80)
-    ys, xs = np.nonzero(red)
-    assert (xs.min(), ys.min(), xs.max(), ys.max()) == (120, 60, 260, 180)
-    without = draw_result(frame, replace(result, box=None))
-    assert not ((without[..., 0] > 200) & (without[..., 1] < 80)).any()
-    assert (without != frame).any()  # the class still stands there
-
-
 def test_the_overlay_keeps_the_frame_rate(localized, write_video, tmp_path):
     localized(write_video(tmp_path / "cat.mp4", 4), write_video(tmp_path / "frames", 4))
     for name, rate in (("cat", 10), ("frames", 25)):
         capture = cv2.VideoCapture(str(tmp_path / "out" / f"{name}-overlay.mp4"))
         assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate)
         capture.release()
+
+
+def test_folders_of_videos_and_names_of_all_kinds_go_through(localized, write_video, tmp_path):
+    data = tmp_path / "my videos"
+    for name, frames in (("Füchse/größe 1.mp4", 2), ("Füchse/ボール", 3), ("hund.mp4", 4)):
+        write_video(data / name, frames)
+    (data / "notes.txt").write_text("not a video")
+    records = localized(data, data / "hund.mp4")  # once, though it is meant twice
+    videos = [data / "Füchse" / "größe 1.mp4", data / "Füchse" / "ボール", data / "hund.mp4"]
+    assert [record["video"] for record in records] == [
+        str(video) for video, frames in zip(videos, (2, 3, 4), strict=True) for _ in range(frames)
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        ["boxes.json"] + [f"{stem}{end}" for stem in ("größe 1", "ボール", "hund") for end in ENDS]
+    )
+
+
+ENDS = ("-overlay.mp4", ".csv")
+
+
+def test_what_cannot_be_decoded_among_several_is_left_out_and_counted(
+    localized, write_video, tmp_path, capsys
+):
+    good = write_video(tmp_path / "data" / "good.mp4", 3)
+    (tmp_path / "data" / "bad.mp4").write_bytes(b"not a video")
+    (tmp_path / "data" / "empty.avi").write_bytes(b"")
+    assert {record["video"] for record in localized(tmp_path / "data")} == {str(good)}
+    printed = capsys.readouterr().out
+    assert "warning: 2 of 3 videos are unreadable and left out (first: " in printed
+    assert f"{tmp_path / 'data' / 'bad.mp4'}: cannot be decoded" in printed
+
+
+# ---- options
+
+
+def test_a_class_is_told_whatever_is_most_probable(localized, localizer, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 3)
+    free = localized(video, options=["--overlay", "off"])
+    likely, _ = localizer.infer(list(open_video(video, "cat")))
+    label = int(likely[0].argmin())
+    name = localizer.classes[label]
+    bound = localized(video, options=["--overlay", "off", "--class", name])
+    assert {record["class"] for record in bound} == {name}
+    for one, other, of_classes in zip(bound, free, likely, strict=True):
+        assert (one["box"], one["score"]) == (other["box"], other["score"])
+        assert one["probability"] == pytest.approx(of_classes[label], abs=1e-3)
+
+
+def test_maps_and_classes_are_smoothed_past_missing_frames(
+    localized, tiny_run, write_video, tmp_path
+):
+    video = write_video(tmp_path / "clip", 5)
+    (video / "0001.jpg").write_bytes(b"")
+    records = localized(video, options=["--overlay", "off", "--smooth", "0.8", "--amp", "off"])
+    full = VideoLocalizer(tiny_run.checkpoint("localizer-best"), "cpu", "off")
+    frames = [frame for frame in open_video(video, "clip") if frame is not None]
+    likely, maps = full.infer(frames)
+    of_map, of_class = Smoothing(0.8), Smoothing(0.8)
+    for record, frame, *values in zip(records, frames, likely, maps, strict=True):
+        values = of_class.next(values[0], frame), of_map.next(values[1], frame)
+        expected = full.locate(*values, (64, 48))
+        assert record["score"] == pytest.approx(expected.score, abs=1e-3)
+        assert record["class"] == expected.class_name
+        assert record["probability"] == pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_heat_shows_where_there_is_no_box(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 2)
+    pictures = []
+    for heat in ("off", "on"):
+        localized(video, options=["--heat", heat])
+        pictures.append(frames_of(tmp_path / "out" / "cat-overlay.mp4").astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 10
+
+
+def test_threads_are_those_asked_for(localized, write_video, tmp_path):
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        localized(write_video(tmp_path / "cat.mp4", 2), options=["--cpu-threads", "1"])
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def test_what_was_written_before_is_no_input(localized, write_video, tmp_path):
+    write_video(tmp_path / "cat.mp4", 2)
+    for _ in range(2):  # the output folder lies in the folder of videos
+        records = localized(tmp_path)
+        assert {record["video"] for record in records} == {str(tmp_path / "cat.mp4")}

@@ -17,8 +17,10 @@ from colocam.evaluation.coco import ground_truth_path, write_coco
 from colocam.evaluation.predictions import Predictions, write_predictions
 from colocam.evaluation.report import Report, report_frames, write_summary
 from colocam.evaluation.stored_maps import frames_of, store_maps
+from colocam.files import check_file, check_folder
 from colocam.model.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.video.data import open_data
+from colocam.video.notes import count_of
 from colocam.video.records import BoxedFrame, VideoData
 from colocam.video.synthetic import SIZES, builtin_folder
 
@@ -81,6 +83,10 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
         if path.resolve() in taken:
             raise UserError(f"{flag}: {path} is written by another option; give each its own file")
         taken.add(path.resolve())
+        check_file(path)
+    for folder in (options.report, options.save_maps):
+        if folder is not None:
+            check_folder(folder)
     if options.split == "train" and options.save_maps is None:
         raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
     if options.split == "train" and (files or options.report):
@@ -138,12 +144,15 @@ def _records(
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
         data = open_data(folder, options.splits, seed=options.seed)
     for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     training = options.split == "train"
     frames = list(frames_of(data.train)) if training else getattr(data, options.split)
     records = _relabelled(data, frames, info.classes, options.ckpt)
     if not records:
         raise UserError(f"{folder}: no frame to evaluate in split {options.split!r}")
+    if all(record.frames.read([record.index])[0] is None for record in records):
+        what = count_of(len(records), "frame")
+        raise UserError(f"{folder}: not one of {what} in split {options.split!r} can be decoded")
     return records
 
 

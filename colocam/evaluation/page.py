@@ -261,7 +261,12 @@ def _overlays(overlays: Sequence[tuple[str, str]]) -> list[Element]:
     if not overlays:
         return []
     links = [element("li", element("a", text, href=quote(path))) for text, path in overlays]
-    return [element("h2", "Overlay videos"), element("ul", links)]
+    note = "Frame with boxes, seed CAM, score map, as above; around the first frame of each group."
+    return [
+        element("h2", "Overlay videos"),
+        element("p", note, class_="note"),
+        element("ul", links),
+    ]
 
 
 def _tables(columns: Columns) -> list[Element]:

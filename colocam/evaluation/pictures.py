@@ -121,8 +121,8 @@ def contact_sheet(rows: Sequence[Example], path: str | Path, method: str = "CoLo
     blocks = [_example_block(example) for example in rows]
     blank = np.full_like(blocks[0], BACKGROUND)
     blocks += [blank] * (-len(blocks) % across)
-    lines = [_beside(blocks[at : at + across], BLOCK_GAP) for at in range(0, len(blocks), across)]
-    header = _beside([_header_block(method, blank.shape[1])] * across, BLOCK_GAP)
+    lines = [beside(blocks[at : at + across], BLOCK_GAP) for at in range(0, len(blocks), across)]
+    header = beside([_header_block(method, blank.shape[1])] * across, BLOCK_GAP)
     sheet = np.concatenate([_legend(header.shape[1]), header, *lines])
     sheet = cv2.copyMakeBorder(sheet, *[MARGIN] * 4, cv2.BORDER_CONSTANT, None, BACKGROUND)
     _write_png(sheet, Path(path))
@@ -158,7 +158,7 @@ def _example_block(example: Example) -> Image:
     overlaps = example.overlaps() or (None, None)
     captions = [(example.label_name, INK), *map(_overlap_caption, overlaps)]
     tiles = zip(example_tiles(example), captions, strict=True)
-    return _beside([_captioned(tile, *caption) for tile, caption in tiles], GAP)
+    return beside([_captioned(tile, *caption) for tile, caption in tiles], GAP)
 
 
 def _overlap_caption(overlap: float | None) -> tuple[str, Color]:
@@ -196,7 +196,8 @@ def _write_text(image: Image, text: str, origin: tuple[int, int], color: Color) 
     return cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
 
 
-def _beside(blocks: Sequence[Image], gap: int) -> Image:
+def beside(blocks: Sequence[Image], gap: int) -> Image:
+    """Pictures (H, W, 3) of one height in a row, `gap` white pixels between them."""
     spacer = np.full((blocks[0].shape[0], gap, 3), BACKGROUND, np.uint8)
     return np.concatenate([part for block in blocks for part in (spacer, block)][1:], axis=1)
 

@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from colocam.distribution import Ranks
-from colocam.evaluation.boxes import Box, Size, box_at, unscale_box
+from colocam.evaluation.boxes import DEFAULT_THRESHOLD, Box, Size, box_at, unscale_box
 from colocam.evaluation.evaluate import Outputs
-from colocam.evaluation.report import DEFAULT_THRESHOLD
 from colocam.files import write_whole
 from colocam.model.checkpoint import CheckpointInfo
 from colocam.video.batches import FrameBatch
@@ -112,16 +111,34 @@ class Predictions:
         that the split files name, its path below the video.
         """
         return [
-            {
-                "video": self.records[one.place].video,
-                "frame": _frame_of(self.records[one.place]),
-                "class": self.classes[one.label],
-                "probability": round(one.probability, 4),
-                "box": None if one.box is None else [float(side) for side in one.box],
-                "score": round(one.score, 4),
-            }
+            as_record(
+                self.records[one.place].video,
+                _frame_of(self.records[one.place]),
+                self.classes[one.label],
+                one,
+            )
             for one in self.kept
         ]
+
+
+class Found(Protocol):
+    """What a record tells of a frame beside its class; see `Prediction`."""
+
+    probability: float
+    box: Box | None
+    score: float
+
+
+def as_record(video: str, frame: int | str, class_name: str, found: Found) -> dict[str, Any]:
+    """One frame as a dictionary ready for JSON: video, frame, class, probability, box, score."""
+    return {
+        "video": video,
+        "frame": frame,
+        "class": class_name,
+        "probability": round(found.probability, 4),
+        "box": None if found.box is None else [float(side) for side in found.box],
+        "score": round(found.score, 4),
+    }
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -130,8 +147,18 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    lines = [json.dumps(record, ensure_ascii=False) for record in predictions.as_records()]
-    write_whole(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+    write_records(path, predictions.as_records())
+
+
+def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Writes what `as_record` gave as a JSON list, one frame a line.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    # The bytes of a file's name may be no text: JSON and Python escape them alike.
+    write_whole(path, f"[\n{lines}\n]\n".encode(errors="backslashreplace"))
 
 
 def _frame_of(record: BoxedFrame) -> int | str:

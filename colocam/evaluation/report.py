@@ -17,6 +17,7 @@ from colocam.evaluation.boxes import DEFAULT_THRESHOLD
 from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.evaluation.examples import by_overlap, make_examples, spread
+from colocam.evaluation.excerpts import write_overlays
 from colocam.evaluation.page import Contents, write_page
 from colocam.evaluation.pictures import Example, contact_sheet
 from colocam.evaluation.tables import (
@@ -44,8 +45,8 @@ class Report:
 
     Attributes:
         method: heads the localizer's column.
-        folder: gets index.html, evaluation.json, table.md and contact_sheet.png; None: nothing is
-            written.
+        folder: gets index.html, overlays/, evaluation.json, table.md and contact_sheet.png; None:
+            nothing is written.
         title: of the page.
         options: the configuration, by name.
         metrics: lines of the run's log, an epoch each.
@@ -139,8 +140,9 @@ def _write_pictures(
     report: Report,
     **place: Any,
 ) -> None:
-    """The page and, of a localizer, the contact sheet: its examples are run once more."""
+    """The page and, of a localizer, contact sheet and overlays: their frames are run once more."""
     groups: dict[str, list[Example]] = {}
+    overlays: list[tuple[str, str]] = []
     if result.localizer is not None:
         threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
         sheet = spread(records, ON_SHEET)
@@ -155,7 +157,9 @@ def _write_pictures(
                 report.folder / "contact_sheet.png",
                 method=report.method,
             )
-    contents = Contents(report.title, columns, report.options, report.metrics, groups)
+        firsts = {name: group[0] for name, group in chosen.items() if group}
+        overlays = write_overlays(report.folder, model, info, firsts, records, **place)
+    contents = Contents(report.title, columns, report.options, report.metrics, groups, overlays)
     write_page(report.folder / "index.html", contents)
 
 

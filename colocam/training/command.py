@@ -27,6 +27,7 @@ from colocam.training.run import Run
 from colocam.training.state import STAGES, State, newest_state, state_files
 from colocam.video.cache import FrameCache
 from colocam.video.data import open_data
+from colocam.video.notes import count_of
 from colocam.video.records import VideoData
 from colocam.video.seed_maps import SeedMaps
 from colocam.video.synthetic import builtin_folder
@@ -189,10 +190,14 @@ def open_run(config: Config, ranks: Ranks) -> Run:
         console.print(f"built-in clip set '{config.clip_set}', seed {config.clip_seed}")
     with ranks.main_first():
         folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
-        data = open_data(folder, config.splits, seed=config.seed)
+        cut_over = config.cut_over if config.cut_shots == "on" else None
+        data = open_data(folder, config.splits, seed=config.seed, cut_over=cut_over)
     _describe(config, data, device, ranks, console)
     if not data.train:
         raise UserError(f"{folder}: no shot to train on")
+    if all(frame is None for shot in data.train for frame in shot.frames):
+        what = count_of(len(data.train), "training shot")
+        raise UserError(f"{folder}: not one frame of {what} can be decoded; replace them")
     maps = None
     if config.seed_maps is not None and config.stage != "classifier":
         maps = SeedMaps(config.seed_maps)
@@ -224,7 +229,7 @@ def _describe(
     config: Config, data: VideoData, device: torch.device, ranks: Ranks, console: Console
 ) -> None:
     for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     where = f"{device.type}, {ranks.world} processes" if ranks.world > 1 else str(device)
     console.print(
         f"{len(data.classes)} classes, {len(data.train)} shots to train on, "

@@ -69,7 +69,8 @@ def unpack(archive: Path, target: Path, advance: Callable[[int], None]) -> None:
 
 
 def _damaged(archive: Path, why: object) -> UserError:
-    reason = " ".join(str(why).split()) or "it ends too early"
+    # tarfile goes on with what each of its ways of reading said
+    reason = " ".join(str(why).split()).partition(": - method")[0] or "it ends too early"
     return UserError(f"{archive}: damaged or not an archive ({reason}); download it again")
 
 

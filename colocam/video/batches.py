@@ -24,6 +24,7 @@ from colocam.video.sampling import (
     sample_frames,
 )
 from colocam.video.seed_maps import SeedMaps
+from colocam.video.shot_frames import place_in_video
 from colocam.video.transforms import Crop, augmented, resized, resized_map, to_tensor
 
 CPU = torch.device("cpu")
@@ -150,7 +151,8 @@ class _Sequences(Dataset):
         crop = Crop.draw(settings.resize, settings.crop, rng)
         frames, maps, names, unreadable = [], [], [], []
         for index, frame in zip(indices, self._read(shot, indices), strict=True):
-            name = f"{shot.frames.name} frame {index}"
+            video, number = place_in_video(shot.frames, index)
+            name = f"{video.name} frame {number}"
             if frame is None:
                 unreadable.append(name)
                 continue

@@ -20,7 +20,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ import numpy as np
 from colocam.video.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
 from colocam.video.frames import ImageFrames, VideoFrames
 from colocam.video.records import FrameSource
+from colocam.video.shot_frames import ShotFrames
 from colocam.video.transforms import resized
 
 _VERSION = 1  # of what an entry's bytes depend on besides its name's parts: see `resized`
@@ -112,7 +112,7 @@ class FrameCache:
 
         The files are looked at once: later changes are seen by the next run.
         """
-        if not isinstance(frames, ImageFrames | VideoFrames):
+        if not isinstance(frames, ImageFrames | VideoFrames | ShotFrames):
             return None
         key = frames, window, side
         if key not in self._paths:
@@ -216,18 +216,27 @@ def read_resized(frames: FrameSource, indices: Sequence[int], side: int) -> list
     return [None if frame is None else resized(frame, side) for frame in frames.read(indices)]
 
 
-def _window_of(frames: FrameSource, window: range, side: int) -> Iterator[np.ndarray | None]:
+def _window_of(
+    frames: ImageFrames | VideoFrames | ShotFrames, window: range, side: int
+) -> Iterator[np.ndarray | None]:
     """The frames of a window, resized, one after the other."""
-    if isinstance(frames, ImageFrames):
-        for index in window:
-            yield from read_resized(frames, [index], side)
-        return
-    for frame in islice(frames, window.start, window.stop):
+    video, numbers = _of_video(frames, window)
+    for frame in video.between(numbers.start, numbers.stop):
         yield None if frame is None else resized(frame, side)
 
 
-def _digest(frames: ImageFrames | VideoFrames, window: range, side: int) -> str:
+def _of_video(
+    frames: ImageFrames | VideoFrames | ShotFrames, window: range
+) -> tuple[ImageFrames | VideoFrames, range]:
+    """The video that holds the frames of a window, and their numbers in it."""
+    if not isinstance(frames, ShotFrames):
+        return frames, window
+    return frames.video, range(frames.start + window.start, frames.start + window.stop)
+
+
+def _digest(frames: ImageFrames | VideoFrames | ShotFrames, window: range, side: int) -> str:
     """Of all that the bytes of an entry depend on."""
+    frames, window = _of_video(frames, window)
     images = isinstance(frames, ImageFrames)
     files = frames.paths[window.start : window.stop] if images else (frames.path,)
     parts = [_VERSION, cv2.__version__, type(frames).__name__, side, window.start, window.stop]

@@ -1,6 +1,6 @@
 """A plain folder as data set: DIR/<class>/<video>, with an optional DIR/boxes.csv.
 
-A video is a file that OpenCV reads or a folder of frames, and counts as one shot.
+A video is a file that OpenCV reads or a folder of frames.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from colocam.errors import UserError
 from colocam.video.boxes_csv import BoxLine, read_boxes_csv
-from colocam.video.frames import ImageFrames, VideoFrames, is_image, open_video
-from colocam.video.notes import count_of
-from colocam.video.records import Box, clamp_box
+from colocam.video.frames import ImageFrames, VideoFrames, is_image, is_text, open_video
+from colocam.video.notes import count_of, left_out
+from colocam.video.records import Box, clamp_box, lies_outside
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
@@ -43,21 +43,31 @@ def open_class_folders(data: Path, notes: list[str]) -> dict[str, list[Video]]:
 
     Args:
         data: the data folder.
-        notes: receives lines for the user: entries ignored, frames left out, boxes clamped.
+        notes: receives lines for the user: entries ignored, videos, frames and boxes left out,
+            boxes clamped.
 
     Returns:
         The videos of each class, classes and videos sorted by name; a class's label is its rank.
 
     Raises:
-        UserError: for a folder without classes, a class without videos, a video that cannot be
-            decoded, and whatever is wrong with boxes.csv.
+        UserError: for a folder without classes, a class without a video that can be used, and
+            whatever is wrong with boxes.csv.
     """
     names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
-    lines = _read_box_lines(data / "boxes.csv", [video for of in names.values() for video in of])
+    everything = [video for of_class in names.values() for video in of_class]
+    lines = _read_box_lines(data / "boxes.csv", everything, notes)
+    opened = _open_videos(data, names, notes)
     videos = {
-        name: [_open(data, video, label, lines[video], notes) for video in names[name]]
+        name: [
+            _with_boxes(data, video, label, opened[video], lines[video], notes)
+            for video in names[name]
+            if video in opened
+        ]
         for label, name in enumerate(names)
     }
+    unused = sum(len(lines[video]) for video in everything if video not in opened)
+    if unused:
+        notes.append(f"boxes.csv: {count_of(unused, 'box')} of videos left out not used")
     clamped = sum(video.clamped for of in videos.values() for video in of)
     if clamped:
         notes.append(f"boxes.csv: {count_of(clamped, 'box')} reaching past the image clamped to it")
@@ -68,6 +78,9 @@ def _list_classes(data: Path) -> list[str]:
     names = sorted(entry.name for entry in _entries(data) if entry.is_dir())
     if not names:
         raise UserError(f"{data}: holds no class folder; videos go into {data}/<class>/<video>")
+    for name in names:
+        if not is_text(name):
+            raise UserError(f"{data / name}: its name is not UTF-8; rename it")
     return names
 
 
@@ -102,17 +115,24 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _is_video(entry: os.DirEntry[str]) -> bool:
     if entry.is_dir():
-        return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
+        try:
+            return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
+        except UserError:
+            return True  # opening it tells what is wrong
     return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
 
 
-def _read_box_lines(path: Path, videos: list[str]) -> defaultdict[str, list[BoxLine]]:
+def _read_box_lines(
+    path: Path, videos: list[str], notes: list[str]
+) -> defaultdict[str, list[BoxLine]]:
     """The lines of boxes.csv by video; none where there is no such file."""
     # A file system may spell an accented name in another Unicode form than the table does.
     known = {unicodedata.normalize("NFC", video): video for video in videos}
     lines: defaultdict[str, list[BoxLine]] = defaultdict(list)
     if not path.exists():
         return lines
+    seen: set[tuple[str, int, Box]] = set()
+    repeated: list[int] = []
     for line in read_boxes_csv(path):
         video = known.get(unicodedata.normalize("NFC", line.video))
         if video is None:
@@ -120,20 +140,47 @@ def _read_box_lines(path: Path, videos: list[str]) -> defaultdict[str, list[BoxL
                 f"{path}, line {line.line}: no video {line.video!r} in the folder; "
                 "write it as <class>/<video>, with its extension"
             )
-        lines[video].append(line)
+        if (box := (video, line.frame, line.box)) in seen:
+            repeated.append(line.line)
+        else:
+            seen.add(box)
+            lines[video].append(line)
+    if repeated:
+        what = count_of(len(repeated), "line")
+        notes.append(f"boxes.csv: {what} that stood there before left out (line {repeated[0]})")
     return lines
 
 
-def _open(data: Path, name: str, label: int, lines: list[BoxLine], notes: list[str]) -> Video:
-    frames = open_video(data / name, name, notes)
-    by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
-    for line in lines:
-        if not 0 <= line.frame < len(frames):
-            raise UserError(
-                f"{data / 'boxes.csv'}, line {line.line}: frame {line.frame} of {name}, which has "
-                f"{count_of(len(frames), 'frame')}, counted from 0"
-            )
-        by_frame[line.frame].append(line)
+def _open_videos(
+    data: Path, names: dict[str, list[str]], notes: list[str]
+) -> dict[str, ImageFrames | VideoFrames]:
+    """The videos of all classes by name, without those that cannot be used, which are counted."""
+    opened: dict[str, ImageFrames | VideoFrames] = {}
+    unusable: dict[str, UserError] = {}
+    for class_name, of_class in names.items():
+        for video in of_class:
+            try:
+                opened[video] = open_video(data / video, video, notes)
+            except UserError as error:
+                unusable[video] = error
+        if all(video in unusable for video in of_class):
+            first = unusable[of_class[0]]
+            raise UserError(f"{data / class_name}: no video of this class can be used; {first}")
+    if unusable:
+        errors = [str(error) for error in unusable.values()]
+        notes.append(left_out(errors, len(opened) + len(errors), "video", "unusable"))
+    return opened
+
+
+def _with_boxes(
+    data: Path,
+    name: str,
+    label: int,
+    frames: ImageFrames | VideoFrames,
+    lines: list[BoxLine],
+    notes: list[str],
+) -> Video:
+    by_frame = _lines_by_frame(data, name, frames, lines, notes)
     boxes, bad = {}, []
     for index in sorted(by_frame):
         size = frames.frame_size(index)
@@ -150,10 +197,35 @@ def _open(data: Path, name: str, label: int, lines: list[BoxLine], notes: list[s
     return Video(name, label, frames, boxes, clamped=sum(old != new for old, new in pairs))
 
 
+def _lines_by_frame(
+    data: Path,
+    name: str,
+    frames: ImageFrames | VideoFrames,
+    lines: list[BoxLine],
+    notes: list[str],
+) -> dict[int, list[BoxLine]]:
+    by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
+    promised = frames.promised if isinstance(frames, VideoFrames) else 0
+    lost = []
+    for line in lines:
+        if 0 <= line.frame < len(frames):
+            by_frame[line.frame].append(line)
+        elif 0 <= line.frame < promised:
+            lost.append(line.frame)
+        else:
+            raise UserError(
+                f"{data / 'boxes.csv'}, line {line.line}: frame {line.frame} of {name}, which has "
+                f"{count_of(len(frames), 'frame')}, counted from 0"
+            )
+    if lost:
+        what = f"{count_of(len(lost), 'box')} of frames that do not decode"
+        notes.append(f"{name}: {what} left out (first: frame {min(lost)})")
+    return by_frame
+
+
 def _clamp(data: Path, line: BoxLine, size: tuple[int, int]) -> Box:
     right, bottom = size[0] - 1, size[1] - 1  # corners are pixels, the last ones included
-    x0, y0, x1, y1 = line.box
-    if x0 > right or y0 > bottom or x1 < 0 or y1 < 0:
+    if lies_outside(line.box, right, bottom):
         raise UserError(
             f"{data / 'boxes.csv'}, line {line.line}: the box lies outside the image, which is "
             f"{size[0]} pixels wide and {size[1]} high"

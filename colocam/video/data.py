@@ -11,7 +11,13 @@ from colocam.video.records import VideoData
 from colocam.video.split_layout import open_split_layout
 
 
-def open_data(data: str | Path, splits: str | Path | None = None, *, seed: int = 0) -> VideoData:
+def open_data(
+    data: str | Path,
+    splits: str | Path | None = None,
+    *,
+    seed: int = 0,
+    cut_over: int | None = None,
+) -> VideoData:
     """Open a data set without decoding more of it than is needed to check it.
 
     With split files (given, or in `data`/splits) their ids are folders and files below `data`, as
@@ -22,6 +28,8 @@ def open_data(data: str | Path, splits: str | Path | None = None, *, seed: int =
         data: the data folder.
         splits: the folder that holds class_id.yaml, train/, val/ and test/.
         seed: splits the videos of a plain folder into train, val and test.
+        cut_over: of a plain folder, training videos of more frames are cut into shots; None: each
+            is one shot.
 
     Returns:
         The shots to train on and the frames to evaluate on.
@@ -43,4 +51,4 @@ def open_data(data: str | Path, splits: str | Path | None = None, *, seed: int =
             "give their folder with --splits"
         )
     notes: list[str] = []
-    return hold_out(open_class_folders(data, notes), seed, notes)
+    return hold_out(open_class_folders(data, notes), seed, notes, cut_over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 
 from colocam.errors import UserError
+from colocam.video.landmarks import LANDMARK_EVERY, Landmark, landmark_of, seek
 from colocam.video.notes import count_of
 
 IMAGE_SUFFIXES = frozenset(
@@ -38,7 +40,15 @@ class ImageFrames:
         return [_decode_image(self.paths[index]) for index in indices]
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
-        return (_decode_image(path) for path in self.paths)
+        return self.between(0, len(self))
+
+    def between(self, start: int, stop: int) -> Iterator[np.ndarray | None]:
+        """The frames start … stop − 1, one at a time."""
+        return (_decode_image(path) for path in self.paths[start:stop])
+
+    def previews(self) -> Iterator[np.ndarray | None]:
+        """Every frame at about a quarter of its sides, which is faster to decode."""
+        return (_decode_image(path, cv2.IMREAD_REDUCED_COLOR_4) for path in self.paths)
 
     def frame_size(self, index: int) -> tuple[int, int] | None:
         """(width, height) of a frame, None if it cannot be decoded; decodes that frame."""
@@ -49,15 +59,18 @@ class ImageFrames:
 class VideoFrames:
     """Frames of a file that OpenCV reads, counted in decoding order. A `FrameSource`.
 
-    Each `read` opens the file and goes through it once, up to the last frame asked for, so that
-    nothing is held between calls. (Seeking would be faster, but lands on other frames in some
-    containers.) Rotation stored in the file is applied.
+    Each `read` opens the file and goes through it once, from the last landmark before the first
+    frame asked for (see `colocam.video.landmarks`; where it cannot be found, from the start) up to
+    the last one, so that nothing is held between calls. Rotation stored in the file is applied.
     """
 
     path: str
     name: str
     num_frames: int
     size: tuple[int, int]
+    landmarks: tuple[Landmark, ...] = ()
+    promised: int = 0
+    """Frames that the container tells of; a file cut short holds fewer."""
 
     def __len__(self) -> int:
         return self.num_frames
@@ -67,29 +80,44 @@ class VideoFrames:
         _check_indices(indices, self)
         if not len(indices):
             return []
-        found = dict(self._decode(set(indices), max(indices)))
+        found = dict(self._decode(set(indices), min(indices), max(indices)))
         return [found.get(index) for index in indices]
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
-        everything = range(self.num_frames)
+        return self.between(0, self.num_frames)
+
+    def between(self, start: int, stop: int) -> Iterator[np.ndarray | None]:
+        """The frames start … stop − 1, one at a time, in one pass."""
+        wanted = range(start, stop)
         done = 0
-        for _, frame in self._decode(everything, self.num_frames - 1):
+        for _, frame in self._decode(wanted, start, stop - 1):
             yield frame
             done += 1
-        yield from [None] * (self.num_frames - done)
+        yield from [None] * (len(wanted) - done)
 
     def frame_size(self, index: int) -> tuple[int, int]:
         """(width, height) of a frame: the same for all of them."""
         _check_indices([index], self)
         return self.size
 
-    def _decode(self, wanted: Container[int], last: int) -> Iterator[tuple[int, np.ndarray | None]]:
-        with _capture(self.path) as capture:
-            for index in range(last + 1):
-                if not capture.grab():
+    def _decode(
+        self, wanted: Container[int], first: int, last: int
+    ) -> Iterator[tuple[int, np.ndarray | None]]:
+        """The wanted ones of the frames first … last, with their numbers."""
+        place = bisect_left(self.landmarks, first, key=lambda landmark: landmark.index)
+        for landmark in (*self.landmarks[max(0, place - 1) : place], None):
+            with open_capture(self.path) as capture:
+                if landmark is not None and not seek(capture, landmark):
+                    continue
+                for index in range(0 if landmark is None else landmark.index + 1, last + 1):
+                    # After a seek OpenCV may see the end too early, where the frame rate varies.
+                    if not capture.grab():
+                        break
+                    if index >= first and index in wanted:
+                        yield index, retrieve(capture)
+                        first = index + 1
+                else:
                     return
-                if index in wanted:
-                    yield index, _retrieve(capture)
 
 
 def open_video(
@@ -98,7 +126,8 @@ def open_video(
     """Open a folder of frames (sorted by file name) or a video file.
 
     A video file is gone through once to count the frames that really decode; of a folder, images
-    are decoded until one succeeds. Bad frames of a folder keep their number and read as None.
+    are decoded until one succeeds. Bad frames of a folder, those cut short among them, keep their
+    number and read as None; a frame that the end of a video file cuts short is none.
 
     Args:
         path: the folder or the file.
@@ -107,14 +136,19 @@ def open_video(
             promises noticeably more frames than decode.
 
     Raises:
-        UserError: where there is nothing at `path`, no frame in it, or none that decodes.
+        UserError: where there is nothing at `path`, it may not be read, there is no frame in it, or
+            none that decodes.
     """
     notes = [] if notes is None else notes
     path = Path(path).absolute()
     if path.is_dir():
         return _open_image_folder(path, name, notes)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
+    try:
+        path.open("rb").close()  # OpenCV does not tell why it cannot
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     return _open_video_file(path, name, notes)
 
 
@@ -131,6 +165,11 @@ def list_frames(folder: str | Path) -> tuple[str, ...]:
 def is_image(name: str) -> bool:
     """Whether a file name is one of an image, and not hidden."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name is Unicode, and not bytes of some other encoding."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
@@ -156,53 +195,85 @@ def _open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
 
 def _open_video_file(path: Path, name: str, notes: list[str]) -> VideoFrames:
     size, num_frames = None, 0
-    with _capture(str(path)) as capture:
+    if not is_text(str(path)):
+        raise UserError(f"{path}: OpenCV takes no name that is not UTF-8; rename it")
+    landmarks: list[Landmark | None] = []
+    with open_capture(str(path)) as capture:
         promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate, end = capture.get(cv2.CAP_PROP_FPS), 0.0  # end: ms, of the last frame
         while capture.grab():
+            end = capture.get(cv2.CAP_PROP_POS_MSEC)
+            if size is None:
+                size = _size_of(retrieve(capture))
+            if num_frames and num_frames % LANDMARK_EVERY == 0:
+                landmarks.append(landmark_of(capture, num_frames))
             num_frames += 1
-            size = size or _size_of(_retrieve(capture))
     if size is None:
         raise UserError(f"{path}: cannot be decoded; re-encode it or take it out")
-    if promised > 1.05 * num_frames + 2:
+    # Where the rate varies, the container's number is a guess, but its length is not.
+    reaches_end = rate > 0 and end >= 950 * (promised - 2) / rate
+    if promised > 1.05 * num_frames + 2 and not reaches_end:
         notes.append(
             f"{name}: promises {promised:.0f} frames but only {num_frames} decode; those are "
             "used (was the file cut short?)"
         )
-    return VideoFrames(str(path), name, num_frames, size)
+    known = tuple(landmark for landmark in landmarks if landmark is not None)
+    return VideoFrames(str(path), name, num_frames, size, known, round(promised))
 
 
 @contextmanager
-def _capture(path: str) -> Iterator[cv2.VideoCapture]:
+def open_capture(path: str) -> Iterator[cv2.VideoCapture]:
     """An opened video, without OpenCV's and FFmpeg's own complaints about a broken one."""
-    # FFmpeg's level is read once, at the first video of the process; a user's own setting wins.
+    # Both are read when a video is opened, the level once; a user's own settings win.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # Else what the end of the file leaves of a frame would come out as a whole one.
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "fflags;discardcorrupt")
     # Left to itself OpenCV would also try "clip01.mp4" as the first of a numbered image series.
     has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
-    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # OpenCV 4, OpenCV 5
-    level = log.getLogLevel()
-    log.setLogLevel(0)  # silent
-    try:
+    with _silent():
         capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
-    finally:
-        log.setLogLevel(level)
     try:
         yield capture
     finally:
         capture.release()
 
 
-def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without OpenCV's messages."""
+    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # OpenCV 4, OpenCV 5
+    level = log.getLogLevel()
+    log.setLogLevel(0)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
+
+
+def retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
+    """The frame that was grabbed last, (H, W, 3) uint8 RGB; None where it cannot be decoded."""
     decoded, image = capture.retrieve()
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if decoded else None
 
 
-def _decode_image(path: str) -> np.ndarray | None:
+def _decode_image(path: str, how: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     try:
         # imread does not take every file name on every system; bytes always work.
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        data = np.fromfile(path, np.uint8)
+        with _silent():
+            image = None if _is_cut_jpeg(data) else cv2.imdecode(data, how)
     except (OSError, cv2.error):
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_jpeg(data: np.ndarray) -> bool:
+    """Whether a JPEG file lacks its end, which OpenCV 4 fills up with grey.
+
+    The marker of the end follows that of the last scan; no scan's own bytes look like either.
+    """
+    file = data.tobytes()
+    return file.startswith(b"\xff\xd8") and file.rfind(b"\xff\xd9") < file.rfind(b"\xff\xda")
 
 
 def _size_of(frame: np.ndarray | None) -> tuple[int, int] | None:

@@ -9,11 +9,14 @@ import numpy as np
 from colocam.video.class_folders import Video
 from colocam.video.notes import count_of
 from colocam.video.records import Box, BoxedFrame, Shot, VideoData
+from colocam.video.shot_frames import cut_into_shots
 
 FRAMES_WITHOUT_BOXES = 8
 
 
-def hold_out(videos: dict[str, list[Video]], seed: int, notes: list[str]) -> VideoData:
+def hold_out(
+    videos: dict[str, list[Video]], seed: int, notes: list[str], cut_over: int | None = None
+) -> VideoData:
     """Split the videos of each class by a seed.
 
     A class of three videos or more gives about a fifth of them, at least one, to val and as many
@@ -26,6 +29,7 @@ def hold_out(videos: dict[str, list[Video]], seed: int, notes: list[str]) -> Vid
         videos: the videos of each class, in the order of their labels.
         seed: at least 0. A class's split depends on it and on that class alone.
         notes: lines for the user so far; how it was split is added.
+        cut_over: training videos of more frames are cut into shots; None: each is one shot.
     """
     train: list[Video] = []
     val: list[BoxedFrame] = []
@@ -41,16 +45,30 @@ def hold_out(videos: dict[str, list[Video]], seed: int, notes: list[str]) -> Vid
         else:
             parts = _split_class(name, of_class, seed)
             train += parts[0]
-            val += _held_out_frames(parts[1])
-            test += _held_out_frames(parts[2])
+            val += _held_out_frames(parts[1], notes)
+            test += _held_out_frames(parts[2], notes)
             counts += [len(part) for part in parts]
             unused += sum(len(boxes) for video in parts[0] for boxes in video.boxes.values())
     notes += _split_notes(small, counts, unused, seed)
     if not val:
         notes.append("no boxes and no video to hold out: frames of training videos stand in")
-        val = test = [frame for video in train for frame in _spaced_frames(video)]
-    shots = tuple(Shot(video.name, video.label, video.name, video.frames) for video in train)
-    return VideoData(tuple(videos), shots, tuple(val), tuple(test), tuple(notes))
+        val = test = [frame for video in train for frame in _spaced_frames(video, notes)]
+    shots = _shots(train, cut_over, notes)
+    return VideoData(tuple(videos), tuple(shots), tuple(val), tuple(test), tuple(notes))
+
+
+def _shots(videos: list[Video], cut_over: int | None, notes: list[str]) -> list[Shot]:
+    """What there is to train on: each video, or its shots where it is longer than `cut_over`."""
+    shots, num_cut, parts = [], 0, 0
+    for video in videos:
+        own = [video.frames] if cut_over is None else cut_into_shots(video.frames, cut_over)
+        shots += [Shot(frames.name, video.label, video.name, frames) for frames in own]
+        if len(own) > 1:
+            num_cut, parts = num_cut + 1, parts + len(own)
+    if num_cut:
+        what = count_of(num_cut, "training video")
+        notes.append(f"{what} of more than {cut_over} frames cut into {parts} shots")
+    return shots
 
 
 def _split_class(name: str, videos: list[Video], seed: int) -> tuple[list[Video], ...]:
@@ -82,11 +100,11 @@ def _split_notes(small: list[str], counts: np.ndarray, unused: int, seed: int) -
     return notes
 
 
-def _held_out_frames(videos: list[Video]) -> list[BoxedFrame]:
+def _held_out_frames(videos: list[Video], notes: list[str]) -> list[BoxedFrame]:
     return [
         frame
         for video in videos
-        for frame in (_boxed_frames(video) if video.boxes else _spaced_frames(video))
+        for frame in (_boxed_frames(video) if video.boxes else _spaced_frames(video, notes))
     ]
 
 
@@ -94,12 +112,16 @@ def _boxed_frames(video: Video) -> list[BoxedFrame]:
     return [_frame(video, index, boxes) for index, boxes in video.boxes.items()]
 
 
-def _spaced_frames(video: Video) -> list[BoxedFrame]:
-    """Up to eight frames, from the middle of as many equal parts of the video."""
+def _spaced_frames(video: Video, notes: list[str]) -> list[BoxedFrame]:
+    """Up to eight frames, from the middle of as many equal parts; bad ones are left out."""
     num_frames = len(video.frames)
     parts = min(FRAMES_WITHOUT_BOXES, num_frames)
     indices = [(2 * part + 1) * num_frames // (2 * parts) for part in range(parts)]
-    return [_frame(video, index, ()) for index in indices if video.frames.frame_size(index)]
+    bad = [index for index in indices if video.frames.frame_size(index) is None]
+    if bad:
+        what = f"{len(bad)} of {count_of(parts, 'frame')} to evaluate on"
+        notes.append(f"{video.name}: {what} cannot be decoded, left out (first: {bad[0]})")
+    return [_frame(video, index, ()) for index in indices if index not in bad]
 
 
 def _frame(video: Video, index: int, boxes: tuple[Box, ...]) -> BoxedFrame:

@@ -74,7 +74,7 @@ class VideoData:
 
 
 def clamp_box(box: Box, right: float, bottom: float) -> Box:
-    """The box cut to 0 ... right, 0 ... bottom; one wholly outside becomes a line on the edge."""
+    """The box cut to 0 ... right, 0 ... bottom, which it must not lie outside of."""
     x0, y0, x1, y1 = box
     return (
         min(max(x0, 0.0), right),
@@ -82,3 +82,9 @@ def clamp_box(box: Box, right: float, bottom: float) -> Box:
         min(max(x1, 0.0), right),
         min(max(y1, 0.0), bottom),
     )
+
+
+def lies_outside(box: Box, right: float, bottom: float) -> bool:
+    """Whether no pixel of the box lies in 0 ... right, 0 ... bottom."""
+    x0, y0, x1, y1 = box
+    return x0 > right or y0 > bottom or x1 < 0 or y1 < 0

@@ -8,7 +8,8 @@ One NumPy file a frame, `DIR/<frame>.npy`, where <frame> is
   makes of the image's own.
 - for a frame of a video file, the path of that file and the frame's number in eight digits,
   counted from 0 in decoding order: frame 12 of `dog/street.mp4` has
-  `dog/street.mp4/00000012.npy`.
+  `dog/street.mp4/00000012.npy`. So it has where the video is cut into shots: frames are counted in
+  the whole video.
 
 An array (h, w) of any size covers the whole frame; higher means more object. uint8: 0…255. float16
 and float32: any finite values, stretched from their smallest to their largest.
@@ -30,6 +31,7 @@ from colocam.video.frames import ImageFrames
 from colocam.video.notes import count_of
 from colocam.video.records import FrameSource, Shot
 from colocam.video.sampling import frame_window
+from colocam.video.shot_frames import place_in_video
 
 _DTYPES = (np.uint8, np.float16, np.float32)
 _READ_AT_CHECK = 4096  # maps; reading every one of a large set would take longer than training
@@ -132,6 +134,7 @@ class SeedMaps:
 
 
 def _frame_name(frames: FrameSource, index: int) -> str:
+    frames, index = place_in_video(frames, index)
     name = PurePosixPath(frames.name)
     if name.is_absolute() or ".." in name.parts:
         raise UserError(f"{name}: leads out of the data folder, no seed map can belong to it")

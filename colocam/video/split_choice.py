@@ -12,7 +12,7 @@ import numpy as np
 from colocam.errors import UserError
 from colocam.video.found_set import Faults, FoundSet, FoundShot
 from colocam.video.frames import ImageFrames
-from colocam.video.records import Box, clamp_box
+from colocam.video.records import Box, clamp_box, lies_outside
 from colocam.video.splits import (
     SplitRecord,
     read_class_ids,
@@ -87,7 +87,7 @@ def given_splits(found: FoundSet, splits: Path, faults: Faults) -> Choice:
     records: dict[str, list[SplitRecord]] = {split: [] for split in SPLITS}
     missing = []
     for split in SPLITS:
-        for record in read_split(splits / split):
+        for record in _read(splits / split, faults):
             if record.label >= len(class_ids):
                 raise UserError(
                     f"{splits / split / 'class_labels.txt'}: {record.id!r} has label "
@@ -107,6 +107,14 @@ def given_splits(found: FoundSet, splits: Path, faults: Faults) -> Choice:
         )
     classes = tuple(sorted(class_ids, key=class_ids.__getitem__))
     return Choice(classes, records, tuple(missing))
+
+
+def _read(folder: Path, faults: Faults) -> list[SplitRecord]:
+    repeated: list[str] = []
+    records = read_split(folder, repeated)
+    if repeated:
+        faults.add("lines of split files that stood there before", repeated[0], len(repeated))
+    return records
 
 
 def _draw(found: FoundSet, name: str, per_class: int, seed: int, faults: Faults) -> set[str]:
@@ -139,15 +147,19 @@ def _mended(shot: FoundShot, record: SplitRecord, faults: Faults) -> list[SplitR
     if size is None:
         faults.add("boxed frames that cannot be decoded left out", record.id)
         return []
-    boxes = tuple(_mended_box(box, size, record.id, faults) for box in record.boxes)
-    return [SplitRecord(record.id, record.label, size, boxes)]
+    boxes = [box for old in record.boxes for box in _mended_box(old, size, record.id, faults)]
+    return [SplitRecord(record.id, record.label, size, tuple(boxes))]
 
 
-def _mended_box(box: Box, size: tuple[int, int], where: str, faults: Faults) -> Box:
+def _mended_box(box: Box, size: tuple[int, int], where: str, faults: Faults) -> list[Box]:
+    """The box put right; none where it lies outside of the image."""
     x0, y0, x1, y1 = box
     ordered = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-    # The published coordinates run up to width and height themselves.
-    inside = clamp_box(ordered, *size)
     faults.add("boxes with swapped corners put right", where, ordered != box)
+    # The published coordinates run up to width and height themselves.
+    if lies_outside(ordered, *size):
+        faults.add("boxes wholly outside of the image left out", where)
+        return []
+    inside = clamp_box(ordered, *size)
     faults.add("boxes reaching past the image clamped to it", where, inside != ordered)
-    return inside
+    return [inside]

@@ -14,6 +14,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from colocam.errors import UserError
 from colocam.video.records import Box
@@ -29,25 +30,34 @@ class SplitRecord:
     boxes: tuple[Box, ...]
 
 
-def read_split(folder: str | Path) -> list[SplitRecord]:
+def read_split(folder: str | Path, repeated: list[str] | None = None) -> list[SplitRecord]:
     """Read one split, in the order of its `image_ids.txt`, with the boxes as they are written.
+
+    An id may be listed again, and its label and size be told again, if they are the same; boxes
+    are all kept.
+
+    Args:
+        folder: of the split.
+        repeated: a list that receives the place of each line that is passed over for that.
 
     Raises:
         UserError: naming file and line, for a missing file, a wrong number of columns, a value
-            that is not a number, an id given twice, one that `image_ids.txt` does not list, or
-            one without a label.
+            that is not a number, an id with two labels or sizes, one that `image_ids.txt` does not
+            list, or one without a label.
     """
     folder = Path(folder)
-    ids = _read_ids(folder / "image_ids.txt")
+    repeated = [] if repeated is None else repeated
+    ids: dict[str, str] = {}  # a dict keeps the order
     labels: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    for where, name in _lines(folder / "image_ids.txt"):
+        _put(ids, name, name, where, repeated)
     boxes: dict[str, list[Box]] = {name: [] for name in ids}
     for where, name, (label,) in _rows(folder / "class_labels.txt", "id,label", boxes):
-        _once(where, name, labels)
-        labels[name] = _whole_number(where, label, at_least=0)
+        _put(labels, name, _whole_number(where, label, at_least=0), where, repeated)
     for where, name, (width, height) in _rows(folder / "image_sizes.txt", "id,width,height", boxes):
-        _once(where, name, sizes)
-        sizes[name] = (_whole_number(where, width, 1), _whole_number(where, height, 1))
+        size = (_whole_number(where, width, 1), _whole_number(where, height, 1))
+        _put(sizes, name, size, where, repeated)
     for where, name, (x0, y0, x1, y1) in _rows(
         folder / "localization.txt", "id,x0,y0,x1,y1", boxes
     ):
@@ -86,7 +96,9 @@ def write_split(folder: str | Path, records: Iterable[SplitRecord]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in files.items():
         text = "".join(f"{line}\n" for line in lines)
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        # An id that begins with a byte order mark would lose it: the first one is passed over.
+        encoding = "utf-8-sig" if text.startswith("\ufeff") else "utf-8"
+        (folder / name).write_text(text, encoding=encoding, newline="\n")
 
 
 # One entry of a flat YAML mapping, up to its separator: a quoted or plain name, a colon, a label.
@@ -152,7 +164,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors may put a mark before the text
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -164,14 +176,6 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", line
-
-
-def _read_ids(path: Path) -> list[str]:
-    ids: dict[str, None] = {}  # a dict keeps the order
-    for where, line in _lines(path):
-        _once(where, line, ids)
-        ids[line] = None
-    return list(ids)
 
 
 def _rows(path: Path, columns: str, known: Container[str]) -> Iterator[tuple[str, str, list[str]]]:
@@ -186,9 +190,14 @@ def _rows(path: Path, columns: str, known: Container[str]) -> Iterator[tuple[str
         yield where, name, values
 
 
-def _once(where: str, name: str, seen: Container[str]) -> None:
-    if name in seen:
-        raise UserError(f"{where}: the id {name!r} stands there twice")
+def _put(values: dict[str, Any], name: str, value: Any, where: str, repeated: list[str]) -> None:
+    """Takes in what a line tells of an id, or that it was told before."""
+    if name not in values:
+        values[name] = value
+    elif values[name] == value:
+        repeated.append(where)
+    else:
+        raise UserError(f"{where}: the id {name!r} stands before with another value; remove one")
 
 
 def _whole_number(where: str, text: str, at_least: int) -> int:

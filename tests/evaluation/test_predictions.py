@@ -16,7 +16,7 @@ from colocam.evaluation.coco import ground_truth, ground_truth_path, results
 from colocam.evaluation.command import main as evaluate
 from colocam.evaluation.evaluate import Outputs
 from colocam.evaluation.predictions import Predictions, locate, probabilities
-from colocam.localize import VideoLocalizer
+from colocam.inference import VideoLocalizer
 from colocam.model.checkpoint import CheckpointInfo
 from colocam.video.batches import FrameBatch, frame_batches
 from colocam.video.data import open_data

@@ -66,6 +66,7 @@ def test_a_run_ends_well_and_leaves_its_files(tiny_run):
             f"report/{name}"
             for name in ("evaluation.json", "index.html", "table.md", "contact_sheet.png")
         ),
+        *(f"report/overlays/{name}.mp4" for name in ("best", "median", "worst")),
     }
     config = json.loads((tiny_run.out / "config.json").read_text())
     assert (config["data"], config["epochs"]) == (str(tiny_run.data), 1)

@@ -60,7 +60,7 @@ def no_decoding(monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr(frames_module, "_decode_image", refuse)
-    monkeypatch.setattr(frames_module, "_capture", refuse)
+    monkeypatch.setattr(frames_module, "open_capture", refuse)
 
 
 def assert_same(batches, others):

@@ -238,19 +238,56 @@ def test_a_video_cut_short_is_noted(folder, make_video):
     assert any(note.startswith("dog/cut.avi: promises 30") for note in open_data(folder).notes)
 
 
-def test_an_unreadable_video_ends_in_one_line(folder, make_video):
-    path = make_video(folder / "dog" / "c.mp4", 30)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert refused(folder) == f"{path}: cannot be decoded; re-encode it or take it out"
-    path.write_bytes(b"this is no video")
-    assert refused(folder) == f"{path}: cannot be decoded; re-encode it or take it out"
-
-
-def test_a_folder_of_bad_frames_ends_in_one_line(folder):
+@pytest.fixture
+def unusable(folder, make_video):
+    """A folder with a file cut short, one that is no video, and frames that are none."""
+    path = make_video(folder / "dog" / "cut.mp4", 30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # the index stands last
+    (folder / "dog" / "text.mp4").write_text("this is no video")
     for path in (folder / "cat" / "b").iterdir():
         path.write_bytes(b"")
-    message = refused(folder)
-    assert message.startswith(f"{folder}/cat/b: not one of its 12 frames can be decoded")
+    return folder
+
+
+def test_videos_that_cannot_be_used_are_left_out_with_their_boxes_and_counted(unusable):
+    lines = "dog/a.mp4,1,1,2,3,4\ndog/cut.mp4,1,1,2,3,4\ncat/b,99,1,2,3,4\n"
+    (unusable / "boxes.csv").write_text(HEAD + lines)
+    data = open_data(unusable)
+    assert [shot.id for shot in data.train] == ["cat/a", "dog/a.mp4", "dog/b.mp4"]
+    assert [frame.id for frame in data.test] == ["dog/a.mp4#1"]
+    first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or take the"
+    assert data.notes[0].startswith(f"3 of 6 videos are unusable and left out (first: {first}")
+    assert data.notes[1] == "boxes.csv: 2 boxes of videos left out not used"
+
+
+def test_a_class_without_a_video_that_can_be_used_ends_in_one_line(unusable):
+    for name in ("a.mp4", "b.mp4"):
+        (unusable / "dog" / name).unlink()
+    assert refused(unusable) == (
+        f"{unusable}/dog: no video of this class can be used; {unusable}/dog/cut.mp4: cannot be "
+        "decoded; re-encode it or take it out"
+    )
+
+
+def test_boxes_past_the_end_of_a_video_cut_short_are_left_out_and_counted(folder, make_video):
+    path = make_video(folder / "dog" / "cut.avi", 30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    lines = "".join(f"dog/cut.avi,{frame},1,2,3,4\n" for frame in (3, 28, 29))
+    (folder / "boxes.csv").write_text(HEAD + lines)
+    data = open_data(folder)
+    note = "dog/cut.avi: 2 boxes of frames that do not decode left out (first: frame 28)"
+    assert note in data.notes
+    assert "dog/cut.avi#28" not in {frame.id for frame in data.test}
+    (folder / "boxes.csv").write_text(HEAD + "dog/cut.avi,30,1,2,3,4\n")
+    assert "boxes.csv, line 2: frame 30 of dog/cut.avi, which has" in refused(folder)
+
+
+def test_a_box_that_stands_in_boxes_csv_twice_is_one_box(folder):
+    line = "cat/a,3,1,2,3,4\n"
+    (folder / "boxes.csv").write_text(HEAD + line + "cat/a,3,1,2,3,5\n" + 2 * line)
+    data = open_data(folder)
+    assert [frame.boxes for frame in data.test] == [((1, 2, 3, 4), (1, 2, 3, 5))]
+    assert data.notes[0] == "boxes.csv: 2 lines that stood there before left out (line 4)"
 
 
 def test_a_missing_or_empty_folder_ends_in_one_line(tmp_path):
@@ -351,14 +388,21 @@ def test_video_names_of_version_2_are_found(tmp_path, make_frames):
     assert data.train[0].video == data.test[0].video == "cat/video-0002"
 
 
-def test_opening_split_files_decodes_nothing(youtube, monkeypatch):
+def test_opening_split_files_decodes_one_frame_of_a_video_with_boxes(youtube, monkeypatch):
     write_splits(
         youtube / "splits",
         train=[SplitRecord(shot_id("cat", 1, 1), 0, None, ())],
-        test=[frame_record(shot_id("cat", 3, 1), 5, [(0, 0, 9, 9)])],
+        val=[frame_record(shot_id("cat", 2, 1), 5)],
+        test=[
+            frame_record(shot_id("cat", 3, shot), frame, [(0, 0, 9, 9)])
+            for shot in (1, 2)
+            for frame in range(6)
+        ],
     )
-    monkeypatch.delattr(cv2, "imdecode")
-    assert len(open_data(youtube).train[0].frames) == 6
+    decode, decoded = cv2.imdecode, []
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: (decoded.append(1), decode(*args))[1])
+    assert len(open_data(youtube).test) == 12
+    assert len(decoded) == 1
 
 
 def test_missing_and_empty_shots_and_frames_are_left_out_and_counted(youtube):
@@ -382,6 +426,7 @@ def test_missing_and_empty_shots_and_frames_are_left_out_and_counted(youtube):
     ]
     assert data.notes == (
         f"2 of 4 training shots are missing or empty and left out (first: {shots[1]})",
+        "val: image_ids.txt lists no frame",
         f"1 of 5 test frames is missing or empty and left out (first: {shot_id('cat', 3, 1)}/"
         "0001.jpg)",
     )
@@ -411,7 +456,7 @@ def test_swapped_corners_of_split_files_are_put_right_and_counted(youtube):
     )
     data = open_data(youtube)
     assert data.test[0].boxes == ((10, 2, 30, 40), (1, 2, 3, 4))
-    assert data.notes == ("test: 1 box with swapped corners put right",)
+    assert data.notes[1:] == ("test: 1 box with swapped corners put right",)
 
 
 @pytest.mark.parametrize("size", [(64, 48), None], ids=["size given", "size read from the frame"])
@@ -424,7 +469,7 @@ def test_split_boxes_past_the_image_are_clamped_to_its_width_and_height(youtube,
     )
     data = open_data(youtube)
     assert data.val[0].boxes == ((0, 3, 64, 48), (0, 0, 64, 48))
-    assert data.notes == ("val: 1 box reaching past the image clamped to it",)
+    assert data.notes[:-1] == ("val: 1 box reaching past the image clamped to it",)
 
 
 def test_mistakes_in_split_files_end_in_one_line(tmp_path, youtube):

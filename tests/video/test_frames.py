@@ -174,6 +174,38 @@ def test_an_undecodable_or_vanished_frame_reads_as_none(tmp_path, make_frames, n
     assert frames.frame_size(1) is None
 
 
+def jpeg(size, *options):
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    return cv2.imencode(".jpg", image, options)[1].tobytes()
+
+
+def with_thumbnail(whole):
+    """The JPEG with a small one of its own in front, as cameras write them."""
+    segment = b"Exif\0\0" + jpeg((8, 8))
+    return whole[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + whole[2:]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        jpeg((48, 64)),
+        jpeg((48, 64), cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        jpeg((48, 64), cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+        with_thumbnail(jpeg((48, 64))),
+        jpeg((48, 64)) + b"what some cameras add",
+    ],
+    ids=["baseline", "progressive", "restarts", "thumbnail", "trailer"],
+)
+def test_a_jpeg_is_read_whole_or_not_at_all(tmp_path, whole):
+    frames = ImageFrames((str(tmp_path / "a.jpg"),), "a")
+    (tmp_path / "a.jpg").write_bytes(whole)
+    assert frames.frame_size(0) == (64, 48)
+    end = whole.rindex(b"\xff\xd9") + 2
+    for length in [*range(0, end, 97), end - 2, end - 1]:
+        (tmp_path / "a.jpg").write_bytes(whole[:length])
+        assert frames.read([0]) == [None]
+
+
 def test_a_file_that_became_unreadable_reads_as_none(tmp_path, make_video):
     path = make_video(tmp_path / "a.mp4", 4)
     frames = open_video(path, "a")

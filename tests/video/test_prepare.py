@@ -78,7 +78,9 @@ def write_v2(root, classes=("cat", "horse")):
         savemat(root / "Ranges" / f"ranges_{name}.mat", {"ranges": ranges})
         truth = root / "GroundTruth" / name
         truth.mkdir(parents=True)
-        test = pairs((f"{name}00000009", [(1, 2, 30, 40)]), (f"{name}00000014", [(3, 4, 5, 6)] * 2))
+        test = pairs(
+            (f"{name}00000009", [(1, 2, 30, 40)]), (f"{name}00000014", [(3, 4, 5, 6), (4, 4, 6, 6)])
+        )
         training = pairs(*((f"{name}{8 * v + 2:08d}", [(2, 2, 9, 9)]) for v in (0, 2, 3, 4)))
         savemat(truth / f"bb_gtTest_{name}.mat", {"bb_gtTest": test})
         savemat(truth / f"bb_gtTraining_{name}.mat", {"bb_gtTraining": training})
@@ -174,7 +176,7 @@ def test_v2_becomes_a_data_folder_that_opens(tmp_path, prepare):
         for name in ("cat", "horse")
         for frame in ("000002/00000009", "000003/00000014")
     ]
-    assert data.test[1].boxes == ((3, 4, 5, 6),) * 2
+    assert data.test[1].boxes == ((3, 4, 5, 6), (4, 4, 6, 6))
     val, train = {frame.video for frame in data.val}, {shot.video for shot in data.train}
     assert (len(val), len(train), len(val & train)) == (6, 2, 0)
     assert {len(shot.frames) for shot in data.train} == {4}
@@ -414,7 +416,8 @@ def test_the_fields_split_files_keep_every_frame_of_v1(tmp_path, prepare, shared
     assert boxed(written / "test") == (346, 396)
     assert boxed(written / "val") == (325, 347)
     assert "boxes reaching past the image clamped to it: 13 " in out
-    assert open_data(tmp_path / "dst").notes == ()
+    what = "boxes scaled to frames of another size than image_sizes.txt tells"
+    assert open_data(tmp_path / "dst").notes == (f"val: 347 {what}", f"test: 396 {what}")
 
 
 def test_the_fields_split_files_keep_every_frame_of_v2(tmp_path, prepare, shared):
@@ -446,7 +449,8 @@ def test_the_fields_split_files_keep_every_frame_of_v2(tmp_path, prepare, shared
     assert boxed(written / "test") == (1781, 2667)
     assert boxed(written / "val") == (1177, 1177)
     assert [record.id for record in read_split(written / "train")] == train
-    assert open_data(tmp_path / "dst").notes == ()
+    what = "boxes scaled to frames of another size than image_sizes.txt tells"
+    assert open_data(tmp_path / "dst").notes == (f"val: 1177 {what}", f"test: 2667 {what}")
 
 
 # ---- split files for any folder
@@ -505,7 +509,11 @@ def test_video_files_become_folders_of_frames(tmp_path, prepare, make_video, mak
     for old, new in zip(before.val + before.test, after.val + after.test, strict=True):
         assert (new.label, new.video, new.boxes) == (old.label, old.video, old.boxes)
         assert numbers(new.frames.read([0])) == numbers(old.frames.read([old.index]))
-    assert after.notes == ()
+    assert after.notes == (
+        "1 of 2 val frames lies in a shot that trains (first: cat/a/0003.jpg)",
+        "1 of 2 test frames lies in a shot that trains (first: cat/a/0003.jpg)",
+        "1 of 2 test frames is in val as well (first: cat/a/0003.jpg)",
+    )
     assert "frames: 4 hard-linked, 18 decoded\n" in out
     assert "train 2 shots; val 2 frames with 2 boxes; test 2 frames with 2 boxes" in out
 

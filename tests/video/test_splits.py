@@ -48,16 +48,15 @@ def test_a_missing_file_is_named(tmp_path, missing):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"ids": "a\nb\na\n"}, "image_ids.txt, line 3: the id 'a' stands there twice"),
         ({"labels": "a,0\n"}, "class_labels.txt: no line for the id 'b'"),
         ({"labels": "a,0\nb\n"}, "class_labels.txt, line 2: expected id,label, not 'b'"),
         ({"labels": "a,0\nb,1\nc,1\n"}, "class_labels.txt, line 3: the id 'c' is not in image_ids"),
-        ({"labels": "a,0\nb,1\na,1\n"}, "class_labels.txt, line 3: the id 'a' stands there twice"),
+        ({"labels": "a,0\nb,1\na,1\n"}, "class_labels.txt, line 3: the id 'a' stands before with"),
         ({"labels": "a,0\nb,cat\n"}, "class_labels.txt, line 2: 'cat' is not a whole number"),
         ({"labels": "a,0\nb,-1\n"}, "class_labels.txt, line 2: '-1' is not a whole number"),
         ({"sizes": "a,64\n"}, "image_sizes.txt, line 1: expected id,width,height"),
         ({"sizes": "a,64,0\n"}, "image_sizes.txt, line 1: '0' is not a whole number of at least 1"),
-        ({"sizes": "a,64,48\na,64,48\n"}, "image_sizes.txt, line 2: the id 'a' stands there twice"),
+        ({"sizes": "a,64,48\na,48,64\n"}, "image_sizes.txt, line 2: the id 'a' stands before with"),
         ({"boxes": "a,1,2,3\n"}, "localization.txt, line 1: expected id,x0,y0,x1,y1"),
         ({"boxes": "a,1,2,3,4,5\n"}, "localization.txt, line 1: the id 'a,1' is not in image_ids"),
         ({"boxes": "\na,1,2,3,x\n"}, "localization.txt, line 2: 'x' is not a number"),
@@ -70,6 +69,37 @@ def test_a_mistake_is_one_line_naming_file_and_line(tmp_path, texts, message):
     assert str(error.value).startswith(f"{tmp_path}")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_lines_that_stood_there_before_are_passed_over_and_boxes_all_kept(tmp_path):
+    write(
+        tmp_path,
+        ids="a\nb\na\n",
+        labels="a,0\nb,1\na,0\n",
+        sizes="a,64,48\na,64,48\n",
+        boxes="a,1,2,3,4\na,1,2,3,4\n",
+    )
+    repeated = []
+    assert read_split(tmp_path, repeated) == [
+        SplitRecord("a", 0, (64, 48), ((1, 2, 3, 4), (1, 2, 3, 4))),
+        SplitRecord("b", 1, None, ()),
+    ]
+    places = zip(FILES, (3, 3, 2), strict=False)
+    assert repeated == [f"{tmp_path / name}, line {number}" for name, number in places]
+
+
+def test_files_as_windows_editors_save_them_are_read_the_same(tmp_path):
+    sound = read_split(write(tmp_path))
+    for name in FILES:
+        text = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    assert read_split(tmp_path) == sound
+
+
+def test_an_id_may_begin_with_a_byte_order_mark(tmp_path):
+    records = [SplitRecord("\ufeffa", 0, None, ())]
+    write_split(tmp_path, records)
+    assert read_split(tmp_path) == records
 
 
 ids = st.text(

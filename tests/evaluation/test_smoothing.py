@@ -1,0 +1,58 @@
+"""Score maps smoothed along a video."""
+
+import numpy as np
+import pytest
+
+from colocam.evaluation.smoothing import Smoothing
+
+
+def scene(seed):
+    """Frames of one shot look alike, those of two do not."""
+    rng = np.random.default_rng(seed)
+    color = rng.integers(0, 256, 3)
+    return (np.ones((48, 64, 1)) * color).astype(np.uint8)
+
+
+def maps(number, shape=(8, 8)):
+    return np.random.default_rng(0).random((number, *shape), np.float32)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_map_is_the_weighted_mean_of_itself_and_all_before(share):
+    scores, smoothing = maps(6), Smoothing(share)
+    for t in range(6):
+        weights = [share**t, *((1 - share) * share ** (t - i) for i in range(1, t + 1))]
+        assert sum(weights) == pytest.approx(1)
+        expected = np.tensordot(weights, scores[: t + 1], 1)
+        np.testing.assert_allclose(smoothing.next(scores[t], scene(0)), expected, rtol=1e-5)
+
+
+def test_a_cut_begins_anew():
+    scores, smoothing = maps(4), Smoothing(0.5)
+    for t in range(2):
+        smoothing.next(scores[t], np.full((48, 64, 3), 20, np.uint8))
+    after = np.full((48, 64, 3), 230, np.uint8)
+    np.testing.assert_array_equal(smoothing.next(scores[2], after), scores[2])
+    np.testing.assert_allclose(smoothing.next(scores[3], after), (scores[2] + scores[3]) / 2)
+
+
+def test_what_was_handed_in_stays_as_it_was():
+    scores, smoothing = maps(3), Smoothing(0.5)
+    before = scores.copy()
+    for score_map in scores:
+        smoothed = smoothing.next(score_map, scene(0))
+        assert smoothed.dtype == np.float32
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_class_probabilities_stay_probabilities():
+    likely, smoothing = maps(5, (4,)), Smoothing(0.7)
+    likely /= likely.sum(1, keepdims=True)
+    for one in likely:
+        assert smoothing.next(one, scene(1)).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_share_outside_is_refused(share):
+    with pytest.raises(ValueError, match=r"^share: "):
+        Smoothing(share)
