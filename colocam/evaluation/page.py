@@ -34,6 +34,8 @@ METRICS = {
     "crf": "spatial CRF",
     "asc": "size barrier",
     "coloc": "joint colour CRF (under the adaptive weight: −λ)",
+    "foreground": "share of the frames that is foreground (mean of S¹)",
+    "one_sided": "share of the frames in videos gone to one side",
     "skipped_steps": "steps left out",
     "frames_per_second": "frames a second",
 }
@@ -186,10 +188,10 @@ def _training(metrics: Sequence[Mapping[str, Any]]) -> Iterator[Element]:
 
 
 def _is_told(name: str, lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Steps left out are worth a chart only where there were any."""
+    """What should not happen is worth a chart only where it did."""
     if name in ("stage", "epoch", "seed_cam"):
         return False
-    return name != "skipped_steps" or any(line.get(name) for line in lines)
+    return name not in ("skipped_steps", "one_sided") or any(line.get(name) for line in lines)
 
 
 def _metric_chart(name: str, lines: Sequence[Mapping[str, Any]]) -> Element:

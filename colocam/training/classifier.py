@@ -1,6 +1,6 @@
 """Stage 1: the classifier, on single frames with cross-entropy against the video's tag."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,9 @@ class ClassifierStage:
                 self.update.backward(loss)
             total = total + loss.detach()
         return Step({"cross-entropy": total}, self.update.step(), total.isfinite())
+
+    def remark(self, means: Mapping[str, float]) -> None:
+        """Nothing to tell."""
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """Classification accuracy, and CorLoc of the seed CAM where there are boxes, in %."""

@@ -1,6 +1,6 @@
 """Stage 2: the decoder, over the frozen classifier, with the four terms of Eq. 5."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from colocam.config import PER_FRAME, Config
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
+from colocam.training.collapse import remark, sides
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
@@ -126,6 +127,8 @@ class LocalizerStage:
                 loss = losses["total"].masked_fill(counts.present == 0, torch.nan)
                 losses["total"] = poisoned(loss, maps)
                 self.update.backward(losses["total"])
+            told = sides(maps, one.sequence, one.num_sequences, counts.present)
+            losses |= {name: one.weight * value for name, value in told.items()}
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
         return Step(total, self.update.step(), total["total"].isfinite())
@@ -192,6 +195,10 @@ class LocalizerStage:
             one.frame_weights,
         )  # fmt: skip
         return {name: one.weight * value for name, value in losses.items()}
+
+    def remark(self, means: Mapping[str, float]) -> str | None:
+        """Tells of maps that have gone to one side."""
+        return remark(means)
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """CorLoc of the localizer and of its seed CAM, in %; nothing where there are no boxes."""

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from colocam.errors import UserError
@@ -49,6 +49,9 @@ class Stage(Protocol):
 
     def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
         """One step over batches on the device: step `number` of all, at a fractional epoch."""
+
+    def remark(self, means: Mapping[str, float]) -> str | None:
+        """What the user should hear of an epoch's means of what the steps gave."""
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """Scores on validation, in %; the main rank writes the checkpoints that are due."""
@@ -196,6 +199,8 @@ class Loop:
         if run.evaluates_after(self.epoch, stage.epochs):
             scores = stage.validate(self.epoch, self.progress.unreadable)
         self._print(means, scores, rate)
+        if line := stage.remark(means):
+            run.warn(f"{stage.name} epoch {self.epoch + 1}: {line}")
         run.metrics.add(
             stage=stage.name, epoch=self.epoch, **means, **scores,
             skipped_steps=self.progress.skipped, frames_per_second=rate,
