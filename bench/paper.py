@@ -37,6 +37,8 @@ class Result:
         corloc: of each seed on test, published protocol, IoU 0.5, %.
         corloc_honest: of each seed, one threshold chosen on validation.
         validation: of each seed, on validation.
+        one_sided: of each seed: share of training frames in videos gone to one side, %; None where
+            no decoder was trained.
         published: on YouTube-Objects v1 and v2.2.
     """
 
@@ -46,6 +48,7 @@ class Result:
     corloc: list[float]
     corloc_honest: list[float]
     validation: list[float]
+    one_sided: list[float | None]
     published: tuple[float | None, float | None]
 
     @property
@@ -64,6 +67,11 @@ class Result:
         return mean_and_deviation(self.validation)
 
     @property
+    def mean_one_sided(self) -> str:
+        """Alike."""
+        return mean_and_deviation(self.one_sided)
+
+    @property
     def v1(self) -> float | None:
         """Published on YouTube-Objects v1."""
         return self.published[0]
@@ -79,6 +87,7 @@ HEADS = {
     "mean": "CorLoc",
     "mean_honest": "CorLoc, one τ",
     "mean_validation": "on validation",
+    "mean_one_sided": "gone to one side, %",
     "v1": "published, YTOv1",
     "v2": "published, YTOv2.2",
 }
@@ -160,7 +169,7 @@ def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:
     return results
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float | None]) -> str:
     """Mean ± standard deviation (of a sample); the mean alone of one value."""
     if not values or any(value is None or math.isnan(value) for value in values):
         return "-"

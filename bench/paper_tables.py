@@ -181,6 +181,36 @@ def _table7(_: Budget) -> Table:
     )
 
 
+def _tags(_: Budget) -> Table:
+    rows = [
+        Row("off"),
+        Row("weight", {"tag-weighting": "weight"}),
+        *(
+            Row(f"discard below {least}", {"tag-weighting": "discard", "tag-threshold": least})
+            for least in (0.3, 0.5)
+        ),
+    ]
+    return Table(
+        "Frames by the probability of their tag (CoLo-CAM, Section 5, left open there)",
+        rows,
+        expected="Frames without the object may be discarded, or weighted less.",
+    )
+
+
+def _collapse(budget: Budget) -> Table:
+    weights = (min(budget.weights), max(budget.weights))
+    rows = [
+        Row(f"λ_c = {weight:g}, n = {n}", {"coloc-weight": float(weight), "frames": n})
+        for weight in weights
+        for n in (min(budget.frames), max(budget.frames))
+    ]
+    return Table(
+        "Collapse at the ends of λ_c and n",
+        rows,
+        expected="Too large a λ_c lets the joint term outweigh the others.",
+    )
+
+
 def _fig2a(budget: Budget) -> Table:
     rows = []
     for n in budget.frames:
@@ -254,6 +284,8 @@ TABLES = {
     "table5": _table5,
     "table6": _table6,
     "table7": _table7,
+    "tags": _tags,
+    "collapse": _collapse,
     "fig2a": _fig2a,
     "fig2b": _fig2b,
     "fig2c": _fig2c,

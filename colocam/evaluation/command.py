@@ -65,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         help="write them in the COCO results format; ground truth beside it: FILE's name, .gt.json",
     )
     add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
+    add(
+        "--smooth",
+        type=float,
+        metavar="X",
+        help="smooth score maps along each video, from the frames before: X times what was before, "
+        "1 - X times the frame's (default: each frame by itself, as published)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
     add("--seed", type=int, default=0, help="split of a plain folder, as in training")
@@ -77,6 +84,8 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         if seed < 0:
             raise UserError(f"{flag} {seed}: must not be negative")
+    if options.smooth is not None and not 0 < options.smooth < 1:
+        raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
     files = _files(options)
     taken: set[Path] = set()
     for flag, path in files.items():
@@ -133,7 +142,8 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
 def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:
     asked = {name: value for name, value in vars(options).items() if value is not None}
     title = f"{options.ckpt.name} on {options.data or 'the built-in clip set'}, {options.split}"
-    return Report("localizer", options.report, title, asked | asdict(info))
+    method = "localizer" if options.smooth is None else f"localizer, smoothed {options.smooth:g}"
+    return Report(method, options.report, title, asked | asdict(info), smooth=options.smooth)
 
 
 def _records(

@@ -1,7 +1,8 @@
 """Runs a model over frames with boxes: score maps and seed CAMs to CorLoc."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 from multiprocessing.pool import Pool
 
@@ -14,10 +15,11 @@ from colocam.distribution import ALONE, Ranks
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
+from colocam.evaluation.smoothed_scores import smoothed_scores
 from colocam.model import Localizer
 from colocam.video.batches import FrameBatch, frame_batches
 from colocam.video.records import BoxedFrame
-from colocam.video.transforms import normalized
+from colocam.video.transforms import normalized, resized, to_tensor
 
 
 @dataclass
@@ -101,6 +103,7 @@ def evaluate(
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
     ranks: Ranks = ALONE,
     processes: int = 1,
+    smooth: float | None = None,
 ) -> Evaluation:
     """Evaluates every frame once (CorLoc as in `colocam.evaluation.corloc`).
 
@@ -121,6 +124,8 @@ def evaluate(
         ranks: that share the work.
         processes: that look for contours beside this one (`colocam.evaluation.contour_workers`);
             the numbers do not depend on it.
+        smooth: X of the smoothing of score maps along each video (`smoothed_scores`); None: each
+            frame by itself, as published.
     """
     parts: list[Evaluation] = []  # a batch each
     training = model.training
@@ -136,6 +141,9 @@ def evaluate(
             labels = torch.tensor([record.label for record in batch.records], device=device)
             with autocast() if autocast else torch.autocast(device.type, enabled=False):
                 outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+                if smooth is not None and decode:
+                    scores = smoothed_scores(batch.records, partial(_infer, model, side), smooth)
+                    outputs = replace(outputs, scores=scores)
             _score(part, batch, outputs, side, pool)
             if on_batch is not None:
                 on_batch(batch, outputs)
@@ -146,6 +154,13 @@ def evaluate(
         for part in filter(None, round_of_parts):
             result.extend(part)
     return result
+
+
+def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Score maps of frames of any size."""
+    device = next(model.parameters()).device
+    images = to_tensor([resized(frame, side) for frame in frames]).to(device)
+    return run_model(model, images, None, None).scores
 
 
 def _score(

@@ -73,6 +73,7 @@ def make_examples(
     *,
     device: torch.device,
     autocast: Callable[[], torch.autocast],
+    smooth: float | None = None,
 ) -> dict[str, Example]:
     """Runs the model over frames for pictures of them, by the records' ids.
 
@@ -85,6 +86,7 @@ def make_examples(
         records: frames; their labels are classes of the checkpoint.
         device: where to compute.
         autocast: makes the context of mixed precision.
+        smooth: X of the smoothing of score maps along each video; None: none.
     """
     found: dict[str, Example] = {}
 
@@ -95,7 +97,7 @@ def make_examples(
     evaluate(
         model, records, info.classes, side=info.size,
         cam=ActivationMap(model, info.cam, info.cam_layer), device=device, autocast=autocast,
-        on_batch=take,
+        on_batch=take, smooth=smooth,
     )  # fmt: skip
     return found
 

@@ -1,6 +1,5 @@
 """Overlay videos of a report: how seed CAM and score map follow the object around a frame."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from colocam.evaluation.pictures import GAP, Example, beside, example_tiles
 from colocam.model import Localizer
 from colocam.model.checkpoint import CheckpointInfo
 from colocam.mp4 import mp4_file
-from colocam.video.frames import ImageFrames, list_frames
+from colocam.video.frames import ImageFrames
 from colocam.video.records import BoxedFrame, FrameSource
 from colocam.video.timed_frames import FOLDER_RATE
+from colocam.video.whole_source import whole_source
 
 MOST = 100  # frames of an overlay
 FOLDER = "overlays"
@@ -42,7 +42,7 @@ def excerpt_around(record: BoxedFrame, known: Mapping[tuple, BoxedFrame]) -> Exc
             lies in is its video.
         known: records with boxes by `place_of`.
     """
-    source, index = _whole(record)
+    source, index = whole_source(record)
     start = max(0, min(index - MOST // 2, len(source) - MOST))
     records = []
     for place in range(start, min(len(source), start + MOST)):
@@ -59,18 +59,6 @@ def place_of(frames: FrameSource, index: int) -> tuple:
     return (frames.name, index)
 
 
-def _whole(record: BoxedFrame) -> tuple[FrameSource, int]:
-    """The frame's video, and its number there."""
-    frames = record.frames
-    if not isinstance(frames, ImageFrames) or len(frames) > 1:
-        return frames, record.index
-    (path,) = frames.paths
-    paths = list_frames(os.path.dirname(path))
-    if path not in paths:
-        return frames, record.index
-    return ImageFrames(paths, os.path.dirname(frames.name) or frames.name), paths.index(path)
-
-
 def write_overlays(
     folder: Path,
     model: Localizer,
@@ -80,6 +68,7 @@ def write_overlays(
     *,
     device: torch.device,
     autocast: Callable[[], torch.autocast],
+    smooth: float | None = None,
 ) -> list[tuple[str, str]]:
     """Writes an mp4 for each chosen frame: frame, seed CAM and score map side by side.
 
@@ -91,6 +80,7 @@ def write_overlays(
         records: all evaluated frames, whose boxes are drawn where they are known.
         device: where to compute.
         autocast: makes the context of mixed precision.
+        smooth: X of the smoothing of score maps along each video; None: none.
 
     Returns:
         (what it shows, path below `folder`) of each; a video of one frame gets none.
@@ -102,7 +92,9 @@ def write_overlays(
     written = []
     for name, record in chosen.items():
         excerpt = excerpt_around(record, known)
-        found = make_examples(model, info, excerpt.records, device=device, autocast=autocast)
+        found = make_examples(
+            model, info, excerpt.records, device=device, autocast=autocast, smooth=smooth
+        )
         if len(found) < 2:
             continue
         path = Path(FOLDER) / f"{name}.mp4"

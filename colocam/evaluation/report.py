@@ -50,6 +50,7 @@ class Report:
         title: of the page.
         options: the configuration, by name.
         metrics: lines of the run's log, an epoch each.
+        smooth: X of the smoothing of score maps along each video; None: none.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Report:
     title: str = "Evaluation"
     options: Mapping[str, object] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, Any]] = ()
+    smooth: float | None = None
 
 
 def report_frames(
@@ -102,7 +104,7 @@ def report_frames(
         result = evaluate(
             model, records, info.classes, side=info.size,
             cam=ActivationMap(model, info.cam, info.cam_layer), decode=info.kind == "localizer",
-            on_batch=take, ranks=ranks, **place,
+            on_batch=take, ranks=ranks, smooth=report.smooth, **place,
             processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip
     summary = summarize(result, info)
@@ -141,6 +143,7 @@ def _write_pictures(
     **place: Any,
 ) -> None:
     """The page and, of a localizer, contact sheet and overlays: their frames are run once more."""
+    place["smooth"] = report.smooth
     groups: dict[str, list[Example]] = {}
     overlays: list[tuple[str, str]] = []
     if result.localizer is not None:

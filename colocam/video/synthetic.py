@@ -26,7 +26,9 @@ from colocam.video.records import Box
 from colocam.video.splits import SplitRecord, write_class_ids, write_split
 
 CLASSES = ("checker", "cross", "rings", "stripes")
-VERSION = 1
+VERSION = 2
+EVERY_FRAME = "every-frame"
+"""Folder with split files of all frames of held-out videos; empty ones have no box."""
 
 _SPRITE = (96, 192)  # height, width of the sprite that an object is drawn on
 _LONG_SHARE = 0.2  # share of the shots that are long
@@ -128,8 +130,8 @@ def write_clip_set(folder: Path | str, clip_set: ClipSet | None = None) -> Path:
     """Writes the clip set below `folder` and returns it; does nothing where it stands already.
 
     The folder holds `<class>/data/<video>/shots/<shot>/frameNNNN.jpg`, `<class>/sets/*.txt`,
-    `splits/` in the field's format and `clip_set.json`. It appears whole or not at all, and
-    replaces a built-in clip set of other settings.
+    `splits/` in the field's format, `EVERY_FRAME`/val and /test in it too, and `clip_set.json`. It
+    appears whole or not at all, and replaces a built-in clip set of other settings.
 
     Raises:
         UserError: `folder` exists and is something else, or cannot be made.
@@ -167,9 +169,13 @@ def _write_all(folder: Path, clip_set: ClipSet) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the interpreter's lock
         written = list(pool.map(lambda job: _write_video(folder, clip_set, *job), jobs))
     for split in ("train", "val", "test"):
-        records = [r for job, rs in zip(jobs, written, strict=True) if job[0] == split for r in rs]
-        write_split(folder / "splits" / split, records)
-    write_class_ids(folder / "splits" / "class_id.yaml", CLASSES)
+        of_split = [rs for job, rs in zip(jobs, written, strict=True) if job[0] == split]
+        write_split(folder / "splits" / split, [r for chosen, _ in of_split for r in chosen])
+        if split != "train":
+            every = [r for _, every in of_split for r in every]
+            write_split(folder / EVERY_FRAME / split, every)
+    for place in ("splits", EVERY_FRAME):
+        write_class_ids(folder / place / "class_id.yaml", CLASSES)
     for name in CLASSES:
         sets = folder / name / "sets"
         sets.mkdir()
@@ -180,11 +186,13 @@ def _write_all(folder: Path, clip_set: ClipSet) -> None:
 
 def _write_video(
     folder: Path, clip_set: ClipSet, split: str, label: int, name: str
-) -> list[SplitRecord]:
+) -> tuple[list[SplitRecord], list[SplitRecord]]:
+    """Draws and writes a video; what its split lists, and all frames of a held-out one."""
     rng = np.random.default_rng([clip_set.seed, label, int(name[-4:])])
     video = draw_video(clip_set, label, rng)
     size = (clip_set.width, clip_set.height)
-    records = []
+    records: list[SplitRecord] = []
+    every: list[SplitRecord] = []
     for number in range(rng.integers(clip_set.shots[0], clip_set.shots[1] + 1)):
         shot = f"{name}/shots/{number + 1:03d}"
         (folder / shot).mkdir(parents=True)
@@ -197,11 +205,15 @@ def _write_video(
         if split == "train":
             records.append(SplitRecord(shot, label, None, ()))
             continue
-        seen = [t for t, box in enumerate(boxes) if box is not None]
-        for t in np.linspace(0, len(seen) - 1, min(clip_set.boxed, len(seen))).round().astype(int):
-            frame_id = f"{shot}/frame{seen[t] + 1:04d}.jpg"
-            records.append(SplitRecord(frame_id, label, size, (boxes[seen[t]],)))
-    return records
+        of_shot = [
+            SplitRecord(f"{shot}/frame{t + 1:04d}.jpg", label, size, () if box is None else (box,))
+            for t, box in enumerate(boxes)
+        ]
+        every += of_shot
+        seen = [record for record in of_shot if record.boxes]
+        chosen = np.linspace(0, len(seen) - 1, min(clip_set.boxed, len(seen))).round().astype(int)
+        records += [seen[place] for place in chosen]
+    return records, every
 
 
 def draw_video(clip_set: ClipSet, label: int, rng: np.random.Generator) -> Video:

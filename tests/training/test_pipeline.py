@@ -139,6 +139,22 @@ def test_evaluate_gives_the_runs_numbers(tiny_run, tmp_path):
     assert (report / "contact_sheet.png").is_file()
 
 
+def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_path, capsys):
+    argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
+    argv += ["--predictions", str(tmp_path / "p.json"), "--json", str(tmp_path / "e.json")]
+    scores = []
+    for more in ([], ["--smooth", "0.6"]):
+        assert evaluate([*argv, *more]) == 0
+        found = json.loads((tmp_path / "p.json").read_text())
+        scores.append([record["score"] for record in found])
+        baseline = json.loads((tmp_path / "e.json").read_text())["baseline"]
+        assert baseline == evaluation(tiny_run.out)["baseline"]
+        assert ("smoothed 0.6" in capsys.readouterr().out) == bool(more)
+    assert scores[0] != scores[1]
+    assert evaluate([*argv, "--smooth", "1"]) == 2
+    assert capsys.readouterr().err == "error: --smooth 1.0: must lie between 0 and 1\n"
+
+
 def test_evaluate_takes_the_validation_frames_and_a_classifier_too(tiny_run, tmp_path):
     ckpt = tiny_run.checkpoint("classifier-best-localization")
     file = tmp_path / "numbers.json"

@@ -13,6 +13,7 @@ from colocam.video.sampling import frame_window
 from colocam.video.splits import read_split
 from colocam.video.synthetic import (
     CLASSES,
+    EVERY_FRAME,
     SIZES,
     ClipSet,
     Effects,
@@ -85,6 +86,30 @@ def test_the_loader_of_youtube_objects_reads_it(tiny):
             ((x0, y0, x1, y1),) = frame.boxes
             assert 0 <= x0 < x1 <= TINY.width - 1
             assert 0 <= y0 < y1 <= TINY.height - 1
+
+
+def test_every_frame_of_the_held_out_videos_is_listed_and_empty_ones_have_no_box(tmp_path):
+    effects = replace(ALL_OFF, empty_frames=True, object_motion=True)
+    clip_set = replace(TINY, videos=(1, 3, 3), effects=effects)
+    folder = write_clip_set(tmp_path / "set", clip_set)
+    empty = 0
+    for split in ("val", "test"):
+        records = read_split(folder / EVERY_FRAME / split)
+        boxed = {record.id: record for record in read_split(folder / "splits" / split)}
+        videos = {"/".join(name.split("/")[:3]) for name in boxed}
+        on_disk = {
+            str(file.relative_to(folder))
+            for video in videos
+            for file in (folder / video).rglob("*.jpg")
+        }
+        assert {record.id for record in records} == on_disk
+        for record in records:
+            spread = np.ptp(cv2.imread(str(folder / record.id)).astype(int), axis=(0, 1)).max()
+            assert (spread > 20) == bool(record.boxes)  # the background is flat
+            empty += not record.boxes
+            if record.id in boxed:
+                assert boxed[record.id] == record
+    assert empty > 0
 
 
 def test_the_layout_is_that_of_youtube_objects_v1(tiny):
