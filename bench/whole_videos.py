@@ -240,7 +240,7 @@ def _write(
         "",
         "- Right: IoU of at least 0.5 with the object's box, at the threshold of the checkpoint, "
         "of frames that show the object. A jump: boxes of frames in a row overlap by less than "
-        "0.1.",
+        "0.3.",
         "- ROC: area under it; 0.5 is chance. Class: 1 - the highest probability; score map: 1 - "
         "the largest score; both: 1 - their product.",
         "- ms a frame: smoothing alone.",

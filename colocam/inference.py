@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from colocam.device import make_autocast, pick_device
 from colocam.evaluation.boxes import DEFAULT_THRESHOLD, Box
+from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.predictions import locate, probabilities
 from colocam.model.checkpoint import load_checkpoint
@@ -28,6 +29,7 @@ class Localization:
             score map has no contour.
         score: mean of the score map within the box, 0…1; 0 without a box.
         score_map: (S, S) float32, S¹ at the model's size.
+        emptiness: how empty the frame looks, 0…1: 1 − the largest score.
     """
 
     class_name: str
@@ -35,6 +37,7 @@ class Localization:
     box: Box | None
     score: float
     score_map: NDArray[np.floating]
+    emptiness: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,7 @@ class Localizations(Sequence[Localization]):
         classes: N class names.
         probabilities: (N,) float32.
         maps: (N, S, S) float32.
+        emptiness: (N,) float32.
     """
 
     boxes: NDArray[np.float32]
@@ -54,6 +58,7 @@ class Localizations(Sequence[Localization]):
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32]
+    emptiness: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -61,7 +66,7 @@ class Localizations(Sequence[Localization]):
     def __getitem__(self, index: int | slice) -> "Localization | Localizations":
         if isinstance(index, slice):
             parts = (self.boxes, self.scores, self.classes, self.probabilities, self.maps)
-            return Localizations(*(part[index] for part in parts))
+            return Localizations(*(part[index] for part in (*parts, self.emptiness)))
         box = self.boxes[index].tolist()
         return Localization(
             self.classes[index],
@@ -69,6 +74,7 @@ class Localizations(Sequence[Localization]):
             None if np.isnan(box[0]) else tuple(int(side) for side in box),
             float(self.scores[index]),
             self.maps[index],
+            float(self.emptiness[index]),
         )
 
 
@@ -131,6 +137,7 @@ class VideoLocalizer:
             tuple(one.class_name for one in found),
             np.array([one.probability for one in found], np.float32),
             maps,
+            np.array([one.emptiness for one in found], np.float32),
         )
 
     def infer(
@@ -164,4 +171,7 @@ class VideoLocalizer:
         threshold = DEFAULT_THRESHOLD if self.info.threshold is None else self.info.threshold
         label = int(likely.argmax()) if label is None else label
         box, score = locate(score_map, threshold, size)
-        return Localization(self.classes[label], float(likely[label]), box, score, score_map)
+        return Localization(
+            self.classes[label], float(likely[label]), box, score, score_map,
+            emptiness(likely, score_map),
+        )  # fmt: skip

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from colocam.whole_video import localized_frames
 
 _Draw = Callable[[TimedFrame, Localization | None], None]
 
-CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score")
+CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score", "empty")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
         help="smooth score maps and class probabilities along the video, from the past alone: X "
         "times what was before, 1 - X times the frame's; begun anew at a cut (default: off)",
     )
+    add(
+        "--empty-over",
+        type=float,
+        metavar="X",
+        help="report frames without a box that look emptier than this, 0...1 (1 - the largest "
+        "score of the map), and tell how empty each looks in boxes.json (default: off)",
+    )
     switch = ("on", "off")
     add("--overlay", choices=switch, default="on", help="write overlay videos (default: on)")
     add("--heat", choices=switch, default="off", help="show the score map too (default: off)")
@@ -89,6 +96,8 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(f"{flag} {value}: must be at least 1")
     if options.smooth is not None and not 0 < options.smooth < 1:
         raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
+    if options.empty_over is not None and not 0 <= options.empty_over <= 1:
+        raise UserError(f"--empty-over {options.empty_over}: must lie in [0, 1]")
 
 
 def _localize_all(options: argparse.Namespace) -> None:
@@ -175,10 +184,11 @@ class _Command:
         records: list[dict[str, Any]] = []
         lines: list[list[Any]] = []
         with self._overlay(source, overlay) as draw, _FrameBar(self.console, path, source) as bar:
-            for frame, found in every_frame:
+            for frame, localized in every_frame:
+                found = self._without_box_if_empty(localized)
                 lines.append(_csv_line(frame, found))
                 if found is not None:
-                    records.append(as_record(str(path), frame.index, found.class_name, found))
+                    records.append(self._record(path, frame, found))
                 draw(frame, found)
                 bar.advance()
         _write_csv(table, lines)
@@ -192,6 +202,18 @@ class _Command:
             + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
         )
         return records
+
+    def _without_box_if_empty(self, found: Localization | None) -> Localization | None:
+        over = self.options.empty_over
+        if found is None or over is None or found.emptiness <= over:
+            return found
+        return replace(found, box=None, score=0.0)
+
+    def _record(self, path: Path, frame: TimedFrame, found: Localization) -> dict[str, Any]:
+        record = as_record(str(path), frame.index, found.class_name, found)
+        if self.options.empty_over is not None:
+            record["empty"] = round(found.emptiness, 4)
+        return record
 
     @contextmanager
     def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
@@ -220,7 +242,8 @@ def _csv_line(frame: TimedFrame, found: Localization | None) -> list[Any]:
     if found is None:
         return line + [""] * (len(CSV_COLUMNS) - 2)
     told = [found.class_name, f"{found.probability:.4f}"]
-    return line + told + ([""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"])
+    box = [""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"]
+    return [*line, *told, *box, f"{found.emptiness:.4f}"]
 
 
 def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:

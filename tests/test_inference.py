@@ -31,6 +31,7 @@ def test_localize_gives_one_result_a_frame_whatever_its_size(localizer):
         assert result.class_name in localizer.classes
         assert result.score_map.shape == (64, 64)
         assert 0 <= result.score_map.min() <= result.score_map.max() <= 1
+        assert result.emptiness == pytest.approx(1 - result.score_map.max(), abs=1e-6)
         if result.box is not None:
             assert result.box[2] < frame.shape[1]
             assert result.box[3] < frame.shape[0]

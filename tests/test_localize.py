@@ -87,6 +87,7 @@ def test_a_table_has_a_line_a_frame_and_agrees_with_the_records(localized, write
         box = [line[side] for side in ("x0", "y0", "x1", "y1")]
         assert box == ([""] * 4 if record["box"] is None else [f"{s:.0f}" for s in record["box"]])
         assert line["score"] == ("" if record["box"] is None else f"{record['score']:.4f}")
+        assert 0 <= float(line["empty"]) <= 1
     assert not list((tmp_path / "out").glob("*.mp4"))
 
 
@@ -227,6 +228,22 @@ def test_a_class_is_told_whatever_is_most_probable(localized, localizer, write_v
     for one, other, of_classes in zip(bound, free, likely, strict=True):
         assert (one["box"], one["score"]) == (other["box"], other["score"])
         assert one["probability"] == pytest.approx(of_classes[label], abs=1e-3)
+
+
+def test_frames_that_look_emptier_than_asked_have_no_box(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 6)
+    free = localized(video, options=["--overlay", "off"])
+    lines = table(tmp_path / "out" / "cat.csv")
+    empty = [float(line["empty"]) for line in lines]
+    over = sorted(empty)[2]
+    bound = localized(video, options=["--empty-over", str(over)])
+    for record, other, score in zip(bound, free, empty, strict=True):
+        assert record.pop("empty") == pytest.approx(score, abs=1e-3)
+        gone = score > over
+        assert record == ({**other, "box": None, "score": 0.0} if gone else other)
+    assert any(record["box"] is None for record in bound) or len(set(empty)) == 1
+    argv = [str(video), "--ckpt", "x", "--out", str(tmp_path / "no"), "--empty-over", "2"]
+    assert main(argv) == 2
 
 
 def test_maps_and_classes_are_smoothed_past_missing_frames(

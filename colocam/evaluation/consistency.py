@@ -8,7 +8,7 @@ import numpy as np
 
 from colocam.evaluation.boxes import Box, iou
 
-JUMP = 0.1
+JUMP = 0.3
 """IoU of the boxes of two frames in a row below which the box has jumped."""
 
 

@@ -8,7 +8,7 @@ SCORES = ("class", "map", "both")
 
 
 def emptiness(
-    likely: NDArray[np.floating], score_map: NDArray[np.floating], how: str = "class"
+    likely: NDArray[np.floating], score_map: NDArray[np.floating], how: str = "map"
 ) -> float:
     """How empty a frame looks, 0…1: no class is probable, no pixel is foreground.
 

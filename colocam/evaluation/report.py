@@ -171,7 +171,8 @@ def report_unreadable(console: Console, names: Sequence[str], shown: int = 5) ->
     for name in names[:shown]:
         console.print(f"warning: {name}: cannot be decoded, left out", style="yellow", markup=False)
     if names:
-        console.print(f"{count_of(len(names), 'frame')} could not be decoded and were left out")
+        verb = "was" if len(names) == 1 else "were"
+        console.print(f"{count_of(len(names), 'frame')} could not be decoded and {verb} left out")
 
 
 def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
