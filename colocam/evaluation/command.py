@@ -150,7 +150,7 @@ def _records(
     options: argparse.Namespace, info: CheckpointInfo, ranks: Ranks, console: Console
 ) -> list[BoxedFrame]:
     """The frames of the split, with the checkpoint's class numbers; a collective."""
-    with ranks.main_first():
+    with ranks.main_first(), console.status("opening the data"):
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
         data = open_data(folder, options.splits, seed=options.seed)
     for note in data.notes:

@@ -188,7 +188,8 @@ def open_run(config: Config, ranks: Ranks) -> Run:
     _set_arithmetic(config, console)
     if config.data is None:
         console.print(f"built-in clip set '{config.clip_set}', seed {config.clip_seed}")
-    with ranks.main_first():
+    # Videos are gone through to count their frames, long ones to be cut: that may take minutes.
+    with ranks.main_first(), console.status("opening the data"):
         folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
         cut_over = config.cut_over if config.cut_shots == "on" else None
         data = open_data(folder, config.splits, seed=config.seed, cut_over=cut_over)

@@ -1,6 +1,7 @@
 """The whole way on a tiny clip set: train.py, what it leaves, evaluate.py."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -241,7 +242,7 @@ def test_a_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run
     printed = " ".join(capsys.readouterr().out.split())
     assert "bird/flock: 1 zero-byte frame left out (first: 0003.jpg)" in printed
     assert "warning: bird/flock frame 4: cannot be decoded, left out" in printed
-    assert "could not be decoded and w" in printed
+    assert re.search(r"\d+ frames? could not be decoded and (was|were) left out", printed)
     file = tmp_path / "numbers.json"
     ckpt = out / "checkpoints" / "localizer-best.safetensors"
     argv = ["--ckpt", str(ckpt), "--data", str(data), "--device", "cpu", "--json", str(file)]
@@ -279,4 +280,4 @@ def test_frames_of_validation_that_cannot_be_decoded_are_counted(tiny_run, tmp_p
     assert train(argv) == 0
     printed = "".join(capsys.readouterr().out.split())
     assert f"warning:{frame}:cannotbedecoded,leftout" in printed
-    assert "1framecouldnotbedecodedandwereleftout" in printed
+    assert "1framecouldnotbedecodedandwasleftout" in printed
