@@ -22,6 +22,7 @@ from colocam.evaluation.evaluate import evaluate
 from colocam.evaluation.report import Report, report_frames
 from colocam.model.checkpoint import load_checkpoint
 from colocam.video.data import open_data
+from colocam.video.splits import read_split, write_split
 from colocam.video.synthetic import builtin_folder
 
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -150,6 +151,7 @@ class Cell:
         if self.row.left_out:
             more["splits"] = self._fewer_shots()
             more["data"] = self.ground.data_folder()
+            more["preset"] = self.ground.config.preset  # with data it would be another
         arguments = self.ground.arguments(
             self.seed, self.folder, self.row.classifier, self.row.options, more
         )
@@ -162,23 +164,20 @@ class Cell:
             raise UserError(f"{source}: no split files there; write them (prepare splits) first")
         target = self.folder / "splits"
         shutil.copytree(source, target, dirs_exist_ok=True)
-        by_class: dict[str, list[str]] = {}
-        for line in (source / "train" / "class_labels.txt").read_text().splitlines():
-            shot, _, label = line.rpartition(",")
-            by_class.setdefault(label, []).append(shot)
+        shots = read_split(source / "train")
+        by_class: dict[int, list[str]] = {}
+        for shot in shots:
+            by_class.setdefault(shot.label, []).append(shot.id)
         rng = np.random.default_rng([self.seed, self.row.left_out])
         gone: set[str] = set()
-        for shots in by_class.values():
-            if len(shots) <= self.row.left_out:
+        for names in by_class.values():
+            if len(names) <= self.row.left_out:
                 raise UserError(
-                    f"{source}: {len(shots)} training shots of a class, too few to leave "
+                    f"{source}: {len(names)} training shots of a class, too few to leave "
                     f"{self.row.left_out} out"
                 )
-            gone.update(rng.choice(shots, self.row.left_out, replace=False).tolist())
-        for path in (target / "train").glob("*.txt"):
-            lines = path.read_text().splitlines()
-            kept = [line for line in lines if line.split(",")[0] not in gone]
-            path.write_text("".join(f"{line}\n" for line in kept))
+            gone.update(rng.choice(names, self.row.left_out, replace=False).tolist())
+        write_split(target / "train", [shot for shot in shots if shot.id not in gone])
         return target
 
     def _evaluate_map(self) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -86,6 +87,9 @@ class Ranks:
 
 
 ALONE = Ranks()
+PATIENCE = timedelta(hours=3)
+"""For ranks that wait for the first one, as for hours of video to be opened; a rank that dies ends
+the others at once, whatever this is."""
 
 
 @contextmanager
@@ -113,6 +117,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         )
     if on_gpu:
         torch.cuda.set_device(ranks.local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    backends = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(backends, timeout=PATIENCE)
     yield ranks
     dist.destroy_process_group()  # not after an error: it might wait for a rank that is gone

@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     unfinished = path.parent / f".{path.stem}-{os.getpid()}{path.suffix}"
     with _renamed(unfinished, path):
         yield unfinished
-        with unfinished.open("rb") as file:
+        with unfinished.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
 
 
@@ -76,7 +76,10 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: it cannot.
     """
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    places = (folder, *folder.absolute().parents)
+    nearest = next((place for place in places if place.exists()), None)
+    if nearest is None:
+        raise UserError(f"{folder}: cannot be written (there is no such drive)")
     if not nearest.is_dir():
         raise UserError(f"{folder}: cannot be written ({nearest} is no folder)")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -23,7 +23,7 @@ class Localization:
     """What was found in one frame.
 
     Attributes:
-        class_name: the most probable class.
+        class_name: the class told: the most probable one, or the one asked for.
         probability: of that class, 0…1.
         box: x0, y0, x1, y1 in pixels of the original frame, corners included; None where the
             score map has no contour.

@@ -74,7 +74,8 @@ def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
 
 class _H264:
     def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
-        exact = Fraction(rate).limit_denominator(1001)  # 29.97… is 30000/1001
+        # 29.97… is 30000/1001; a frame in 17 minutes is the slowest that such a fraction tells.
+        exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))
         # Frames at the mean rate fall on whole ticks, all others within 0.05 ms.
         self.ticks = exact.numerator * math.ceil(10_000 / exact.numerator)  # a second
         self.size, self.last = size, -1

@@ -75,7 +75,7 @@ def line_chart(
     up = Scale(*(y_range or (y_ticks[0], y_ticks[-1])), HEIGHT - BOTTOM, TOP)
     x_ticks = [x for x in ticks(*x_span, whole=whole_x) if x_span[0] <= x <= x_span[1]]
     if whole_x:  # where counting begins
-        x_ticks = sorted({*x_ticks, *x_span[:1]})
+        x_ticks = sorted({*x_ticks, math.ceil(x_span[0])})
     picture = element(
         "svg",
         _axes(across, up, x_ticks, y_ticks, x_label),

@@ -76,7 +76,9 @@ def write_coco(path: Path, predictions: Predictions) -> None:
     """
     contents = {ground_truth_path(path): ground_truth(predictions), path: results(predictions)}
     for file, content in contents.items():
-        write_whole(file, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+        write_whole(
+            file, (json.dumps(content, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        )
 
 
 def _bbox(box: Sequence[float], size: Size) -> list[float]:

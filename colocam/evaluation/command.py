@@ -96,6 +96,8 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for folder in (options.report, options.save_maps):
         if folder is not None:
             check_folder(folder)
+    if options.smooth is not None and options.save_maps is not None:
+        raise UserError("--save-maps: stores each frame's own map; leave --smooth away")
     if options.split == "train" and options.save_maps is None:
         raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
     if options.split == "train" and (files or options.report):
@@ -118,7 +120,8 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     console = Console(quiet=not ranks.main)
     device = pick_device(options.device, ranks.local)
     predicting = options.predictions is not None or options.coco is not None
-    model, info = load_checkpoint(options.ckpt, "localizer" if predicting else None)
+    decoding = predicting or options.smooth is not None
+    model, info = load_checkpoint(options.ckpt, "localizer" if decoding else None)
     records = _records(options, info, ranks, console)
     place = {
         "device": device, "autocast": make_autocast(options.amp, device), "console": console,

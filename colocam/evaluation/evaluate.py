@@ -21,6 +21,8 @@ from colocam.video.batches import FrameBatch, frame_batches
 from colocam.video.records import BoxedFrame
 from colocam.video.transforms import normalized, resized, to_tensor
 
+AT_ONCE = 32  # frames a forward pass, of those that a frame is smoothed with
+
 
 @dataclass
 class Evaluation:
@@ -159,8 +161,9 @@ def evaluate(
 def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndarray:
     """Score maps of frames of any size."""
     device = next(model.parameters()).device
-    images = to_tensor([resized(frame, side) for frame in frames]).to(device)
-    return run_model(model, images, None, None).scores
+    images = to_tensor([resized(frame, side) for frame in frames])
+    parts = [run_model(model, part.to(device), None, None) for part in images.split(AT_ONCE)]
+    return np.concatenate([part.scores for part in parts])
 
 
 def _score(

@@ -1,5 +1,6 @@
 """Overlay videos of a report: how seed CAM and score map follow the object around a frame."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def excerpt_around(record: BoxedFrame, known: Mapping[tuple, BoxedFrame]) -> Exc
 def place_of(frames: FrameSource, index: int) -> tuple:
     """What makes a frame the same frame, whatever source it is read through."""
     if isinstance(frames, ImageFrames):
-        return (frames.paths[index],)
+        return (os.path.normpath(frames.paths[index]),)
     return (frames.name, index)
 
 

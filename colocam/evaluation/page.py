@@ -19,6 +19,9 @@ from colocam.evaluation.tables import Cells, Columns, all_cells
 from colocam.files import write_whole
 from colocam.video.notes import count_of
 
+FOREGROUND_SHARE, ONE_SIDED = "foreground", "one_sided"
+"""Names in a run's log: mean of S¹, and share of the frames in videos gone to one side."""
+
 QUALITY = 90  # of the JPEG pictures
 PERCENT = (0.0, 100.0)
 STAGES = {
@@ -34,8 +37,8 @@ METRICS = {
     "crf": "spatial CRF",
     "asc": "size barrier",
     "coloc": "joint colour CRF (under the adaptive weight: −λ)",
-    "foreground": "share of the frames that is foreground (mean of S¹)",
-    "one_sided": "share of the frames in videos gone to one side",
+    FOREGROUND_SHARE: "share of the frames that is foreground (mean of S¹)",
+    ONE_SIDED: "share of the frames in videos gone to one side",
     "skipped_steps": "steps left out",
     "frames_per_second": "frames a second",
 }
@@ -92,7 +95,8 @@ def write_page(path: Path, contents: Contents) -> None:
         element("title", contents.title),
         element("style", STYLE),
     )
-    write_whole(path, document(element("html", head, body, lang="en")).encode())
+    text = document(element("html", head, body, lang="en"))
+    write_whole(path, text.encode(errors="backslashreplace"))  # a file's name may be no text
 
 
 def _head(contents: Contents) -> list[Element]:
@@ -191,7 +195,7 @@ def _is_told(name: str, lines: Sequence[Mapping[str, Any]]) -> bool:
     """What should not happen is worth a chart only where it did."""
     if name in ("stage", "epoch", "seed_cam"):
         return False
-    return name not in ("skipped_steps", "one_sided") or any(line.get(name) for line in lines)
+    return name not in ("skipped_steps", ONE_SIDED) or any(line.get(name) for line in lines)
 
 
 def _metric_chart(name: str, lines: Sequence[Mapping[str, Any]]) -> Element:
@@ -199,9 +203,10 @@ def _metric_chart(name: str, lines: Sequence[Mapping[str, Any]]) -> Element:
         points = [(line["epoch"] + 1, line[name]) for line in lines if name in line]
         return Line(shown, points, kind)
 
-    drawn = [line_of(name, "seed CAM" if lines[0]["stage"] == "classifier" else "S1", "method")]
+    drawn = [line_of(name, METRICS.get(name, name), "method")]
     if name == "localization":
-        drawn.insert(0, line_of("seed_cam", "seed CAM", "baseline"))
+        maps = "seed CAM" if lines[0]["stage"] == "classifier" else "S1"
+        drawn = [line_of("seed_cam", "seed CAM", "baseline"), line_of(name, maps, "method")]
     y_range = PERCENT if name in ("classification", "localization") else None
     if name == "frames_per_second":
         y_range = (0.0, ticks(0, max(y for _, y in drawn[0].points))[-1])

@@ -60,7 +60,6 @@ tr.sum td { font-weight: 600; border-bottom: 0; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .swatch { display: inline-block; width: 16px; height: 11px; border: 2px solid;
   margin: 0 6px 0 0; vertical-align: baseline; }
-details { margin-top: 8px; } summary { cursor: pointer; color: var(--muted); }
 .options { columns: 3 300px; column-gap: 32px; margin: 12px 0 0; font-size: 13px; }
 .options div { display: flex; justify-content: space-between; gap: 12px; break-inside: avoid;
   border-bottom: 1px solid var(--line); padding: 3px 0; }

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from colocam.cam import ActivationMap
 from colocam.distribution import ALONE, Ranks
+from colocam.errors import UserError
 from colocam.evaluation.boxes import DEFAULT_THRESHOLD
 from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
@@ -115,8 +116,11 @@ def report_frames(
     report_unreadable(console, result.unreadable)
     if report.folder is not None and ranks.main:
         tables = map(as_markdown, all_cells(columns, CORLOC_TITLE))
-        write_whole(report.folder / "table.md", "\n".join(tables).encode())
-        _write_pictures(model, info, _readable(records, result), result, columns, report, **place)
+        text = "\n".join(tables).encode(errors="backslashreplace")  # names may be no text
+        write_whole(report.folder / "table.md", text)
+        _write_pictures(
+            model, info, _readable(records, result), result, columns, report, console, **place
+        )
         write_summary(report.folder / "evaluation.json", summary)
     return summary
 
@@ -140,6 +144,7 @@ def _write_pictures(
     result: Evaluation,
     columns: Columns,
     report: Report,
+    console: Console,
     **place: Any,
 ) -> None:
     """The page and, of a localizer, contact sheet and overlays: their frames are run once more."""
@@ -161,7 +166,10 @@ def _write_pictures(
                 method=report.method,
             )
         firsts = {name: group[0] for name, group in chosen.items() if group}
-        overlays = write_overlays(report.folder, model, info, firsts, records, **place)
+        try:
+            overlays = write_overlays(report.folder, model, info, firsts, records, **place)
+        except UserError as error:  # all else stands without them
+            console.print(f"warning: {error}; no overlays", style="yellow", markup=False)
     contents = Contents(report.title, columns, report.options, report.metrics, groups, overlays)
     write_page(report.folder / "index.html", contents)
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-FOREGROUND, ONE_SIDED = "foreground", "one_sided"
+from colocam.evaluation.page import FOREGROUND_SHARE, ONE_SIDED
+
 LEAST, MOST = 0.005, 0.95  # mean of S¹ over a video's frames outside of which it is on one side
 TELLING = 0.5  # share of the frames from which on the user is told
 
@@ -25,7 +26,7 @@ def sides(maps: Tensor, sequence: Tensor, num_sequences: int, frames: Tensor) ->
         frames: scalar that the sums are divided by, see `colocam.losses.Counts`.
 
     Returns:
-        `FOREGROUND`: mean of S¹, and `ONE_SIDED`: share of the frames; scalars.
+        `FOREGROUND_SHARE`: mean of S¹, and `ONE_SIDED`: share of the frames; scalars.
     """
     shares = (maps[:, 1] - maps[:, 0]).float().sigmoid().mean((1, 2))  # (B,)
     both = torch.stack([shares, torch.ones_like(shares)])  # (2, B)
@@ -33,16 +34,24 @@ def sides(maps: Tensor, sequence: Tensor, num_sequences: int, frames: Tensor) ->
     means = sums / counts.clamp(min=1)  # (G,)
     gone = ((means < LEAST) | (means > MOST))[sequence.long()]
     frames = frames.clamp(min=1)
-    return {FOREGROUND: shares.sum() / frames, ONE_SIDED: gone.sum() / frames}
+    return {FOREGROUND_SHARE: shares.sum() / frames, ONE_SIDED: gone.sum() / frames}
 
 
-def remark(means: Mapping[str, float]) -> str | None:
-    """A line for the user where an epoch's means tell of a collapse; None: they do not."""
+def remark(means: Mapping[str, float], joint: bool) -> str | None:
+    """A line for the user where an epoch's means tell of a collapse; None: they do not.
+
+    Args:
+        means: of `sides` over an epoch.
+        joint: whether the joint term is on.
+    """
     share = means.get(ONE_SIDED, 0.0)
     if share < TELLING:
         return None
-    side = "foreground" if means[FOREGROUND] > 0.5 else "background"
+    side = "foreground" if means[FOREGROUND_SHARE] > 0.5 else "background"
+    told = f"in {100 * share:.0f} % of the frames the maps have become all {side}"
+    if not joint:
+        return told
     return (
-        f"in {100 * share:.0f} % of the frames the maps have become all {side}: the joint term has "
-        "collapsed; lower --coloc-weight, or let it grow for longer with --coloc-ramp"
+        f"{told}: the joint term has collapsed; lower --coloc-weight, or let it grow for longer "
+        "with --coloc-ramp"
     )

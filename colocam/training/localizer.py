@@ -198,7 +198,7 @@ class LocalizerStage:
 
     def remark(self, means: Mapping[str, float]) -> str | None:
         """Tells of maps that have gone to one side."""
-        return remark(means)
+        return remark(means, joint=self.loss.settings.coloc.weight > 0)
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
         """CorLoc of the localizer and of its seed CAM, in %; nothing where there are no boxes."""

@@ -173,6 +173,8 @@ def is_text(name: str) -> bool:
 
 
 def _open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
+    if not is_text(name):
+        raise UserError(f"{path}: its name is not UTF-8; rename it")
     try:
         frames = ImageFrames(list_frames(path), name)
         empty = [file for file in frames.paths if os.stat(file).st_size == 0]
@@ -270,10 +272,17 @@ def _decode_image(path: str, how: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
 def _is_cut_jpeg(data: np.ndarray) -> bool:
     """Whether a JPEG file lacks its end, which OpenCV 4 fills up with grey.
 
-    The marker of the end follows that of the last scan; no scan's own bytes look like either.
+    The marker of the end is looked for behind the header of the first scan: a thumbnail before it
+    has an end of its own, and what a camera appends behind it is nobody's picture.
     """
     file = data.tobytes()
-    return file.startswith(b"\xff\xd8") and file.rfind(b"\xff\xd9") < file.rfind(b"\xff\xda")
+    if not file.startswith(b"\xff\xd8"):
+        return False
+    place = 2
+    while place + 4 <= len(file) and file[place] == 0xFF and file[place + 1] != 0xDA:
+        filled = file[place + 1] == 0xFF  # a marker may be filled up in front
+        place += 1 if filled else 2 + int.from_bytes(file[place + 2 : place + 4])
+    return file.find(b"\xff\xd9", place) < 0
 
 
 def _size_of(frame: np.ndarray | None) -> tuple[int, int] | None:

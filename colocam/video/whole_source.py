@@ -16,8 +16,8 @@ def whole_source(record: BoxedFrame) -> tuple[FrameSource, int]:
     frames = record.frames
     if not isinstance(frames, ImageFrames) or len(frames) > 1:
         return frames, record.index
-    (path,) = frames.paths
-    paths = list_frames(os.path.dirname(path))
+    path = os.path.normpath(frames.paths[0])
+    paths = tuple(map(os.path.normpath, list_frames(os.path.dirname(path))))
     if path not in paths:
         return frames, record.index
     return ImageFrames(paths, os.path.dirname(frames.name) or frames.name), paths.index(path)

@@ -62,6 +62,16 @@ def test_every_point_lies_within_the_axes(heights):
         assert TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 14])
+def test_epochs_are_counted_in_whole_numbers_from_the_first(epochs):
+    line = Line("loss", [(epoch, 1.0 / epoch) for epoch in range(1, epochs + 1)])
+    figure = line_chart("loss", [line], "epoch", x_range=(1, epochs), whole_x=True)
+    texts = [text for text in figure.iter("text") if text.get("text-anchor") == "middle"]
+    found = [float(text.text) for text in texts if text.text != "epoch"]
+    assert found[0] == 1
+    assert all(value == int(value) for value in found)
+
+
 def test_what_is_not_finite_is_left_out():
     line = Line("loss", [(1, 1.0), (2, math.nan), (3, math.inf), (4, 3.0)])
     assert len(points_of(line_chart("loss", [line], "epoch"))) == 2

@@ -135,9 +135,10 @@ def test_every_number_of_the_log_has_its_curve(page):
     assert titles.count("CorLoc on validation, %") == 2
     assert titles.count("steps left out") == 1  # there were some in stage 2 only
     tips = page.of("title")
-    assert "S1: 0.4" in tips
+    assert "S1: 40" in tips
     assert "seed CAM: 30" in tips
     assert "CoLo-CAM, chosen on validation: 0.4" in tips
+    assert "cross-entropy: 1.5" in tips
 
 
 def test_the_configuration_is_told_whole(page):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from colocam.evaluation.page import FOREGROUND_SHARE, ONE_SIDED
 from colocam.training import collapse
-from colocam.training.collapse import FOREGROUND, ONE_SIDED, remark, sides
+from colocam.training.collapse import remark, sides
 from colocam.training.command import main
 
 
@@ -20,7 +21,7 @@ def test_a_sequence_is_on_one_side_by_the_mean_of_its_frames():
     sequence = torch.tensor([0, 0, 1, 1, 3, 3])  # 2 has no frame
     found = sides(maps, sequence, 4, torch.tensor(6.0))
     mean = (0.99 + 0.97 + 0.001 + 0.3 + 0.002 + 0.001) / 6
-    assert float(found[FOREGROUND]) == pytest.approx(mean, rel=1e-5)
+    assert float(found[FOREGROUND_SHARE]) == pytest.approx(mean, rel=1e-5)
     assert float(found[ONE_SIDED]) == pytest.approx(4 / 6)
 
 
@@ -45,13 +46,16 @@ def test_no_frame_is_no_side():
     [(0.97, 0.9, "foreground"), (0.01, 0.6, "background"), (0.97, 0.4, None), (0.3, 0.0, None)],
 )
 def test_most_videos_on_one_side_are_told_with_what_to_do(foreground, one_sided, word):
-    line = remark({FOREGROUND: foreground, ONE_SIDED: one_sided})
+    means = {FOREGROUND_SHARE: foreground, ONE_SIDED: one_sided}
+    line = remark(means, joint=True)
     if word is None:
         assert line is None
         return
     assert f"{100 * one_sided:.0f} % of the frames the maps have become all {word}" in line
     assert "--coloc-weight" in line
     assert "--coloc-ramp" in line
+    assert line.startswith(remark(means, joint=False))  # without what would not help
+    assert "--coloc" not in remark(means, joint=False)
 
 
 def test_a_run_tells_it_once_an_epoch_of_stage_2(two_epochs, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from colocam.errors import UserError
+from colocam.evaluation import report as report_module
 from colocam.evaluation.command import main as evaluate
 from colocam.model.checkpoint import load_checkpoint
 from colocam.training.command import main as train
@@ -140,6 +142,22 @@ def test_evaluate_gives_the_runs_numbers(tiny_run, tmp_path):
     assert (report / "contact_sheet.png").is_file()
 
 
+def test_a_report_stands_without_overlays_where_none_can_be_written(
+    tiny_run, tmp_path, monkeypatch, capsys
+):
+    def fail(*given, **named):
+        raise UserError("best.mp4: cannot be written (no encoder)")
+
+    monkeypatch.setattr(report_module, "write_overlays", fail)
+    argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
+    assert evaluate([*argv, "--report", str(tmp_path / "report")]) == 0
+    assert "warning: best.mp4: cannot be written (no encoder); no overlays" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {"evaluation.json", "index.html", "table.md", "contact_sheet.png"}
+
+
 def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_path, capsys):
     argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
     argv += ["--predictions", str(tmp_path / "p.json"), "--json", str(tmp_path / "e.json")]
@@ -154,6 +172,11 @@ def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_p
     assert scores[0] != scores[1]
     assert evaluate([*argv, "--smooth", "1"]) == 2
     assert capsys.readouterr().err == "error: --smooth 1.0: must lie between 0 and 1\n"
+    assert evaluate([*argv, "--smooth", "0.5", "--save-maps", str(tmp_path / "maps")]) == 2
+    assert "--save-maps: stores each frame's own map" in capsys.readouterr().err
+    classifier = str(tiny_run.checkpoint("classifier-best-localization"))
+    assert evaluate(["--ckpt", classifier, *argv[2:4], "--smooth", "0.5"]) == 2
+    assert "holds a classifier" in capsys.readouterr().err
 
 
 def test_evaluate_takes_the_validation_frames_and_a_classifier_too(tiny_run, tmp_path):

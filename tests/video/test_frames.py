@@ -271,3 +271,25 @@ def test_the_real_clips_have_their_known_lengths_and_sizes(shared):
     every = list(swan)
     for index, frame in zip([48, 0, 16], swan.read([48, 0, 16]), strict=True):
         assert np.array_equal(frame, every[index])
+
+
+def test_a_jpeg_is_cut_short_where_its_own_end_is_missing(tmp_path):
+    """Whatever stands before its scan, as a thumbnail, or behind its end, as a camera's film."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    for progressive in (0, 1):
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+        whole = data.tobytes()
+        thumbnail = b"\xff\xe1" + (2 + len(whole)).to_bytes(2, "big") + whole  # an Exif segment
+        with_thumbnail = whole[:2] + thumbnail + whole[2:]
+        files = {
+            "whole": whole,
+            "film": whole + b"\x00\x00film\xff\xda" + bytes(99),
+            "thumbnail": with_thumbnail,
+            "cut": whole[: len(whole) * 2 // 3],
+            "cut with thumbnail": with_thumbnail[: -len(whole) // 3],
+        }
+        for name, content in files.items():
+            (tmp_path / f"{name}.jpg").write_bytes(content)
+            (frame,) = ImageFrames((str(tmp_path / f"{name}.jpg"),), name).read([0])
+            assert (frame is None) == name.startswith("cut"), name
