@@ -9,8 +9,6 @@ localizer, where --ckpt gives one; and the brightness of the frames, rougher tha
 
 import argparse
 import itertools
-import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from frames import FrameSet, load_frames
-from machine import QUIET_PERCENT, OtherProcesses, describe, disturbing, file_name_of, headline
+from machine import OtherProcesses, describe, distrust, file_name_of, headline
 from markdown_table import cell, markdown_table
 from result_files import result_path, write_results
 from rich.console import Console
@@ -113,7 +111,8 @@ def _all_of(options: argparse.Namespace) -> FrameSet:
     """Every frame of the video, at most as many as maps are wanted."""
     frames = load_frames(options.video, options.maps, SIDE)
     kept = frames.frames[: min(frames.distinct, options.maps)]
-    return FrameSet(kept, len(kept), frames.about)
+    about = f"{len(kept)} natural frames of {options.video.name}, as often as it takes"
+    return FrameSet(kept, len(kept), about)
 
 
 def time_maps(kind: str, maps: Sequence[np.ndarray], report: Callable[[int], None]) -> Row:
@@ -128,7 +127,7 @@ def time_maps(kind: str, maps: Sequence[np.ndarray], report: Callable[[int], Non
     truths = [_draw_boxes(rng, one.shape) for one in maps]
     processes = useful_processes(len(maps))
     corloc = CorLoc([str(label) for label in range(10)])
-    others, children, started = OtherProcesses(), _children_seconds(), time.perf_counter()
+    others, started = OtherProcesses(), time.perf_counter()
     with contour_workers(processes) as pool:
         for start in range(0, len(maps), BATCH_SIZE):
             places = range(start, min(start + BATCH_SIZE, len(maps)))
@@ -138,10 +137,7 @@ def time_maps(kind: str, maps: Sequence[np.ndarray], report: Callable[[int], Non
             report(len(places))
     corloc.summary(0.5)
     seconds = time.perf_counter() - started
-    share = others.percent()
-    if share is not None:  # the pool's processes are no others
-        own = _children_seconds() - children
-        share = max(0.0, share - 100 * own / ((os.cpu_count() or 1) * seconds))
+    share = others.percent()  # the pool's processes have ended
     levels = float(np.mean([len(np.unique(quantize(one))) for one in maps[:200]]))
     return Row(kind, len(maps), levels, processes, seconds, len(maps) / seconds, share)
 
@@ -171,12 +167,6 @@ def _score_maps(model: Localizer, frames: FrameSet) -> Iterator[np.ndarray]:
         yield from run_model(model, images, None, None).scores
 
 
-def _children_seconds() -> float:
-    """CPU time of processes that this one started and that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table has to know."""
     lines = []
@@ -185,12 +175,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
             verdict = "reached" if row.seconds <= TARGET else "missed"
             lines.append(f"{row.kind}: at most {TARGET} s on two cores: {verdict}.")
     worst = max((row.others_cpu_percent or 0 for row in rows), default=0)
-    if disturbing(worst):
-        lines.append(
-            f"Do not trust these times: other processes took more than {QUIET_PERCENT} % of the "
-            f"CPU ({worst:.0f} %)."
-        )
-    return lines
+    return lines + distrust(worst)
 
 
 def _write(path: Path, rows: Sequence[Row], machine: dict[str, object], about: str) -> None:

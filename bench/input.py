@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from machine import QUIET_PERCENT, OtherProcesses, describe, disturbing, file_name_of, headline
+from machine import OtherProcesses, describe, distrust, file_name_of, headline
 from markdown_table import cell, markdown_table
 from result_files import RESULTS, result_path, write_results
 from rich.console import Console
@@ -194,7 +193,7 @@ class Measuring:
         forgotten: Iterable[str | Path] = (),
         stored: int | None = None,
     ) -> Row:
-        others, children = OtherProcesses(), _children_seconds()
+        others = OtherProcesses()
         loader = SequenceLoader(
             shots, self.settings, BATCH_SIZE, workers=self.workers, cache=cache, warn=_fail
         )
@@ -208,10 +207,6 @@ class Measuring:
         loader.close()
         if not frames:
             raise UserError("--data: no frame to train on can be decoded")
-        share = others.percent()
-        if share is not None:
-            own = _children_seconds() - children
-            share = max(0.0, share - 100 * own / ((os.cpu_count() or 1) * seconds))
         return Row(
             source,
             self.workers,
@@ -221,7 +216,7 @@ class Measuring:
             frames / seconds,
             1e3 * seconds / batches,
             None if stored is None else stored / seconds,
-            share,
+            others.percent(),  # the processes that decoded ahead have ended
         )
 
 
@@ -277,12 +272,7 @@ def notes(rows: Sequence[Row], steps: Sequence[StepRow], size: int) -> list[str]
             f"least {cell(rate)}: training {verdict}."
         )
     worst = max((row.others_cpu_percent or 0 for row in rows), default=0)
-    if disturbing(worst):
-        lines.append(
-            f"Do not trust these times: other processes took more than {QUIET_PERCENT} % of the "
-            f"CPU ({worst:.0f} %)."
-        )
-    return lines
+    return lines + distrust(worst)
 
 
 def _write(
@@ -328,12 +318,6 @@ def _files_of(shots: Sequence[Shot]) -> list[str]:
             shot.frames.paths if isinstance(shot.frames, ImageFrames) else (shot.frames.path,)
         )
     ]
-
-
-def _children_seconds() -> float:
-    """CPU time of processes that this one started and that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _fail(line: str) -> None:

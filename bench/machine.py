@@ -63,6 +63,8 @@ def version_of(package: str) -> str | None:
 class OtherProcesses:
     """How much of the CPU processes other than this one take, from its making on.
 
+    Processes that this one started are its own, once they have ended.
+
     On two cores one busy bystander makes a threaded operation wait at every barrier: a hundred
     times slower, and evenly so.
     """
@@ -84,6 +86,16 @@ def disturbing(percent: float | None) -> bool:
     return (percent or 0) > QUIET_PERCENT
 
 
+def distrust(percent: float | None) -> list[str]:
+    """The line below a table whose times others disturbed; none where they did not."""
+    if not disturbing(percent):
+        return []
+    return [
+        f"Do not trust these times: other processes took more than {QUIET_PERCENT} % of the "
+        f"CPU ({percent:.0f} %)."
+    ]
+
+
 def wait_for_quiet(seconds: float) -> None:
     """Returns once others disturbed nothing for two seconds, or so many have passed."""
     end = time.monotonic() + seconds
@@ -103,7 +115,8 @@ def _cpu_seconds() -> tuple[float, float, float] | None:
         return None
     busy = user + nice + system + irq + soft
     own, tick = os.times(), os.sysconf("SC_CLK_TCK")
-    return (busy + idle + wait) / tick, busy / tick, own.user + own.system
+    of_children = own.children_user + own.children_system
+    return (busy + idle + wait) / tick, busy / tick, own.user + own.system + of_children
 
 
 def _gpu() -> dict[str, object]:

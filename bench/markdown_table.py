@@ -1,5 +1,7 @@
 """Rows as a Markdown table."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 
@@ -24,3 +26,14 @@ def cell(value: str | float | None) -> str:
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 4
     return f"{value:.{digits}f}"
+
+
+def mean_and_deviation(values: Sequence[float | None], digits: int = 1) -> str:
+    """Mean ± standard deviation (of a sample); the mean alone of one value.
+
+    A dash where there are none, or one of them is None or NaN.
+    """
+    if not values or any(value is None or math.isnan(value) for value in values):
+        return "-"
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

@@ -9,15 +9,13 @@ YouTube-Objects and of ImageNet weights: only the order of the rows can be compa
 """
 
 import argparse
-import math
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from machine import describe, headline
-from markdown_table import markdown_table
+from markdown_table import markdown_table, mean_and_deviation
 from paper_cells import Cell, Ground
 from paper_tables import BUDGETS, TABLES, Budget, Row, Table, make_table
 from result_files import RESULTS, write_results
@@ -167,14 +165,6 @@ def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:
             by_name = {name: [one[name] for one in numbers] for name in numbers[0]}
             results.append(Result(row.name, row.series, row.x, published=row.published, **by_name))
     return results
-
-
-def mean_and_deviation(values: Sequence[float | None]) -> str:
-    """Mean ± standard deviation (of a sample); the mean alone of one value."""
-    if not values or any(value is None or math.isnan(value) for value in values):
-        return "-"
-    mean = f"{statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 def _write(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from floor import in_words
-from machine import QUIET_PERCENT, disturbing, headline
+from machine import distrust, headline
 from step_floors import Floor
 from step_parts import (
     ALONE_PARTS,
@@ -194,11 +194,7 @@ def _warnings(result: dict[str, object]) -> list[str]:
             f"{result['steps_left_out']} steps had a gradient that was not finite, and did not "
             "move the weights."
         )
-    if disturbing(result["others_cpu_percent"]):
-        lines.append(
-            f"Do not trust these times: other processes took more than {QUIET_PERCENT} % of the "
-            f"CPU ({result['others_cpu_percent']:.0f} %)."
-        )
+    lines += distrust(result["others_cpu_percent"])
     if result["published"]:
         lines.append(f"Published: {PUBLISHED_ABOUT}.")
     return lines

@@ -11,8 +11,6 @@ are given as mean ± standard deviation.
 
 import argparse
 import itertools
-import math
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe, file_name_of, headline
-from markdown_table import markdown_table
+from markdown_table import markdown_table, mean_and_deviation
 from result_files import result_path, write_results
 from rich.console import Console
 from rich.progress import track
@@ -193,12 +191,9 @@ def _smoothed(shot: Shot, share: float) -> tuple[Sequence[np.ndarray], Sequence[
     """Class probabilities and score maps along a shot."""
     if share == 0:
         return shot.likely, shot.maps
-    smoothings = Smoothing(share), Smoothing(share)
+    smoothing = Smoothing(share)
     pairs = [
-        tuple(
-            one.next(value, frame)
-            for one, value in zip(smoothings, (of_class, of_map), strict=True)
-        )
+        smoothing.next_of_all((of_class, of_map), frame)
         for of_class, of_map, frame in zip(shot.likely, shot.maps, shot.frames, strict=True)
     ]
     likely, maps = zip(*pairs, strict=True)
@@ -206,19 +201,13 @@ def _smoothed(shot: Shot, share: float) -> tuple[Sequence[np.ndarray], Sequence[
 
 
 def _row(name: str, numbers: Sequence[Numbers]) -> Row:
-    def told(values: Sequence[float], digits: int) -> str:
-        if any(math.isnan(value) for value in values):
-            return "-"
-        mean = f"{statistics.fmean(values):.{digits}f}"
-        return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
     return Row(
         name,
-        told([one.right for one in numbers], 1),
-        told([one.overlap for one in numbers], 3),
-        told([one.jumps for one in numbers], 2),
-        told([one.ms for one in numbers], 3),
-        *(told([one.roc[how] for one in numbers], 3) for how in SCORES),
+        mean_and_deviation([one.right for one in numbers], 1),
+        mean_and_deviation([one.overlap for one in numbers], 3),
+        mean_and_deviation([one.jumps for one in numbers], 2),
+        mean_and_deviation([one.ms for one in numbers], 3),
+        *(mean_and_deviation([one.roc[how] for one in numbers], 3) for how in SCORES),
     )
 
 

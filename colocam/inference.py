@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from colocam.device import make_autocast, pick_device
-from colocam.evaluation.boxes import DEFAULT_THRESHOLD, Box
+from colocam.evaluation.boxes import Box, threshold_or_default
 from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.predictions import locate, probabilities
@@ -168,9 +168,8 @@ class VideoLocalizer:
             size: (width, height) of the frame.
             label: the class to tell; None: the most probable one.
         """
-        threshold = DEFAULT_THRESHOLD if self.info.threshold is None else self.info.threshold
         label = int(likely.argmax()) if label is None else label
-        box, score = locate(score_map, threshold, size)
+        box, score = locate(score_map, threshold_or_default(self.info.threshold), size)
         return Localization(
             self.classes[label], float(likely[label]), box, score, score_map,
             emptiness(likely, score_map),

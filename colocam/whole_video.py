@@ -30,7 +30,7 @@ def localized_frames(
         smooth: X of `Smoothing`, for score maps and class probabilities alike; None: each frame
             by itself.
     """
-    smooth_map, smooth_class = (Smoothing(smooth) if smooth else None for _ in range(2))
+    smoothing = Smoothing(smooth) if smooth else None
     for batch in prefetched(_batches(source, batch_size)):
         images = [frame.image for frame in batch if frame.image is not None]
         results = zip(*localizer.infer(images), strict=True) if images else iter(())
@@ -39,9 +39,8 @@ def localized_frames(
                 yield frame, None
                 continue
             likely, score_map = next(results)
-            if smooth_map and smooth_class:
-                score_map = smooth_map.next(score_map, frame.image)
-                likely = smooth_class.next(likely, frame.image)
+            if smoothing:
+                likely, score_map = smoothing.next_of_all((likely, score_map), frame.image)
             size = frame.image.shape[1], frame.image.shape[0]
             yield frame, localizer.locate(likely, score_map, size, label)
 

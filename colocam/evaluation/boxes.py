@@ -26,6 +26,11 @@ NO_BOX: Box = (0, 0, 0, 0)
 """The box of a map in which no pixel passes the threshold: the corner pixel, as published."""
 
 
+def threshold_or_default(threshold: float | None) -> float:
+    """The threshold that was best on validation, `DEFAULT_THRESHOLD` where there was none."""
+    return DEFAULT_THRESHOLD if threshold is None else threshold
+
+
 def quantize(score_map: ArrayLike) -> NDArray[np.uint8]:
     """Bring a score map to 8 bits by truncation, floor(255 S).
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from colocam.cam import ActivationMap
-from colocam.evaluation.boxes import DEFAULT_THRESHOLD, box_at, scale_box
+from colocam.evaluation.boxes import box_at, scale_box, threshold_or_default
 from colocam.evaluation.evaluate import Outputs, evaluate
 from colocam.evaluation.pictures import Example
 from colocam.model import Localizer
@@ -110,12 +110,8 @@ def _example(info: CheckpointInfo, batch: FrameBatch, outputs: Outputs, place: i
         [scale_box(box, size, (info.size, info.size)) for box in record.boxes],
         info.classes[record.label],
         cam,
-        box_at(cam, _or_default(info.cam_threshold)),
+        box_at(cam, threshold_or_default(info.cam_threshold)),
         score_map,
-        box_at(score_map, _or_default(info.threshold)),
+        box_at(score_map, threshold_or_default(info.threshold)),
         record.id,
     )
-
-
-def _or_default(threshold: float | None) -> float:
-    return DEFAULT_THRESHOLD if threshold is None else threshold

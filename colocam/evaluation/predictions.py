@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from colocam.distribution import Ranks
-from colocam.evaluation.boxes import DEFAULT_THRESHOLD, Box, Size, box_at, unscale_box
+from colocam.evaluation.boxes import Box, Size, box_at, threshold_or_default, unscale_box
 from colocam.evaluation.evaluate import Outputs
 from colocam.files import write_whole
 from colocam.model.checkpoint import CheckpointInfo
@@ -85,7 +85,7 @@ class Predictions:
 
     def __init__(self, records: Sequence[BoxedFrame], info: CheckpointInfo) -> None:
         self.records, self.classes = tuple(records), info.classes
-        self.threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
+        self.threshold = threshold_or_default(info.threshold)
         self.places = {record.id: place for place, record in enumerate(self.records)}
         self.kept: list[Prediction] = []
 

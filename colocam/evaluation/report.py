@@ -14,7 +14,7 @@ from rich.progress import Progress
 from colocam.cam import ActivationMap
 from colocam.distribution import ALONE, Ranks
 from colocam.errors import UserError
-from colocam.evaluation.boxes import DEFAULT_THRESHOLD
+from colocam.evaluation.boxes import threshold_or_default
 from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.evaluation.examples import by_overlap, make_examples, spread
@@ -152,7 +152,7 @@ def _write_pictures(
     groups: dict[str, list[Example]] = {}
     overlays: list[tuple[str, str]] = []
     if result.localizer is not None:
-        threshold = DEFAULT_THRESHOLD if info.threshold is None else info.threshold
+        threshold = threshold_or_default(info.threshold)
         sheet = spread(records, ON_SHEET)
         chosen = by_overlap(records, result.localizer.overlaps(threshold), A_GROUP)
         chosen = chosen or {"some": spread(records, 2 * A_GROUP)}

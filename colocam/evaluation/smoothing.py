@@ -1,5 +1,7 @@
 """Score maps that do not flicker: smoothing along a video, from the past alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,3 +47,11 @@ class Smoothing:
         else:
             self._mean = self.share * self._mean + (1 - self.share) * score_map
         return self._mean
+
+    def next_of_all(
+        self, values: Sequence[NDArray[np.floating]], frame: NDArray[np.uint8]
+    ) -> list[NDArray[np.floating]]:
+        """The same of several arrays that belong to the frame, of any shapes."""
+        whole = self.next(np.concatenate([value.ravel() for value in values]), frame)
+        parts = np.split(whole, np.cumsum([value.size for value in values])[:-1])
+        return [part.reshape(value.shape) for part, value in zip(parts, values, strict=True)]

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -204,6 +205,15 @@ def test_the_share_of_other_processes_leaves_the_own_one_out(monkeypatch):
     others = machine.OtherProcesses()
     assert others.percent() == 50
     assert others.percent() is None
+
+
+def test_processes_that_a_bench_started_are_its_own_once_they_have_ended():
+    before = machine._cpu_seconds()
+    if before is None:
+        pytest.skip("the system does not tell")
+    busy = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert machine._cpu_seconds()[2] - before[2] >= 0.28
 
 
 def test_a_disturbed_row_is_named_in_the_notes():

@@ -56,3 +56,12 @@ def test_class_probabilities_stay_probabilities():
 def test_a_share_outside_is_refused(share):
     with pytest.raises(ValueError, match=r"^share: "):
         Smoothing(share)
+
+
+def test_several_arrays_of_a_frame_are_smoothed_as_each_would_be_alone():
+    scores, shares, frame = maps(4), maps(4, (3,)), scene(0)
+    together, alone = Smoothing(0.5), (Smoothing(0.5), Smoothing(0.5))
+    for values in zip(scores, shares, strict=True):
+        found = together.next_of_all(values, frame)
+        for one, value, smoothing in zip(found, values, alone, strict=True):
+            np.testing.assert_array_equal(one, smoothing.next(value, frame))
