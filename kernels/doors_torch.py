@@ -10,6 +10,8 @@ from colocam.kernels.dense import DensePairs
 from colocam.kernels.lattice import stencil_of
 from colocam.kernels.permutohedral_torch import PermutohedralLattice
 
+PART = 2**17  # pixels: energies are worked out of so many at once on the CPU, to stay in its cache
+
 
 class Filter(Protocol):
     """A symmetric linear filter, ready for values: what every method builds."""
@@ -40,6 +42,48 @@ def energy_and_pull(
     One filtering serves both: with W symmetric, d/dS_r of sum_r S_r^T pull_r is 2 pull_r. The
     pull has shape (B, K, H, W), its maps lie one after the other in memory.
     """
+    how = (sigma_rgb, sigma_xy, form, method)
+    parts = _parts(group, num_groups, probs.shape[2:].numel()) if group.device.type == "cpu" else []
+    if len(parts) < 2:
+        return _energy_and_pull(images, probs, group, num_groups, *how)
+    energy = probs.new_empty(num_groups)
+    pull = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
+    pull = pull.transpose(0, 1)
+    for groups, chosen in parts:
+        energy[groups], pull[chosen] = _energy_and_pull(
+            images[chosen], probs[chosen], group[chosen] - groups.start,
+            groups.stop - groups.start, *how,
+        )  # fmt: skip
+    return energy, pull
+
+
+def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, slice]]:
+    """Groups, and their frames, to be worked on one after the other; groups know nothing of each
+    other. One part where the frames do not stand in the order of their groups: group (B,).
+    """
+    if (group[1:] < group[:-1]).any():
+        return [(slice(0, num_groups), slice(0, len(group)))]
+    bounds = torch.searchsorted(group, torch.arange(num_groups + 1)).tolist()
+    parts, first = [], 0
+    for one in range(1, num_groups):
+        full = (bounds[one + 1] - bounds[first]) * pixels > PART
+        if full and bounds[one + 1] > bounds[one] > bounds[first]:
+            parts.append((slice(first, one), slice(bounds[first], bounds[one])))
+            first = one
+    return [*parts, (slice(first, num_groups), slice(bounds[first], bounds[-1]))]
+
+
+def _energy_and_pull(
+    images: Tensor,
+    probs: Tensor,
+    group: Tensor,
+    num_groups: int,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    form: str,
+    method: str,
+) -> tuple[Tensor, Tensor]:
+    """`energy_and_pull` of all groups at once."""
     frames, maps, height, width = probs.shape
     built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
     values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)

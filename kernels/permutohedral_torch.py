@@ -23,6 +23,7 @@ from colocam.kernels.lattice import (
     enclosing_simplex,
     self_weight,
 )
+from colocam.kernels.sorted_keys import distinct, places
 
 CHUNK = 2**15  # pixels whose geometry is worked out at once, so that it stays in the cache
 
@@ -52,15 +53,14 @@ class PermutohedralLattice:
         factors = axis_factors(sigmas or [1.0] * len(features), self.stencil.scale)
         simplex, self.weights, keys = locate(features, group, num_groups, factors, self.stencil)
         simplices, number = torch.unique(simplex, return_inverse=True)
-        occupied, corner = torch.unique(keys.vertices(simplices), return_inverse=True)
+        corners = keys.vertices(simplices)  # (d+1, S)
         steps = keys.axis_steps()
-        vertices = occupied
+        vertices = distinct(corners.flatten())
         if ring:
-            around = [occupied + sign * step for step in steps for sign in (1, -1)]
-            vertices, place = torch.unique(torch.cat([occupied, *around]), return_inverse=True)
-            corner = place[: len(occupied)][corner]
+            around = [vertices + sign * step for step in steps for sign in (1, -1)]
+            vertices = distinct(torch.cat([vertices, *around]))
         self.count = len(vertices)
-        self.vertex = corner.index_select(1, number)  # (d+1, P)
+        self.vertex = places(vertices, corners).index_select(1, number)  # (d+1, P)
         self.neighbors = [find_neighbors(vertices, step) for step in steps]
 
     def apply(self, values: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def find_neighbors(vertices: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """
     count = len(vertices)
     wanted = vertices + step
-    place = torch.searchsorted(vertices, wanted)
+    place = places(vertices, wanted)
     found = vertices.index_select(0, place.clamp(max=max(0, count - 1))) == wanted
     after = torch.full((count + 1,), count, dtype=torch.int64, device=vertices.device)
     after[:count] = torch.where(found, place, count)

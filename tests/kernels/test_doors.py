@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.kernels import crf_energy, gaussian_filter
+from colocam.kernels import crf_energy, doors_torch, gaussian_filter
 
 METHODS = ("dense", "grid", "permutohedral", "permutohedral-published")
 FORMS = ("cut", "association")
@@ -343,3 +343,35 @@ def test_any_points(naive, points, d, channels, groups, extent, seed):
         out = gaussian_filter(values, features, group, num_groups=groups, method=method)
         error = (out - expected).abs().sum() / expected.abs().sum()
         assert error <= bound, method
+
+
+@pytest.mark.parametrize("group", [[0, 0, 2, 3, 3], [0, 3, 2, 3, 0], [1, 1, 1, 1, 1]])
+@pytest.mark.parametrize("method", METHODS)
+def test_working_in_parts_changes_nothing(textured, maps, monkeypatch, method, group):
+    images, probs, group = textured(5, 12, 17), maps(5, 2, 12, 17), torch.tensor(group)
+    whole = energy_and_gradient(images, probs, group, method, num_groups=5)
+    monkeypatch.setattr("colocam.kernels.doors_torch.PART", 12 * 17)
+    in_parts = energy_and_gradient(images, probs, group, method, num_groups=5)
+    for one, other in zip(in_parts, whole, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 6), max_size=30), st.integers(0, 3), st.integers(1, 9),
+)  # fmt: skip
+def test_parts_hold_every_frame_and_group_once(groups, more, most):
+    group = torch.tensor(sorted(groups), dtype=torch.int64)
+    number = max(groups, default=0) + 1 + more
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doors_torch, "PART", most)
+        parts = doors_torch._parts(group, number, 1)
+    assert [g for part, _ in parts for g in range(part.start, part.stop)] == list(range(number))
+    assert [f for _, part in parts for f in range(part.start, part.stop)] == list(
+        range(len(groups))
+    )
+    for of_groups, frames in parts:
+        inside = group[frames]
+        assert (inside >= of_groups.start).all()
+        assert (inside < of_groups.stop).all()
+        assert len(inside) <= most or len(inside.unique()) == 1

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from colocam.kernels import gaussian_filter
 from colocam.kernels.lattice import (
@@ -17,6 +19,7 @@ from colocam.kernels.lattice import (
     self_weight,
 )
 from colocam.kernels.permutohedral_torch import PermutohedralLattice, find_neighbors
+from colocam.kernels.sorted_keys import distinct, places
 
 
 def vertex_coordinates(origin, rank):
@@ -89,13 +92,21 @@ def test_keys_of_vertices_and_their_neighbours_never_collide(d):
         rows, packed = torch.cat(more_rows), torch.cat(more_keys)
         order = torch.randperm(len(rows))[:20000]
         rows, packed = rows[order], packed[order]
-    distinct = {tuple(r) for r in rows.tolist()}
-    assert len(distinct) == len(set(packed.tolist()))
+    different = {tuple(r) for r in rows.tolist()}
+    assert len(different) == len(set(packed.tolist()))
     assert len({(*r, k) for r, k in zip(rows.tolist(), packed.tolist(), strict=True)}) == len(
-        distinct
+        different
     )
     assert packed.min() >= 0
     assert packed.max() < 2**62
+
+
+@given(st.lists(st.integers(-(2**62), 2**62)), st.lists(st.integers(-(2**62), 2**62)))
+def test_sets_of_keys_are_those_of_torch(keys, wanted):
+    keys, wanted = (torch.tensor(k, dtype=torch.int64) for k in (keys, wanted))
+    ordered = distinct(keys)
+    assert torch.equal(ordered, torch.unique(keys))
+    assert torch.equal(places(ordered, wanted), torch.searchsorted(ordered, wanted))
 
 
 def test_neighbours_are_found_both_ways_or_not_at_all():
