@@ -1,6 +1,6 @@
 """The papers' tables and figures, trained anew: on the built-in clip set, or on any data.
 
-    python bench/paper.py table3 [fig2a …] [--budget small|large] [--data DIR] [--seeds 0 1 2]
+    python bench/paper.py table3 [fig2a …] [--budget small|medium|large] [--data DIR] [--seeds 0 1 2]
 
 A row is trained once for each seed. What is done already is not done again: finished rows, and
 the classifiers of stage 1, stand in runs/paper/ and are shared by all tables; a run that was
@@ -9,11 +9,14 @@ YouTube-Objects and of ImageNet weights: only the order of the rows can be compa
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from machine import describe, headline
 from markdown_table import markdown_table, mean_and_deviation
 from paper_cells import Cell, Ground
@@ -24,6 +27,8 @@ from rich.progress import Progress
 
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
+
+MOST_JOBS = 4  # each takes some 2 GB
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, metavar="DIR", help="(default: the built-in clip set)")
     add("--splits", type=Path, metavar="DIR", help="split files of --data")
     add("--preset", metavar="NAME", help="of train.py")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs beside each other (default: one; without a "
+        f"GPU one a core, at most {MOST_JOBS})",
+    )
     add("--runs", type=Path, default=Path("runs/paper"), metavar="DIR", help="of all the runs")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="(default: bench/results)")
     add("--only-done", action="store_true", help="train nothing; tables of what is there")
@@ -113,6 +125,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> None:
     machine = describe()
+    if _jobs(options) < 1:
+        raise UserError(f"--jobs {options.jobs}: must be at least 1")
     budget = BUDGETS[options.budget]
     if options.seeds is not None:
         if min(options.seeds) < 0:
@@ -123,15 +137,28 @@ def _run(options: argparse.Namespace) -> None:
         table = make_table(name, budget)
         cells = [[Cell(ground, row, seed) for seed in _seeds(row, budget)] for row in table.rows]
         if not options.only_done:
-            _run_all(name, cells)
+            _run_all(name, cells, _jobs(options))
         _write(name, table, _results(cells), machine, options)
 
 
 def _ground(options: argparse.Namespace) -> Ground:
+    jobs = _jobs(options)
     return Ground(
         options.runs / _name_of(options), options.data, options.splits,
         {} if options.preset is None else {"preset": options.preset},
+        max(1, _cores() // jobs) if jobs > 1 else None,
     )  # fmt: skip
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    """Small networks keep one core busy, hardly two: runs beside each other finish sooner."""
+    if options.jobs is not None:
+        return options.jobs
+    return 1 if torch.cuda.is_available() else min(_cores(), MOST_JOBS)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _name_of(options: argparse.Namespace) -> str:
@@ -143,16 +170,31 @@ def _seeds(row: Row, budget: Budget) -> Sequence[int]:
     return budget.draws if row.left_out else budget.seeds
 
 
-def _run_all(name: str, cells: Sequence[Sequence[Cell]]) -> None:
-    """Seed by seed, so that a whole table stands early."""
+def _run_all(name: str, cells: Sequence[Sequence[Cell]], jobs: int) -> None:
+    """Seed by seed, so that a whole table stands early; stage 1 before all that share it."""
     in_order = sorted((cell for of_row in cells for cell in of_row), key=lambda cell: cell.seed)
     missing = [cell for cell in in_order if not cell.done]
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task(name, total=len(missing))
-        for cell in missing:
-            progress.update(bar, description=f"{name}: {cell.row.name}, seed {cell.seed}")
-            cell.run()
-            progress.advance(bar)
+    first = {cell.classifier: cell for cell in missing if not cell.has_classifier}
+    _run_beside(
+        f"{name}, stage 1", [(cell, cell.train_classifier) for cell in first.values()], jobs
+    )
+    _run_beside(name, [(cell, cell.run) for cell in missing], jobs)
+
+
+def _run_beside(title: str, tasks: Sequence[tuple[Cell, Callable[[], None]]], jobs: int) -> None:
+    """At most `jobs` at once. After a failure those that have begun are finished, no more begun."""
+    with Progress(console=Console(stderr=True)) as progress, ThreadPoolExecutor(jobs) as pool:
+        bar = progress.add_task(title, total=len(tasks))
+        running = {pool.submit(run): cell for cell, run in tasks}
+        try:
+            for future in as_completed(running):
+                future.result()
+                cell = running[future]
+                progress.update(bar, description=f"{title}: done {cell.row.name}, seed {cell.seed}")
+                progress.advance(bar)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:

@@ -37,12 +37,15 @@ class Ground:
         folder: of their folders.
         data, splits: as train.py takes them; None: the built-in clip set.
         options: of every run, both stages.
+        threads: of each run, which is silent then, as others go on beside it; None: as torch
+            chooses, and the run shows its progress.
     """
 
     folder: Path
     data: Path | None
     splits: Path | None
     options: Options
+    threads: int | None = None
 
     def arguments(self, seed: int, out: Path, *more: Options) -> list[str]:
         """Of train.py."""
@@ -104,15 +107,26 @@ class Cell:
         """Whether its numbers stand."""
         return (self.folder / "report" / "evaluation.json").is_file()
 
-    def run(self) -> None:
-        """Trains what is missing, stage 1 included, from where an earlier run was stopped.
+    @property
+    def has_classifier(self) -> bool:
+        """Whether stage 1 stands."""
+        return (self.classifier / "report" / "evaluation.json").is_file()
+
+    def train_classifier(self) -> None:
+        """Stage 1, from where an earlier run was stopped.
 
         Raises:
-            UserError: a training run failed.
+            UserError: the training run failed.
         """
-        if not (self.classifier / "report" / "evaluation.json").is_file():
-            arguments = self.ground.arguments(self.seed, self.classifier, self.row.classifier)
-            _train([*arguments, "--stage", "classifier"])
+        arguments = self.ground.arguments(self.seed, self.classifier, self.row.classifier)
+        _train([*arguments, "--stage", "classifier"], self.ground.threads)
+
+    def run(self) -> None:
+        """Trains stage 2, from where an earlier run was stopped; stage 1 stands.
+
+        Raises:
+            UserError: the training run failed.
+        """
         if self.row.options is None:
             self._evaluate_map()
         else:
@@ -155,7 +169,7 @@ class Cell:
         arguments = self.ground.arguments(
             self.seed, self.folder, self.row.classifier, self.row.options, more
         )
-        _train([*arguments, "--stage", "localizer"])
+        _train([*arguments, "--stage", "localizer"], self.ground.threads)
 
     def _fewer_shots(self) -> Path:
         """Split files without some training shots of each class; the same for the same seed."""
@@ -204,8 +218,15 @@ class Cell:
         )  # fmt: skip
 
 
-def _train(arguments: list[str]) -> None:
+def _train(arguments: list[str], threads: int | None) -> None:
     """train.py in a process of its own; goes on where one was stopped."""
     command = [sys.executable, os.fspath(TRAIN), *arguments, "--resume"]
-    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+    environment, shown = dict(os.environ), None
+    if threads is not None:
+        environment["OMP_NUM_THREADS"], shown = str(threads), subprocess.PIPE
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=shown, text=True
+    )
+    if done.returncode:
+        print(done.stderr or "", file=sys.stderr, end="")
         raise UserError(f"{' '.join(command)}: failed; its message stands above")

@@ -3,6 +3,7 @@
 import json
 import statistics
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def trained(monkeypatch):
     """Stands in for training: leaves numbers that tell the options; the arguments it was given."""
     calls = []
 
-    def train(arguments):
+    def train(arguments, threads):
         config = parse_config(arguments, cuda=False)
         calls.append(config)
         report = config.out / "report"
@@ -100,6 +101,37 @@ def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, t
     assert {config.seed for config in trained[len(stages) :]} == {2}
 
 
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_stage_1_stands_before_what_needs_it_however_many_run_at_once(
+    tmp_path, trained, monkeypatch, jobs
+):
+    train, running, most = paper_cells._train, [], []
+
+    def slowly(arguments, threads):
+        assert (threads is None) == (jobs == 1)
+        running.append(arguments)
+        most.append(len(running))
+        time.sleep(0.02)
+        train(arguments, threads)  # of stage 2: copies what stage 1 left, which fails without it
+        running.remove(arguments)
+
+    monkeypatch.setattr(paper_cells, "_train", slowly)
+    assert run(tmp_path, "fig2a", "--seeds", "3", "4", "--jobs", str(jobs)) == 0
+    assert [config.stage for config in trained][:2] == ["classifier"] * 2
+    assert min(jobs, 2) <= max(most) <= jobs
+    folders = [config.out for config in trained]
+    assert len(set(folders)) == len(folders)
+
+
+def test_after_a_failure_nothing_more_is_begun(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(paper_cells, "TRAIN", tmp_path / "no-train.py")
+    assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2", "3", "--jobs", "2") == 2
+    told = capfd.readouterr().err
+    assert "no-train.py" in told
+    assert "failed; its message stands above" in told
+    assert told.count("can't open file") < 4
+
+
 def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, trained):
     assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
     path = tmp_path / "results" / "paper-fig2a-builtin-smoke.json"
@@ -146,6 +178,7 @@ def test_as_many_shots_of_every_class_are_left_out_as_asked(tmp_path, clips):
         (["table3", "--only-done"], "nothing is done in"),
         (["table3", "--seeds", "-1"], "--seeds -1: must not be negative"),
         (["table3", "--budget", "huge"], "huge"),
+        (["table3", "--jobs", "0"], "--jobs 0: must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(argv, message, tmp_path, capsys):
