@@ -1,6 +1,6 @@
 """The papers' tables and figures, trained anew: on the built-in clip set, or on any data.
 
-    python bench/paper.py table3 [fig2a …] [--budget small|medium|large] [--data DIR] [--seeds 0 1 2]
+    python bench/paper.py table3 [fig2a …] [--budget small|medium|large] [--seeds 0 1 2] […]
 
 A row is trained once for each seed. What is done already is not done again: finished rows, and
 the classifiers of stage 1, stand in runs/paper/ and are shared by all tables; a run that was
