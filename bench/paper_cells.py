@@ -69,6 +69,14 @@ class Ground:
             if getattr(self.config, name.replace("-", "_")) != value
         }
 
+    def options_of(self, row: Row) -> Options:
+        """Of stage 2 of a row."""
+        options = dict(row.options or {})
+        if row.longer > 1:
+            for name in ("epochs", "decay-every", "evaluate-every"):
+                options[name] = row.longer * getattr(self.config, name.replace("-", "_"))
+        return options
+
     def data_folder(self) -> Path:
         """Where the data lies."""
         if self.data is not None:
@@ -95,7 +103,8 @@ class Cell:
         if self.row.options is None:
             return self._folder(self.row.cam, self.row.classifier)
         marks = {"left-out": self.row.left_out} if self.row.left_out else {}
-        return self._folder("localizer", {**self.row.classifier, **self.row.options}, marks)
+        options = {**self.row.classifier, **self.ground.options_of(self.row)}
+        return self._folder("localizer", options, marks)
 
     def _folder(self, kind: str, options: Options, marks: Options | None = None) -> Path:
         named = sorted(({**self.ground.changes(options), **(marks or {})}).items())
@@ -167,7 +176,7 @@ class Cell:
             more["data"] = self.ground.data_folder()
             more["preset"] = self.ground.config.preset  # with data it would be another
         arguments = self.ground.arguments(
-            self.seed, self.folder, self.row.classifier, self.row.options, more
+            self.seed, self.folder, self.row.classifier, self.ground.options_of(self.row), more
         )
         _train([*arguments, "--stage", "localizer"], self.ground.threads)
 

@@ -93,7 +93,9 @@ class Config:
     resize: int = _option(256, "side to which frames are resized for training")
     crop: int = _option(224, "side of the random crop, and of frames at evaluation")
     batch_size: int = _option(
-        32, "frames a batch, over all processes of the run; it holds whole sequences"
+        32,
+        "frames a batch, over all processes of the run; it holds whole sequences, of tcam's it "
+        "counts the last frames only: the others lend their CAMs",
     )
     accumulate: int = _option(1, "batches whose gradients make one step, both stages")
     frames: int = _option(4, "frames a sequence (n)")

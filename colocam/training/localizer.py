@@ -99,7 +99,8 @@ class LocalizerStage:
             [(module, config.lr) for module in model.decoder_modules()], config.decay_every
         )
         self.decode = run.ranks.parallel(_Decode(model))
-        self.loader = run.loader(config.frames, config.batch_size, run.seed_maps)
+        lent = config.frames if self.anchors_only else 1  # frames read for one that is trained on
+        self.loader = run.loader(config.frames, lent * config.batch_size, run.seed_maps)
         self.best: dict[str, list[float]] = {}
 
     def train(self) -> None:

@@ -87,6 +87,17 @@ def test_tables_share_what_is_the_same(tmp_path):
     assert len(set(others)) == len(others)
 
 
+def test_tcam_trains_on_as_many_frames_as_the_others(tmp_path, trained):
+    """An epoch of it trains on one frame of a shot, an epoch of the others on n."""
+    assert run(tmp_path, "fig2a", "--seeds", "0") == 0
+    by_method = {config.method: config for config in trained if config.stage == "localizer"}
+    default = parse_config(["--preset", "smoke"], cuda=False)
+    tcam, colocam = by_method["tcam"], by_method["colocam"]
+    assert tcam.epochs == default.frames * colocam.epochs
+    assert tcam.decay_every == default.frames * colocam.decay_every
+    assert tcam.epochs / tcam.evaluate_every == colocam.epochs / colocam.evaluate_every
+
+
 def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, trained):
     argv = ["fig2a", "--seeds", "0", "1"]
     assert run(tmp_path, *argv) == 0

@@ -18,6 +18,7 @@ from colocam.evaluation.command import main as evaluate
 from colocam.model import Localizer
 from colocam.model.checkpoint import load_checkpoint, save_checkpoint
 from colocam.training.command import main as train
+from colocam.training.localizer import LocalizerStage
 from colocam.training.seeding import Seeding
 from colocam.video.batches import SequenceBatch
 
@@ -69,6 +70,21 @@ def test_a_method_has_its_terms(localizer_stage, method, terms):
     values = [line.get(term, 0.0) for term in ("pl", "crf", "asc", "coloc")]
     assert all(np.isfinite(values))
     assert sum(value != 0 for value in values) == terms
+
+
+@pytest.mark.parametrize(("method", "frames"), [("tcam", 3), ("tcam", 2), ("fcam", 3)])
+def test_a_batch_counts_the_frames_that_are_trained_on(
+    localizer_stage, monkeypatch, method, frames
+):
+    trained, maps = [], LocalizerStage.maps
+
+    def counted(stage, one):
+        trained.append(len(one.images))
+        return maps(stage, one)
+
+    monkeypatch.setattr(LocalizerStage, "maps", counted)
+    localizer_stage("--method", method, "--frames", frames, "--batch-size", 3, "--epochs", 1)
+    assert max(trained) == 3
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "vgg16", "inceptionv3"])
