@@ -67,7 +67,9 @@ class Config:
     )
     workers: int = _option(4, "processes that decode frames ahead")
     cache: Path | None = _option(
-        None, "folder that keeps resized frames, so that each is decoded once"
+        None,
+        "folder that keeps resized frames, so that each is decoded once, and what was found when "
+        "videos were counted and cut",
     )
     cache_size: float = _option(100.0, "GB that --cache may take")
     cut_shots: Literal["on", "off"] = _option(

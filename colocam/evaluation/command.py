@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ckpt", type=Path, required=True, metavar="FILE", help="a checkpoint of train.py")
     add("--data", type=Path, metavar="DIR", help="data folder (default: built-in clip set)")
     add("--splits", type=Path, metavar="DIR", help="split files (default: DATA/splits if there)")
+    add("--cache", type=Path, metavar="DIR", help="train.py's: it remembers how long videos are")
     add(
         "--split",
         choices=("test", "val", "train"),
@@ -155,7 +156,7 @@ def _records(
     """The frames of the split, with the checkpoint's class numbers; a collective."""
     with ranks.main_first(), console.status("opening the data"):
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
-        data = open_data(folder, options.splits, seed=options.seed)
+        data = open_data(folder, options.splits, seed=options.seed, cache=options.cache)
     for note in data.notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     training = options.split == "train"

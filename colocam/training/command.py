@@ -192,7 +192,9 @@ def open_run(config: Config, ranks: Ranks) -> Run:
     with ranks.main_first(), console.status("opening the data"):
         folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
         cut_over = config.cut_over if config.cut_shots == "on" else None
-        data = open_data(folder, config.splits, seed=config.seed, cut_over=cut_over)
+        data = open_data(
+            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache
+        )
     _describe(config, data, device, ranks, console)
     if not data.train:
         raise UserError(f"{folder}: no shot to train on")

@@ -14,7 +14,6 @@ bytes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import time
@@ -28,6 +27,7 @@ import numpy as np
 
 from colocam.video.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
 from colocam.video.frames import ImageFrames, VideoFrames
+from colocam.video.known_videos import digest_of
 from colocam.video.records import FrameSource
 from colocam.video.shot_frames import ShotFrames
 from colocam.video.transforms import resized
@@ -240,14 +240,4 @@ def _digest(frames: ImageFrames | VideoFrames | ShotFrames, window: range, side:
     images = isinstance(frames, ImageFrames)
     files = frames.paths[window.start : window.stop] if images else (frames.path,)
     parts = [_VERSION, cv2.__version__, type(frames).__name__, side, window.start, window.stop]
-    text = repr([*parts, *map(_state_of, files)])
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
-
-
-def _state_of(file: str) -> tuple[str, int, int] | tuple[str]:
-    path = os.path.abspath(file)
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (path,)
-    return path, status.st_size, status.st_mtime_ns
+    return digest_of(parts, files)

@@ -14,6 +14,7 @@ from pathlib import Path
 from colocam.errors import UserError
 from colocam.video.boxes_csv import BoxLine, read_boxes_csv
 from colocam.video.frames import ImageFrames, VideoFrames, is_image, is_text, open_video
+from colocam.video.known_videos import KnownVideos
 from colocam.video.notes import count_of, left_out
 from colocam.video.records import Box, clamp_box, lies_outside
 
@@ -38,13 +39,16 @@ class Video:
     clamped: int
 
 
-def open_class_folders(data: Path, notes: list[str]) -> dict[str, list[Video]]:
+def open_class_folders(
+    data: Path, notes: list[str], known: KnownVideos | None = None
+) -> dict[str, list[Video]]:
     """Open every video of the folder.
 
     Args:
         data: the data folder.
         notes: receives lines for the user: entries ignored, videos, frames and boxes left out,
             boxes clamped.
+        known: remembers video files (see `open_video`).
 
     Returns:
         The videos of each class, classes and videos sorted by name; a class's label is its rank.
@@ -56,7 +60,7 @@ def open_class_folders(data: Path, notes: list[str]) -> dict[str, list[Video]]:
     names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
     everything = [video for of_class in names.values() for video in of_class]
     lines = _read_box_lines(data / "boxes.csv", everything, notes)
-    opened = _open_videos(data, names, notes)
+    opened = _open_videos(data, names, notes, known)
     videos = {
         name: [
             _with_boxes(data, video, label, opened[video], lines[video], notes)
@@ -152,7 +156,7 @@ def _read_box_lines(
 
 
 def _open_videos(
-    data: Path, names: dict[str, list[str]], notes: list[str]
+    data: Path, names: dict[str, list[str]], notes: list[str], known: KnownVideos | None
 ) -> dict[str, ImageFrames | VideoFrames]:
     """The videos of all classes by name, without those that cannot be used, which are counted."""
     opened: dict[str, ImageFrames | VideoFrames] = {}
@@ -160,7 +164,7 @@ def _open_videos(
     for class_name, of_class in names.items():
         for video in of_class:
             try:
-                opened[video] = open_video(data / video, video, notes)
+                opened[video] = open_video(data / video, video, notes, known)
             except UserError as error:
                 unusable[video] = error
         if all(video in unusable for video in of_class):

@@ -7,6 +7,7 @@ from pathlib import Path
 from colocam.errors import UserError
 from colocam.video.class_folders import open_class_folders
 from colocam.video.holdout import hold_out
+from colocam.video.known_videos import KnownVideos
 from colocam.video.records import VideoData
 from colocam.video.split_layout import open_split_layout
 
@@ -17,6 +18,7 @@ def open_data(
     *,
     seed: int = 0,
     cut_over: int | None = None,
+    cache: Path | None = None,
 ) -> VideoData:
     """Open a data set without decoding more of it than is needed to check it.
 
@@ -30,6 +32,8 @@ def open_data(
         seed: splits the videos of a plain folder into train, val and test.
         cut_over: of a plain folder, training videos of more frames are cut into shots; None: each
             is one shot.
+        cache: a folder that remembers the video files of a plain folder: each is gone through
+            once to count its frames and once to be cut, and not again by later runs.
 
     Returns:
         The shots to train on and the frames to evaluate on.
@@ -51,4 +55,5 @@ def open_data(
             "give their folder with --splits"
         )
     notes: list[str] = []
-    return hold_out(open_class_folders(data, notes), seed, notes, cut_over)
+    known = None if cache is None else KnownVideos(cache)
+    return hold_out(open_class_folders(data, notes, known), seed, notes, cut_over, known)

@@ -6,13 +6,15 @@ import os
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from colocam.errors import UserError
+from colocam.video.known_videos import KnownVideos
 from colocam.video.landmarks import LANDMARK_EVERY, Landmark, landmark_of, seek
 from colocam.video.notes import count_of
 
@@ -121,7 +123,10 @@ class VideoFrames:
 
 
 def open_video(
-    path: str | Path, name: str, notes: list[str] | None = None
+    path: str | Path,
+    name: str,
+    notes: list[str] | None = None,
+    known: KnownVideos | None = None,
 ) -> ImageFrames | VideoFrames:
     """Open a folder of frames (sorted by file name) or a video file.
 
@@ -134,6 +139,7 @@ def open_video(
         name: what to call it in messages and records.
         notes: a list that receives a line about zero-byte frames, or about a container that
             promises noticeably more frames than decode.
+        known: remembers video files, so that each is gone through once for all.
 
     Raises:
         UserError: where there is nothing at `path`, it may not be read, there is no frame in it, or
@@ -149,7 +155,7 @@ def open_video(
         raise UserError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    return _open_video_file(path, name, notes)
+    return _open_video_file(path, name, notes, known)
 
 
 def list_frames(folder: str | Path) -> tuple[str, ...]:
@@ -195,12 +201,33 @@ def _open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
     return frames
 
 
-def _open_video_file(path: Path, name: str, notes: list[str]) -> VideoFrames:
-    size, num_frames = None, 0
+def _open_video_file(
+    path: Path, name: str, notes: list[str], known: KnownVideos | None
+) -> VideoFrames:
     if not is_text(str(path)):
         raise UserError(f"{path}: OpenCV takes no name that is not UTF-8; rename it")
+    if known is None:
+        found = _go_through(str(path))
+    else:
+        what = f"frames, a landmark in {LANDMARK_EVERY}"
+        found = known.recall([str(path)], what, lambda: _go_through(str(path)))
+    num_frames, promised = found["num_frames"], found["promised"]
+    if promised > 1.05 * num_frames + 2 and not found["reaches_end"]:
+        notes.append(
+            f"{name}: promises {promised:.0f} frames but only {num_frames} decode; those are "
+            "used (was the file cut short?)"
+        )
+    landmarks = tuple(Landmark(*values) for values in found["landmarks"])
+    return VideoFrames(
+        str(path), name, num_frames, tuple(found["size"]), landmarks, round(promised)
+    )
+
+
+def _go_through(path: str) -> dict[str, Any]:
+    """What a pass over a video file tells; see `_open_video_file`."""
+    size, num_frames = None, 0
     landmarks: list[Landmark | None] = []
-    with open_capture(str(path)) as capture:
+    with open_capture(path) as capture:
         promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate, end = capture.get(cv2.CAP_PROP_FPS), 0.0  # end: ms, of the last frame
         while capture.grab():
@@ -212,15 +239,14 @@ def _open_video_file(path: Path, name: str, notes: list[str]) -> VideoFrames:
             num_frames += 1
     if size is None:
         raise UserError(f"{path}: cannot be decoded; re-encode it or take it out")
-    # Where the rate varies, the container's number is a guess, but its length is not.
-    reaches_end = rate > 0 and end >= 950 * (promised - 2) / rate
-    if promised > 1.05 * num_frames + 2 and not reaches_end:
-        notes.append(
-            f"{name}: promises {promised:.0f} frames but only {num_frames} decode; those are "
-            "used (was the file cut short?)"
-        )
-    known = tuple(landmark for landmark in landmarks if landmark is not None)
-    return VideoFrames(str(path), name, num_frames, size, known, round(promised))
+    return {
+        "num_frames": num_frames,
+        "size": size,
+        "landmarks": [astuple(landmark) for landmark in landmarks if landmark is not None],
+        "promised": promised,
+        # Where the rate varies, the container's number is a guess, but its length is not.
+        "reaches_end": rate > 0 and end >= 950 * (promised - 2) / rate,
+    }
 
 
 @contextmanager

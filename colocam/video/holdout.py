@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 
 from colocam.video.class_folders import Video
+from colocam.video.known_videos import KnownVideos
 from colocam.video.notes import count_of
 from colocam.video.records import Box, BoxedFrame, Shot, VideoData
 from colocam.video.shot_frames import cut_into_shots
@@ -15,7 +16,11 @@ FRAMES_WITHOUT_BOXES = 8
 
 
 def hold_out(
-    videos: dict[str, list[Video]], seed: int, notes: list[str], cut_over: int | None = None
+    videos: dict[str, list[Video]],
+    seed: int,
+    notes: list[str],
+    cut_over: int | None = None,
+    known: KnownVideos | None = None,
 ) -> VideoData:
     """Split the videos of each class by a seed.
 
@@ -30,6 +35,7 @@ def hold_out(
         seed: at least 0. A class's split depends on it and on that class alone.
         notes: lines for the user so far; how it was split is added.
         cut_over: training videos of more frames are cut into shots; None: each is one shot.
+        known: remembers where they are cut.
     """
     train: list[Video] = []
     val: list[BoxedFrame] = []
@@ -53,16 +59,19 @@ def hold_out(
     if not val:
         notes.append("no boxes and no video to hold out: frames of training videos stand in")
         val = test = [frame for video in train for frame in _spaced_frames(video, notes)]
-    shots = _shots(train, cut_over, notes)
+    shots = _shots(train, cut_over, notes, known)
     return VideoData(tuple(videos), tuple(shots), tuple(val), tuple(test), tuple(notes))
 
 
-def _shots(videos: list[Video], cut_over: int | None, notes: list[str]) -> list[Shot]:
+def _shots(
+    videos: list[Video], cut_over: int | None, notes: list[str], known: KnownVideos | None
+) -> list[Shot]:
     """What there is to train on: each video, or its shots where it is longer than `cut_over`."""
     shots, num_cut, parts = [], 0, 0
     for video in videos:
-        own = [video.frames] if cut_over is None else cut_into_shots(video.frames, cut_over)
-        shots += [Shot(frames.name, video.label, video.name, frames) for frames in own]
+        frames = video.frames
+        own = [frames] if cut_over is None else cut_into_shots(frames, cut_over, known)
+        shots += [Shot(one.name, video.label, video.name, one) for one in own]
         if len(own) > 1:
             num_cut, parts = num_cut + 1, parts + len(own)
     if num_cut:

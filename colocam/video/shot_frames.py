@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from colocam.video.cutting import find_shots
 from colocam.video.frames import ImageFrames, VideoFrames
+from colocam.video.known_videos import KnownVideos
 from colocam.video.records import FrameSource
+
+_CUTTING = 1  # version of where videos are cut: raise it with `colocam.video.cutting`
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,26 @@ def place_in_video(frames: FrameSource, index: int) -> tuple[FrameSource, int]:
 
 
 def cut_into_shots(
-    video: ImageFrames | VideoFrames, over: int
+    video: ImageFrames | VideoFrames, over: int, known: KnownVideos | None = None
 ) -> list[ImageFrames | VideoFrames] | list[ShotFrames]:
     """The shots of a video of more than `over` frames, in order; else the video itself.
 
-    It is decoded once for that, images at about a quarter of their sides. A video in which no cut
-    is found stays itself as well.
+    It is decoded once for that, images at about a quarter of their sides; once for all where
+    `known` remembers it. A video in which no cut is found stays itself as well.
     """
     if len(video) <= over:
         return [video]
-    shots = find_shots(video.previews() if isinstance(video, ImageFrames) else video)
-    if len(shots) == 1:
+    if known is None:
+        found = _bounds(video)
+    else:
+        files = video.paths if isinstance(video, ImageFrames) else (video.path,)
+        found = known.recall(files, f"shots, {_CUTTING}", lambda: _bounds(video))
+    if len(found["shots"]) == 1:
         return [video]
-    return [ShotFrames(video, shot.start, shot.stop) for shot in shots]
+    return [ShotFrames(video, start, stop) for start, stop in found["shots"]]
+
+
+def _bounds(video: ImageFrames | VideoFrames) -> dict[str, Any]:
+    """First frame of every shot, and the one after its last."""
+    shots = find_shots(video.previews() if isinstance(video, ImageFrames) else video)
+    return {"shots": [(shot.start, shot.stop) for shot in shots]}
