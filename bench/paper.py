@@ -2,17 +2,17 @@
 
     python bench/paper.py table3 [fig2a …] [--budget small|medium|large] [--seeds 0 1 2] […]
 
-A row is trained once for each seed. What is done already is not done again: finished rows, and
-the classifiers of stage 1, stand in runs/paper/ and are shared by all tables; a run that was
-stopped goes on. Beside the mean over seeds stands the published number, which is of
-YouTube-Objects and of ImageNet weights: only the order of the rows can be compared.
+A row is trained once for each seed, without a GPU as many runs beside each other as there are cores
+(`--jobs`). What is done already is not done again: finished rows, and the classifiers of stage 1,
+stand in runs/paper/ and are shared by all tables; a run that was stopped goes on. Beside the mean
+over seeds stands the published number, which is of YouTube-Objects and of ImageNet weights: only
+the order of the rows can be compared.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,10 +20,11 @@ import torch
 from machine import describe, headline
 from markdown_table import markdown_table, mean_and_deviation
 from paper_cells import Cell, Ground
+from paper_runs import run_beside
 from paper_tables import BUDGETS, TABLES, Budget, Row, Table, make_table
 from result_files import RESULTS, write_results
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from colocam.entry import CommandParser, exit_status
 from colocam.errors import UserError
@@ -158,7 +159,9 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _name_of(options: argparse.Namespace) -> str:
@@ -171,30 +174,37 @@ def _seeds(row: Row, budget: Budget) -> Sequence[int]:
 
 
 def _run_all(name: str, cells: Sequence[Sequence[Cell]], jobs: int) -> None:
-    """Seed by seed, so that a whole table stands early; stage 1 before all that share it."""
-    in_order = sorted((cell for of_row in cells for cell in of_row), key=lambda cell: cell.seed)
-    missing = [cell for cell in in_order if not cell.done]
-    first = {cell.classifier: cell for cell in missing if not cell.has_classifier}
-    _run_beside(
-        f"{name}, stage 1", [(cell, cell.train_classifier) for cell in first.values()], jobs
-    )
-    _run_beside(name, [(cell, cell.run) for cell in missing], jobs)
+    """As many seeds at once as runs, so that whole tables stand early."""
+    missing = {cell.folder: cell for of_row in cells for cell in of_row if not cell.done}
+    if not missing:
+        return
+    next(iter(missing.values())).ground.data_folder()  # draws the built-in set, once for all runs
+    seeds = sorted({cell.seed for cell in missing.values()})
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=len(missing))
+        for start in range(0, len(seeds), jobs):
+            now = seeds[start : start + jobs]
+            _run_seeds([cell for cell in missing.values() if cell.seed in now], jobs, progress, bar)
 
 
-def _run_beside(title: str, tasks: Sequence[tuple[Cell, Callable[[], None]]], jobs: int) -> None:
-    """At most `jobs` at once. After a failure those that have begun are finished, no more begun."""
-    with Progress(console=Console(stderr=True)) as progress, ThreadPoolExecutor(jobs) as pool:
-        bar = progress.add_task(title, total=len(tasks))
-        running = {pool.submit(run): cell for cell, run in tasks}
-        try:
-            for future in as_completed(running):
-                future.result()
-                cell = running[future]
-                progress.update(bar, description=f"{title}: done {cell.row.name}, seed {cell.seed}")
-                progress.advance(bar)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _run_seeds(cells: Sequence[Cell], jobs: int, progress: Progress, bar: TaskID) -> None:
+    """Stage 1, then what needs nothing else, then stage 2."""
+
+    def tell(cell: Cell, what: str, done: int = 0) -> None:
+        said = f"{progress.tasks[bar].description.partition(':')[0]}: {what}, seed {cell.seed}"
+        progress.update(bar, description=said, advance=done)
+
+    first = list({cell.classifier: cell for cell in cells if not cell.has_classifier}.values())
+    run_beside([cell.train_classifier for cell in first], jobs, lambda i: tell(first[i], "stage 1"))
+    for cell in cells:
+        if cell.row.options is None:
+            cell.evaluate_map()  # takes all cores by itself
+            tell(cell, cell.row.name, 1)
+    second = [cell for cell in cells if cell.row.options is not None]
+    run_beside(
+        [cell.train_localizer for cell in second], jobs,
+        lambda i: tell(second[i], second[i].row.name, 1),
+    )  # fmt: skip
 
 
 def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:
@@ -223,7 +233,8 @@ def _write(
     counted = " to ".join(str(count) for count in seeds)
     lines = [
         f"**{table.title}.** {data}, seeds: {counted}, mean ± standard deviation of CorLoc in % at "
-        f"IoU 0.5 on test; {headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}.",
+        f"IoU 0.5 on test; {headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}"
+        f"{_beside(options)}.",
         "",
         *markdown_table(HEADS, results),
         "",
@@ -235,6 +246,12 @@ def _write(
     write_results(path, result, lines, ".md")
     if table.x_label is not None:
         _draw(path.with_suffix(".png"), table, results)
+
+
+def _beside(options: argparse.Namespace) -> str:
+    """What a reader should know of how the runs shared the machine."""
+    jobs = _jobs(options)
+    return f", {jobs} runs beside each other" if jobs > 1 and not options.only_done else ""
 
 
 def _draw(path: Path, table: Table, results: Sequence[Result]) -> None:

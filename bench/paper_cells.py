@@ -1,16 +1,14 @@
 """One trained row with one seed: a folder that is filled once, and shared by all that need it."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from paper_runs import train
 from paper_tables import Options, Row
 from rich.console import Console
 
@@ -25,7 +23,6 @@ from colocam.video.data import open_data
 from colocam.video.splits import read_split, write_split
 from colocam.video.synthetic import builtin_folder
 
-TRAIN = Path(__file__).parents[1] / "train.py"
 BEST = ("classifier-best-classification", "classifier-best-localization")
 
 
@@ -37,8 +34,7 @@ class Ground:
         folder: of their folders.
         data, splits: as train.py takes them; None: the built-in clip set.
         options: of every run, both stages.
-        threads: of each run, which is silent then, as others go on beside it; None: as torch
-            chooses, and the run shows its progress.
+        threads: of each run where others go on beside it (see `paper_runs.train`).
     """
 
     folder: Path
@@ -128,18 +124,10 @@ class Cell:
             UserError: the training run failed.
         """
         arguments = self.ground.arguments(self.seed, self.classifier, self.row.classifier)
-        _train([*arguments, "--stage", "classifier"], self.ground.threads)
+        self._train(self.classifier, [*arguments, "--stage", "classifier"])
 
-    def run(self) -> None:
-        """Trains stage 2, from where an earlier run was stopped; stage 1 stands.
-
-        Raises:
-            UserError: the training run failed.
-        """
-        if self.row.options is None:
-            self._evaluate_map()
-        else:
-            self._train_localizer()
+    def _train(self, folder: Path, arguments: list[str]) -> None:
+        train(arguments, self.ground.threads, folder.with_name(f"{folder.name}.log"))
 
     def numbers(self) -> dict[str, float | None]:
         """CorLoc at IoU 0.5 in %: published protocol, one threshold, and on validation; and the
@@ -163,7 +151,12 @@ class Cell:
             **of_test, "validation": max(scores), "one_sided": 100 * lines[-1]["one_sided"],
         }  # fmt: skip
 
-    def _train_localizer(self) -> None:
+    def train_localizer(self) -> None:
+        """Stage 2, from where an earlier run was stopped; stage 1 stands.
+
+        Raises:
+            UserError: the training run failed.
+        """
         checkpoints = self.folder / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         for name in BEST:
@@ -178,7 +171,7 @@ class Cell:
         arguments = self.ground.arguments(
             self.seed, self.folder, self.row.classifier, self.ground.options_of(self.row), more
         )
-        _train([*arguments, "--stage", "localizer"], self.ground.threads)
+        self._train(self.folder, [*arguments, "--stage", "localizer"])
 
     def _fewer_shots(self) -> Path:
         """Split files without some training shots of each class; the same for the same seed."""
@@ -203,7 +196,7 @@ class Cell:
         write_split(target / "train", [shot for shot in shots if shot.id not in gone])
         return target
 
-    def _evaluate_map(self) -> None:
+    def evaluate_map(self) -> None:
         """The activation map of the classifier of stage 1; its threshold chosen on validation."""
         model, info = load_checkpoint(self.classifier / "checkpoints" / f"{BEST[1]}.safetensors")
         device = pick_device("auto")
@@ -225,17 +218,3 @@ class Cell:
             Report(self.row.name, self.folder / "report", self.row.name),
             console=Console(stderr=True, quiet=True), **place,
         )  # fmt: skip
-
-
-def _train(arguments: list[str], threads: int | None) -> None:
-    """train.py in a process of its own; goes on where one was stopped."""
-    command = [sys.executable, os.fspath(TRAIN), *arguments, "--resume"]
-    environment, shown = dict(os.environ), None
-    if threads is not None:
-        environment["OMP_NUM_THREADS"], shown = str(threads), subprocess.PIPE
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=shown, text=True
-    )
-    if done.returncode:
-        print(done.stderr or "", file=sys.stderr, end="")
-        raise UserError(f"{' '.join(command)}: failed; its message stands above")

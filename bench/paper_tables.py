@@ -20,7 +20,8 @@ class Row:
         cam: that map.
         classifier: options of stage 1.
         left_out: shots a class left out of stage 2, drawn by the seed.
-        longer: times the epochs of the preset, the learning rate falling as much more slowly.
+        longer: times the epochs of the preset, the learning rate falling as much more slowly; the
+            size barrier's z, which grows by the epoch, ends higher.
         published: by the papers.
         series, x: where it stands in a figure.
     """
@@ -82,7 +83,8 @@ BUDGETS = {
 PER_FRAME: Options = {"method": "fcam"}
 COLOCAM: Options = {}
 TCAM_LONGER = 4
-"""An epoch of TCAM trains on one frame of a shot, one of the others on n, by default 4."""
+"""An epoch of TCAM trains on one frame of a shot whatever its n, one of the others on n of them, 4
+where n is the default."""
 
 NO_TERMS: Options = {"crf-weight": 0.0, "asc-weight": 0.0, "coloc-weight": 0.0}
 CONSTANT = 2e-9

@@ -10,7 +10,7 @@ from colocam.kernels.dense import DensePairs
 from colocam.kernels.lattice import stencil_of
 from colocam.kernels.permutohedral_torch import PermutohedralLattice
 
-PART = 2**17  # pixels: energies are worked out of so many at once on the CPU, to stay in its cache
+PART = 2**17  # pixels a thread: the CPU works out energies of so many at once, to stay in its cache
 
 
 class Filter(Protocol):
@@ -63,10 +63,11 @@ def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, sli
     """
     if (group[1:] < group[:-1]).any():
         return [(slice(0, num_groups), slice(0, len(group)))]
+    most = PART * torch.get_num_threads()
     bounds = torch.searchsorted(group, torch.arange(num_groups + 1)).tolist()
     parts, first = [], 0
     for one in range(1, num_groups):
-        full = (bounds[one + 1] - bounds[first]) * pixels > PART
+        full = (bounds[one + 1] - bounds[first]) * pixels > most
         if full and bounds[one + 1] > bounds[one] > bounds[first]:
             parts.append((slice(first, one), slice(bounds[first], bounds[one])))
             first = one

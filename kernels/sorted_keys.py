@@ -1,7 +1,7 @@
 """Sets of int64 keys in rising order.
 
 On the CPU through NumPy: its sort uses the processor's vector instructions, its search starts
-where the last one ended. Both together build a lattice in half the time of torch's.
+where the last one ended. On one core a lattice is built in two thirds of the time of torch's.
 """
 
 import numpy as np

@@ -62,8 +62,8 @@ class ClassifierStage:
         ranks = self.run.ranks
         self.update.begin()
         weights = [0.0 if batch.blank else 1.0 for batch in batches]
-        frames = sum(w * len(batch.images) for w, batch in zip(weights, batches, strict=True))
-        frames = ranks.mean(torch.full((), frames, device=self.run.device))
+        own = sum(len(batch.images) for batch in batches if not batch.blank)
+        frames = ranks.mean(torch.full((), float(own), device=self.run.device))
         total = torch.zeros((), device=self.run.device)
         for weight, batch in zip(weights, batches, strict=True):
             images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
@@ -74,7 +74,7 @@ class ClassifierStage:
                 loss = poisoned(loss, logits)
                 self.update.backward(loss)
             total = total + loss.detach()
-        return Step({"cross-entropy": total}, self.update.step(), total.isfinite())
+        return Step({"cross-entropy": total}, self.update.step(), total.isfinite(), own)
 
     def remark(self, means: Mapping[str, float]) -> None:
         """Nothing to tell."""

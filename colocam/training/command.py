@@ -58,7 +58,7 @@ def _run(command: Command) -> int:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 "the GPU's memory is full: give a smaller --batch-size, with --accumulate for the "
-                "same step"
+                "same step (of --method tcam fewer --frames help as well)"
             ) from error
     return 0
 

@@ -132,7 +132,8 @@ class LocalizerStage:
             losses |= {name: one.weight * value for name, value in told.items()}
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
-        return Step(total, self.update.step(), total["total"].isfinite())
+        frames = sum(len(one.images) for one in prepared if one.weight > 0)
+        return Step(total, self.update.step(), total["total"].isfinite(), frames)
 
     def prepare(self, batch: SequenceBatch) -> Prepared:
         """Features of the frozen encoder, and seeds from the CAMs that these give."""

@@ -133,7 +133,7 @@ class Loop:
             self.epoch + self.done / self.steps,
             self.epoch * self.steps + self.done,
         )
-        return Taken(step, len(names), names, unreadable)
+        return Taken(step, step.frames, names, unreadable)
 
     def _looks(self) -> bool:
         """Whether to look after this step; the same on all ranks."""

@@ -22,11 +22,13 @@ class Step:
         losses: scalars by name: this rank's parts of them.
         left_out: scalar bool: a gradient was not finite, and the weights did not move.
         sound: scalar bool: this rank's losses and outputs were finite.
+        frames: how many this rank trained on.
     """
 
     losses: dict[str, Tensor]
     left_out: Tensor
     sound: Tensor
+    frames: int
 
 
 @dataclass(frozen=True)

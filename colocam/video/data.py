@@ -32,8 +32,8 @@ def open_data(
         seed: splits the videos of a plain folder into train, val and test.
         cut_over: of a plain folder, training videos of more frames are cut into shots; None: each
             is one shot.
-        cache: a folder that remembers the video files of a plain folder: each is gone through
-            once to count its frames and once to be cut, and not again by later runs.
+        cache: a folder that remembers the videos of a plain folder: files are gone through once to
+            count their frames, long videos once more to be cut, and not again by later runs.
 
     Returns:
         The shots to train on and the frames to evaluate on.

@@ -21,6 +21,8 @@ from colocam.video.notes import count_of
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+_COUNTING = 1  # version of what a pass over a video file finds: raise it with `_go_through`
+_CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _open_video_file(
     if known is None:
         found = _go_through(str(path))
     else:
-        what = f"frames, a landmark in {LANDMARK_EVERY}"
+        what = f"frames {_COUNTING}, a landmark in {LANDMARK_EVERY}, {_capture_options()}"
         found = known.recall([str(path)], what, lambda: _go_through(str(path)))
     num_frames, promised = found["num_frames"], found["promised"]
     if promised > 1.05 * num_frames + 2 and not found["reaches_end"]:
@@ -249,13 +251,17 @@ def _go_through(path: str) -> dict[str, Any]:
     }
 
 
+def _capture_options() -> str:
+    # Else what the end of the file leaves of a frame would come out as a whole one.
+    return os.environ.get(_CAPTURE_OPTIONS, "fflags;discardcorrupt")
+
+
 @contextmanager
 def open_capture(path: str) -> Iterator[cv2.VideoCapture]:
     """An opened video, without OpenCV's and FFmpeg's own complaints about a broken one."""
     # Both are read when a video is opened, the level once; a user's own settings win.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # Else what the end of the file leaves of a frame would come out as a whole one.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "fflags;discardcorrupt")
+    os.environ[_CAPTURE_OPTIONS] = _capture_options()
     # Left to itself OpenCV would also try "clip01.mp4" as the first of a numbered image series.
     has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
     with _silent():

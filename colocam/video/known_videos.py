@@ -36,23 +36,29 @@ class KnownVideos:
 
         Args:
             files: of the video.
-            what: is asked, with all that the answer depends on besides the files.
-            find_out: answers it; what it gives must survive JSON, and is not kept if it raises.
+            what: is asked, with all that the answer depends on besides files and OpenCV: the
+                version of `find_out` too.
+            find_out: answers it; not kept if it raises. It must survive JSON, and not be empty.
         """
         path = self.folder / f"{digest_of([what, cv2.__version__], files)}{_ENTRY}"
         try:
             known = json.loads(path.read_bytes())
         except (OSError, ValueError):
             known = None
-        if isinstance(known, dict):
+        if isinstance(known, dict) and known:
             return known
         found = find_out()
         # As the cache names what it has not finished, which it removes where a process was killed.
         unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}.unfinished")
-        with suppress(OSError):
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(json.dumps(found))
             os.replace(unfinished, path)
+        except OSError:
+            pass
+        finally:
+            with suppress(OSError):  # once renamed it is gone
+                unfinished.unlink()
         return found
 
 

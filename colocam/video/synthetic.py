@@ -151,6 +151,8 @@ def write_clip_set(folder: Path | str, clip_set: ClipSet | None = None) -> Path:
     try:
         _write_all(unfinished, clip_set)
         (unfinished / marker.name).write_text(description)
+        if marker.is_file() and marker.read_text() == description:
+            return folder  # another process was faster, and may be reading it
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(unfinished, folder)

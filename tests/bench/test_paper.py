@@ -1,7 +1,9 @@
 """bench/paper.py: nothing is trained twice, and numbers stand beside the published ones."""
 
 import json
+import signal
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,8 +18,17 @@ sys.path.insert(0, str(BENCH))
 
 import paper  # noqa: E402
 import paper_cells  # noqa: E402
+import paper_runs  # noqa: E402
 from paper_cells import Cell, Ground  # noqa: E402
 from paper_tables import BUDGETS, TABLES, make_table  # noqa: E402
+
+SMALL = BUDGETS["small"]
+
+
+@pytest.fixture(autouse=True)
+def no_clip_set(monkeypatch, tmp_path):
+    """Nothing is drawn."""
+    monkeypatch.setattr(paper_cells, "builtin_folder", lambda *_: tmp_path / "clips")
 
 
 @pytest.fixture
@@ -25,7 +36,7 @@ def trained(monkeypatch):
     """Stands in for training: leaves numbers that tell the options; the arguments it was given."""
     calls = []
 
-    def train(arguments, threads):
+    def train(arguments, threads, log):
         config = parse_config(arguments, cuda=False)
         calls.append(config)
         report = config.out / "report"
@@ -44,7 +55,7 @@ def trained(monkeypatch):
         log = "".join(json.dumps(line) + "\n" for line in lines)
         (config.out / "metrics.jsonl").write_text(log)
 
-    monkeypatch.setattr(paper_cells, "_train", train)
+    monkeypatch.setattr(paper_cells, "train", train)
     return calls
 
 
@@ -61,10 +72,11 @@ def test_every_row_is_a_run_that_train_takes(name, budget, tmp_path):
     assert len(set(names)) == len(names) >= 3
     ground = Ground(tmp_path, None, None, {"preset": "smoke"})
     for row in table.rows:
-        arguments = ground.arguments(0, tmp_path, row.classifier, row.options or {})
+        options = ground.options_of(row)
+        arguments = ground.arguments(0, tmp_path, row.classifier, options)
         config = parse_config(arguments, cuda=False)
         assert config.seed == 0
-        for option, value in (row.options or {}).items():
+        for option, value in options.items():
             assert getattr(config, option.replace("-", "_")) == value
 
 
@@ -72,7 +84,7 @@ def test_tables_share_what_is_the_same(tmp_path):
     ground = Ground(tmp_path, None, None, {"preset": "smoke"})
 
     def folder(table, name, seed=0):
-        rows = {row.name: row for row in make_table(table, BUDGETS["small"]).rows}
+        rows = {row.name: row for row in make_table(table, SMALL).rows}
         return Cell(ground, rows[name], seed).folder
 
     colocam = folder("table3", "CoLo-CAM")
@@ -102,7 +114,7 @@ def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, t
     argv = ["fig2a", "--seeds", "0", "1"]
     assert run(tmp_path, *argv) == 0
     stages = [config.stage for config in trained]
-    rows = len(make_table("fig2a", BUDGETS["small"]).rows)
+    rows = len(make_table("fig2a", SMALL).rows)
     assert (stages.count("classifier"), stages.count("localizer")) == (2, 2 * rows)
     assert run(tmp_path, *argv) == 0
     assert len(trained) == len(stages)
@@ -116,31 +128,66 @@ def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, t
 def test_stage_1_stands_before_what_needs_it_however_many_run_at_once(
     tmp_path, trained, monkeypatch, jobs
 ):
-    train, running, most = paper_cells._train, [], []
+    train, running, most = paper_cells.train, [], []
 
-    def slowly(arguments, threads):
+    def slowly(arguments, threads, log):
         assert (threads is None) == (jobs == 1)
         running.append(arguments)
         most.append(len(running))
         time.sleep(0.02)
-        train(arguments, threads)  # of stage 2: copies what stage 1 left, which fails without it
+        train(arguments, threads, log)  # stage 2 copies what stage 1 left, fails without it
         running.remove(arguments)
 
-    monkeypatch.setattr(paper_cells, "_train", slowly)
-    assert run(tmp_path, "fig2a", "--seeds", "3", "4", "--jobs", str(jobs)) == 0
-    assert [config.stage for config in trained][:2] == ["classifier"] * 2
+    monkeypatch.setattr(paper_cells, "train", slowly)
+    argv = ["fig2a", "--jobs", str(jobs), "--seeds", "3", "4"]
+    assert run(tmp_path, *argv, "4") == 0  # a seed named twice counts once
     assert min(jobs, 2) <= max(most) <= jobs
     folders = [config.out for config in trained]
-    assert len(set(folders)) == len(folders)
+    assert len(set(folders)) == len(folders) == 2 + 2 * len(make_table("fig2a", SMALL).rows)
 
 
-def test_after_a_failure_nothing_more_is_begun(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(paper_cells, "TRAIN", tmp_path / "no-train.py")
-    assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2", "3", "--jobs", "2") == 2
-    told = capfd.readouterr().err
-    assert "no-train.py" in told
-    assert "failed; its message stands above" in told
-    assert told.count("can't open file") < 4
+def test_after_a_failure_nothing_more_is_begun(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paper_runs, "TRAIN", tmp_path / "no-train.py")
+    assert run(tmp_path, "fig2a", "--seeds", *map(str, range(9)), "--jobs", "2") == 2
+    logs = list((tmp_path / "runs").rglob("*.log"))
+    assert 1 <= len(logs) <= 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no-train.py" in message
+    assert "failed; its last line: " in message
+    assert "can't open file" in message
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_reaches_the_training_runs(tmp_path, how):
+    """Of the parent alone, as by `kill`: the runs are told, and nothing more is begun."""
+    (tmp_path / "train.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "def end(*_):\n"
+        "    pathlib.Path(sys.argv[1] + '.told').touch()\n"
+        "    sys.exit(130)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "time.sleep(60)\n"
+    )
+    script = (
+        "import sys, pathlib\n"
+        f"sys.path.insert(0, {str(BENCH)!r})\n"
+        "import paper_runs\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "paper_runs.TRAIN = folder / 'train.py'\n"
+        "def task(name):\n"
+        "    return lambda: paper_runs.train([str(folder / name)], 1, folder / f'{name}.log')\n"
+        "paper_runs.run_beside([task(name) for name in 'abcd'], 2, print)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    parent.send_signal(how)
+    assert parent.wait(30) != 0
+    assert {path.name for path in tmp_path.glob("*.told")} == {"a.told", "b.told"}
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, trained):
@@ -166,7 +213,7 @@ def test_the_deviation_is_that_of_a_sample(values):
 
 
 def test_as_many_shots_of_every_class_are_left_out_as_asked(tmp_path, clips):
-    (row,) = [row for row in make_table("table7", BUDGETS["small"]).rows if row.left_out == 1]
+    (row,) = [row for row in make_table("table7", SMALL).rows if row.left_out == 1]
     ground = Ground(tmp_path, clips, None, {"preset": "smoke"})
     whole = open_data(clips)
     kept = []
@@ -201,7 +248,7 @@ def test_a_mistake_is_one_line_and_status_2(argv, message, tmp_path, capsys):
 
 
 def test_a_run_that_fails_is_told_and_leaves_no_numbers(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(paper_cells, "TRAIN", tmp_path / "nowhere.py")
-    assert run(tmp_path, "table5", "--seeds", "0") == 2
+    monkeypatch.setattr(paper_runs, "TRAIN", tmp_path / "nowhere.py")
+    assert run(tmp_path, "table5", "--seeds", "0", "--jobs", "1") == 2
     assert "failed; its message stands above" in capfd.readouterr().err
     assert not (tmp_path / "results").exists()

@@ -350,10 +350,15 @@ def test_any_points(naive, points, d, channels, groups, extent, seed):
 def test_working_in_parts_changes_nothing(textured, maps, monkeypatch, method, group):
     images, probs, group = textured(5, 12, 17), maps(5, 2, 12, 17), torch.tensor(group)
     whole = energy_and_gradient(images, probs, group, method, num_groups=5)
-    monkeypatch.setattr("colocam.kernels.doors_torch.PART", 12 * 17)
+    how = (images, probs, group, 5, 15.0, None, "association", method)
+    strides = [result.stride() for result in doors_torch.energy_and_pull(*how)]
+    monkeypatch.setattr(doors_torch, "PART", 12 * 17 / torch.get_num_threads())
+    parts = len(doors_torch._parts(group, 5, 12 * 17))
+    assert parts == (len(group.unique()) if torch.equal(group, group.sort()[0]) else 1)
     in_parts = energy_and_gradient(images, probs, group, method, num_groups=5)
     for one, other in zip(in_parts, whole, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
+    assert [result.stride() for result in doors_torch.energy_and_pull(*how)] == strides
 
 
 @settings(max_examples=60, deadline=None)
@@ -364,7 +369,7 @@ def test_parts_hold_every_frame_and_group_once(groups, more, most):
     group = torch.tensor(sorted(groups), dtype=torch.int64)
     number = max(groups, default=0) + 1 + more
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doors_torch, "PART", most)
+        patch.setattr(doors_torch, "PART", most / torch.get_num_threads())
         parts = doors_torch._parts(group, number, 1)
     assert [g for part, _ in parts for g in range(part.start, part.stop)] == list(range(number))
     assert [f for _, part in parts for f in range(part.start, part.stop)] == list(

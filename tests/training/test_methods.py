@@ -76,15 +76,23 @@ def test_a_method_has_its_terms(localizer_stage, method, terms):
 def test_a_batch_counts_the_frames_that_are_trained_on(
     localizer_stage, monkeypatch, method, frames
 ):
-    trained, maps = [], LocalizerStage.maps
+    trained, told = [], []
+    maps, step = LocalizerStage.maps, LocalizerStage.step
 
     def counted(stage, one):
         trained.append(len(one.images))
         return maps(stage, one)
 
+    def watched(*args):
+        taken = step(*args)
+        told.append(taken.frames)
+        return taken
+
     monkeypatch.setattr(LocalizerStage, "maps", counted)
+    monkeypatch.setattr(LocalizerStage, "step", watched)
     localizer_stage("--method", method, "--frames", frames, "--batch-size", 3, "--epochs", 1)
     assert max(trained) == 3
+    assert told == trained
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "vgg16", "inceptionv3"])

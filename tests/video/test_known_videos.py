@@ -83,7 +83,7 @@ def test_a_changed_video_is_looked_at_anew(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1, 2]", b"\xff\xfe"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1, 2]", b"\xff\xfe"])
 def test_a_damaged_record_is_made_anew(tmp_path, damage):
     known = KnownVideos(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
