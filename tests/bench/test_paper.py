@@ -92,7 +92,7 @@ def test_tables_share_what_is_the_same(tmp_path):
     assert colocam == folder("fig2a", "CoLo-CAM, n = 4") == folder("fig2c", "adaptive, n = 4")
     assert colocam == folder("fig2b", "λ_c = 5") == folder("table5", "adjacent")  # the preset's
     assert folder("table3", "F-CAM") == folder("table2", "PL + ASC + CRF")
-    assert folder("table3", "TCAM") == folder("fig3-tcam", "TCAM, n = 2")
+    assert folder("table3", "TCAM") == folder("fig3", "TCAM, n = 2")
     others = [colocam, folder("table3", "F-CAM"), folder("table3", "TCAM"),
               folder("table7", "m = 1"), folder("table2", "PL"), folder("fig2b", "λ_c = 9"),
               folder("table3", "CoLo-CAM", 1), folder("table6", "CoLo-CAM, VGG16")]  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, t
     assert (stages.count("classifier"), stages.count("localizer")) == (2, 2 * rows)
     assert run(tmp_path, *argv) == 0
     assert len(trained) == len(stages)
-    assert run(tmp_path, "fig3-tcam", *argv[1:]) == 0  # TCAM's rows of the figure
+    assert run(tmp_path, "fig3", *argv[1:]) == 0  # TCAM's rows of the figure
     assert len(trained) == len(stages)
     assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
     assert {config.seed for config in trained[len(stages) :]} == {2}
