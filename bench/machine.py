@@ -151,6 +151,14 @@ def _checkout() -> dict[str, object]:
     }
 
 
+def commit_name() -> str:
+    """The commit that runs, by its first letters, with a + where tracked files differ from it."""
+    checkout = _checkout()
+    if checkout["commit"] is None:
+        return "no checkout"
+    return f"{str(checkout['commit'])[:7]}{'+' if checkout['uncommitted_changes'] else ''}"
+
+
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():

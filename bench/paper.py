@@ -43,6 +43,7 @@ class Result:
         validation: of each seed, on validation.
         one_sided: of each seed: share of training frames in videos gone to one side, %; None where
             no decoder was trained.
+        commits: of the code that made each.
         published: on YouTube-Objects v1 and v2.2.
     """
 
@@ -53,6 +54,7 @@ class Result:
     corloc_honest: list[float]
     validation: list[float]
     one_sided: list[float | None]
+    commits: list[str]
     published: tuple[float | None, float | None]
 
     @property
@@ -215,7 +217,12 @@ def _results(cells: Sequence[Sequence[Cell]]) -> list[Result]:
         if numbers:
             row = of_row[0].row
             by_name = {name: [one[name] for one in numbers] for name in numbers[0]}
-            results.append(Result(row.name, row.series, row.x, published=row.published, **by_name))
+            commits = [cell.commit for cell in of_row if cell.done]
+            results.append(
+                Result(
+                    row.name, row.series, row.x, commits=commits, published=row.published, **by_name
+                )
+            )  # fmt: skip
     return results
 
 
@@ -231,10 +238,11 @@ def _write(
     data = _name_of(options)
     seeds = sorted({len(result.corloc) for result in results})
     counted = " to ".join(str(count) for count in seeds)
+    commits = sorted({commit for result in results for commit in result.commits})
     lines = [
         f"**{table.title}.** {data}, seeds: {counted}, mean ± standard deviation of CorLoc in % at "
         f"IoU 0.5 on test; {headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}"
-        f"{_beside(options)}.",
+        f"{_beside(options)}; trained at {', '.join(commits)}.",
         "",
         *markdown_table(HEADS, results),
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import commit_name
 from paper_runs import train
 from paper_tables import Options, Row
 from rich.console import Console
@@ -113,6 +114,12 @@ class Cell:
         return (self.folder / "report" / "evaluation.json").is_file()
 
     @property
+    def commit(self) -> str:
+        """That of the code which finished it."""
+        path = self.folder / "commit"
+        return path.read_text() if path.is_file() else "unknown"
+
+    @property
     def has_classifier(self) -> bool:
         """Whether stage 1 stands."""
         return (self.classifier / "report" / "evaluation.json").is_file()
@@ -172,6 +179,7 @@ class Cell:
             self.seed, self.folder, self.row.classifier, self.ground.options_of(self.row), more
         )
         self._train(self.folder, [*arguments, "--stage", "localizer"])
+        (self.folder / "commit").write_text(commit_name())
 
     def _fewer_shots(self) -> Path:
         """Split files without some training shots of each class; the same for the same seed."""
@@ -218,3 +226,4 @@ class Cell:
             Report(self.row.name, self.folder / "report", self.row.name),
             console=Console(stderr=True, quiet=True), **place,
         )  # fmt: skip
+        (self.folder / "commit").write_text(commit_name())

@@ -197,6 +197,7 @@ def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, 
     assert rows["CoLo-CAM, n = 8"]["corloc"] == [80, 81, 82]
     assert rows["CoLo-CAM, n = 8"]["corloc_honest"] == [79, 80, 81]
     assert rows["CoLo-CAM, n = 8"]["validation"] == [78, 79, 80]  # the best epoch's
+    assert rows["CoLo-CAM, n = 8"]["commits"] == [paper_cells.commit_name()] * 3
     lines = path.with_suffix(".md").read_text().splitlines()
     four = next(line for line in lines if line.startswith("| CoLo-CAM, n = 4 "))
     assert [cell.strip() for cell in four.split("|")[2:-1]] == [
