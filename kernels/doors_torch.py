@@ -44,22 +44,31 @@ def energy_and_pull(
     """
     how = (sigma_rgb, sigma_xy, form, method)
     parts = _parts(group, num_groups, probs.shape[2:].numel()) if group.device.type == "cpu" else []
-    if len(parts) < 2:
-        return _energy_and_pull(images, probs, group, num_groups, *how)
-    energy = probs.new_empty(num_groups)
-    pull = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
-    pull = pull.transpose(0, 1)
-    for groups, chosen in parts:
-        energy[groups], pull[chosen] = _energy_and_pull(
-            images[chosen], probs[chosen], group[chosen] - groups.start,
-            groups.stop - groups.start, *how,
-        )  # fmt: skip
-    return energy, pull
+    if len(parts) > 1:
+        energy = probs.new_empty(num_groups)
+        pull = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
+        pull = pull.transpose(0, 1)
+        for groups, chosen in parts:
+            energy[groups], pull[chosen] = energy_and_pull(
+                images[chosen], probs[chosen], group[chosen] - groups.start,
+                groups.stop - groups.start, *how,
+            )  # fmt: skip
+        return energy, pull
+    frames, maps, height, width = probs.shape
+    built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
+    values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
+    filtered = built.apply(values).contiguous()
+    pull = -filtered if form == "association" else sum_of_others(filtered)
+    product = (values * pull).view(maps, frames, height * width)
+    per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
+    energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
+    return energy.to(probs.dtype), pull.view(maps, frames, height, width).transpose(0, 1)
 
 
 def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, slice]]:
     """Groups, and their frames, to be worked on one after the other; groups know nothing of each
-    other. One part where the frames do not stand in the order of their groups: group (B,).
+    other. One part where the frames do not stand in the order of their groups, and of what is a
+    part already: group (B,).
     """
     if (group[1:] < group[:-1]).any():
         return [(slice(0, num_groups), slice(0, len(group)))]
@@ -72,28 +81,6 @@ def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, sli
             parts.append((slice(first, one), slice(bounds[first], bounds[one])))
             first = one
     return [*parts, (slice(first, num_groups), slice(bounds[first], bounds[-1]))]
-
-
-def _energy_and_pull(
-    images: Tensor,
-    probs: Tensor,
-    group: Tensor,
-    num_groups: int,
-    sigma_rgb: float,
-    sigma_xy: float | None,
-    form: str,
-    method: str,
-) -> tuple[Tensor, Tensor]:
-    """`energy_and_pull` of all groups at once."""
-    frames, maps, height, width = probs.shape
-    built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
-    values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
-    filtered = built.apply(values).contiguous()
-    pull = -filtered if form == "association" else sum_of_others(filtered)
-    product = (values * pull).view(maps, frames, height * width)
-    per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
-    energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
-    return energy.to(probs.dtype), pull.view(maps, frames, height, width).transpose(0, 1)
 
 
 def filter_for_features(

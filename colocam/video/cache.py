@@ -27,13 +27,13 @@ import numpy as np
 
 from colocam.video.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
 from colocam.video.frames import ImageFrames, VideoFrames
-from colocam.video.known_videos import digest_of
+from colocam.video.known_videos import UNFINISHED, digest_of
 from colocam.video.records import FrameSource
 from colocam.video.shot_frames import ShotFrames
 from colocam.video.transforms import resized
 
 _VERSION = 1  # of what an entry's bytes depend on besides its name's parts: see `resized`
-_ENTRY, _UNFINISHED = ".frames", ".unfinished"
+_ENTRY = ".frames"
 _LOOKS = 256  # at the folder, while as much is written as it may hold
 _ABANDONED = 3600 * 10**9  # ns since an unfinished file last grew: its process was killed
 
@@ -142,7 +142,7 @@ class FrameCache:
         """Writes an entry; whether it is there now."""
         if self._ended is not None:
             return False
-        unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{_UNFINISHED}")
+        unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{UNFINISHED}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._make_room(entry_bytes(len(window), side)):
@@ -197,12 +197,12 @@ class FrameCache:
         entries = []
         with os.scandir(self.folder) as files:
             for file in files:
-                if not file.name.endswith((_ENTRY, _UNFINISHED)):
+                if not file.name.endswith((_ENTRY, UNFINISHED)):
                     continue
                 with suppress(FileNotFoundError):  # another process was faster
                     status = file.stat()
                     used = status.st_mtime_ns
-                    if file.name.endswith(_UNFINISHED):
+                    if file.name.endswith(UNFINISHED):
                         if used < time.time_ns() - _ABANDONED:
                             os.unlink(file)
                             continue

@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 
 _ENTRY = ".video"
+UNFINISHED = ".unfinished"
+"""Ends the names of files that are being written; `FrameCache` removes abandoned ones."""
 
 
 class KnownVideos:
@@ -48,8 +50,7 @@ class KnownVideos:
         if isinstance(known, dict) and known:
             return known
         found = find_out()
-        # As the cache names what it has not finished, which it removes where a process was killed.
-        unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}.unfinished")
+        unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{UNFINISHED}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(json.dumps(found))
