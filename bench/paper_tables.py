@@ -207,14 +207,17 @@ def _tags(_: Budget) -> Table:
 
 
 def _collapse(budget: Budget) -> Table:
-    weights = (min(budget.weights), max(budget.weights))
-    rows = [
-        Row(f"λ_c = {weight:g}, n = {n}", {"coloc-weight": float(weight), "frames": n})
-        for weight in weights
+    ends: list[Options] = [
+        {"coloc-weight": float(weight), "frames": n}
+        for weight in (min(budget.weights), max(budget.weights))
         for n in (min(budget.frames), max(budget.frames))
     ]
+    rows = []
+    for options in (COLOCAM, *ends):
+        name = "λ_c = {coloc-weight:g}, n = {frames}".format(**options) if options else "default"
+        rows += [Row(name, options), Row(f"{name}, no ramp", {**options, "coloc-ramp": 0.0})]
     return Table(
-        "Collapse at the ends of λ_c and n",
+        "Collapse at the ends of λ_c and n, with the joint term's ramp and without",
         rows,
         expected="Too large a λ_c lets the joint term outweigh the others.",
     )
