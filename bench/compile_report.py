@@ -3,7 +3,8 @@
     python bench/compile_report.py [--arch 80 90 100] [--json FILE] [--sass]
 
 Nothing here lists kernels: the doors are called as users call them, on tensors without memory,
-and whatever they launch is compiled instead of run. Exit status 1 if a kernel spills.
+and whatever they launch is compiled instead of run. Exit status 1 if a kernel spills, or if more
+threads than keys compare and swap.
 """
 
 import argparse
@@ -129,6 +130,8 @@ class Row:
             and read, each counted once: `ptxas -v` counts alike, but for what calls save.
         instructions: with those that fill up the last 128 bytes.
         warps: of a program.
+        crowded: whether a compare-and-swap has fewer keys than threads: some stand for the same key
+            and may disagree on what they saw, see `colocam.kernels.hash_table_triton`.
         arguments: their types, or their values where these are compiled in.
         opcodes: how often those occur that touch memory, wait or call; None: not asked for.
     """
@@ -143,6 +146,7 @@ class Row:
     spill_loads: int
     instructions: int
     warps: int
+    crowded: bool
     arguments: dict[str, object]
     opcodes: dict[str, int] | None
 
@@ -226,9 +230,19 @@ def measure(compiled: CompiledKernel, cases: list[str], arch: int, sass: bool) -
         spill_loads=local_bytes("LDL", opcodes),
         instructions=int(size, 16) // INSTRUCTION,
         warps=metadata.num_warps,
+        crowded=is_crowded(compiled.asm["ttgir"], metadata.num_warps),
         arguments={**compiled.src.signature, **constants},
         opcodes=counted(opcodes) if sass else None,
     )
+
+
+def is_crowded(code: str, warps: int) -> bool:
+    """Whether a program in Triton's intermediate code compares and swaps fewer keys than it has
+    threads."""
+    keys = re.findall(r"tt\.atomic_cas .*-> tensor<(\d+)xi64,", code)
+    if len(keys) != code.count("tt.atomic_cas "):
+        raise RuntimeError("this Triton writes its intermediate code in another way")
+    return any(int(count) < 32 * warps for count in keys)
 
 
 def disassemble(cubin: Path) -> Counter[str]:
@@ -333,7 +347,7 @@ def can_compile_for(arch: int) -> bool:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    """Reports; whether a kernel spills."""
+    """Reports; whether a kernel spills, or is crowded."""
     rows = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for arch in dict.fromkeys(options.arch):
@@ -342,10 +356,13 @@ def _run(options: argparse.Namespace) -> bool:
             compiled = compile_launches(arch, options.cases, options.max_registers, done)
             rows += [measure(*item, arch, options.sass) for item in compiled.items()]
     spilling = sum(row.spills for row in rows)
+    crowded = sorted({row.kernel for row in rows if row.crowded})
     print("\n".join(table(rows)))
     if options.sass:
         print("\n".join(["", *opcode_lines(rows)]))
     print(f"\n{spilling or 'None'} of {len(rows)} compiled kernels spill.")
+    if crowded:
+        print(f"More threads than keys compare and swap: {', '.join(crowded)}.")
     if options.json is not None:
         result = {
             "machine": describe(),
@@ -355,7 +372,7 @@ def _run(options: argparse.Namespace) -> bool:
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1, default=str) + "\n")
-    return spilling > 0
+    return spilling > 0 or bool(crowded)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

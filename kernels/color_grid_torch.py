@@ -15,6 +15,7 @@ from colocam.kernels.color_grid import (
     spline_weights,
     tap_offsets,
 )
+from colocam.kernels.products import product
 
 CHUNK_NODES = 2**20  # nodes x channels that are blurred at once, or one group and channel
 TABLE_LIMIT = 2**26  # cells x groups up to which cells are numbered by a table, above by sorting
@@ -98,11 +99,11 @@ def blur(grid: Tensor, factors: list[Tensor]) -> Tensor:
     """Blur along the three axes: grid (N, n0, n1, n2), factors (n, rank) each → the same shape."""
     f0, f1, f2 = factors
     n = grid.shape[0]
-    x = grid @ f2  # (N, n0, n1, r2)
-    x = f1.T @ x  # (N, n0, r1, r2)
-    x = f0.T @ x.view(n, f0.shape[0], -1)  # (N, r0, r1 r2)
-    x = (f0 @ x).view(n, f0.shape[0], f1.shape[1], f2.shape[1])
-    return (f1 @ x) @ f2.T
+    x = product(grid, f2)  # (N, n0, n1, r2)
+    x = product(f1.T, x)  # (N, n0, r1, r2)
+    x = product(f0.T, x.view(n, f0.shape[0], -1))  # (N, r0, r1 r2)
+    x = product(f0, x).view(n, f0.shape[0], f1.shape[1], f2.shape[1])
+    return product(product(f1, x), f2.T)
 
 
 class Colors:
@@ -210,11 +211,11 @@ class Levels:
         for channel in range(len(values)):
             sums[channel].scatter_add_(0, self.level, values[channel].to(torch.float64))
         sums = sums.to(values.dtype).view(len(values), -1, side**3)
-        return sums @ self._to_nodes(values)
+        return product(sums, self._to_nodes(values))
 
     def spread_out(self, values: Tensor) -> Tensor:
         """The way back of `gather_in`: (C, cells, taps^3) → (C, P)."""
-        levels = (values @ self._to_nodes(values).T).flatten(1)
+        levels = product(values, self._to_nodes(values).T).flatten(1)
         return levels.index_select(1, self.level)
 
     def _index(self, first: int, count: int) -> tuple[slice, Tensor]:

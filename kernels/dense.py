@@ -6,6 +6,8 @@ Work grows with the square of the pixels; memory does not: pairs are formed in b
 import torch
 from torch import Tensor
 
+from colocam.kernels.products import product
+
 BLOCK_PAIRS = 2**19  # pairs whose weights are held at once: few enough for the cache
 
 
@@ -35,7 +37,8 @@ def filter_one_group(features: Tensor, values: Tensor) -> Tensor:
     """Every pair of features (P, d); values (P, C) → (P, C)."""
     rows = max(1, BLOCK_PAIRS // max(1, len(features)))
     blocks = [
-        squared_distance(part, features).mul_(-0.5).exp_() @ values for part in features.split(rows)
+        product(squared_distance(part, features).mul_(-0.5).exp_(), values)
+        for part in features.split(rows)
     ]
     return torch.cat(blocks)
 

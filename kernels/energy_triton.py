@@ -15,11 +15,12 @@ def pull_and_energy(
 ):  # fmt: skip
     """filtered (F, MAPS, plane) becomes the pull, in place; energy[group] += its product with maps.
 
-    Program (block of pixels, frame). The pull is the filtered map with its sign turned, or, CUT,
-    the sum of the other maps, without subtracting anything.
+    A program works on some pixels of one frame. The pull is the filtered map with its sign turned,
+    or, CUT, the sum of the other maps, without subtracting anything.
     """
-    frame = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    blocks = tl.cdiv(plane, BLOCK)
+    frame = tl.program_id(0).to(tl.int64) // blocks
+    pixel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < plane
     y = pixel // width
     value_at = maps + frame * maps_f + y * maps_y + (pixel - y * width) * maps_x
@@ -62,7 +63,7 @@ def finish(
     if probs.numel():
         plane = height * width
         size = block(1024 if maps <= 4 else 128)  # pixels a program
-        pull_and_energy[ceil_div(plane, size), frames](
+        pull_and_energy[(frames * ceil_div(plane, size),)](
             filtered, probs, group, energy, plane, width, *probs.stride(), num_groups,
             MAPS=maps, CUT=form == "cut", BLOCK=size,
         )  # fmt: skip

@@ -2,6 +2,10 @@
 
 A table is an int64 tensor filled with EMPTY. A key's place never changes once it is in, so the
 place itself serves as the key's number. There must be more places than different keys.
+
+`insert` takes at least as many keys as a program has threads. Where there are fewer, Triton gives
+some of them to two threads: both read the table, at different times, while only one of them
+compares and swaps, and a program whose threads disagree on what it saw puts keys in twice.
 """
 
 import triton

@@ -9,7 +9,9 @@ import triton
 from torch import Tensor
 
 INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, each op on its own
-SCRATCH_BYTES = 832 * 2**20  # what one pass may use beside input and output
+SCRATCH_BYTES = 832 * 2**20  # what one pass may use at least beside input and output
+SCRATCH_SHARE = 16  # of a GPU's memory, one part in so many, if that is more
+MOST_POINTS = 2**30  # kernels count them in int32, whole blocks of them
 PROGRAMS_PER_PROCESSOR = 8  # of kernels that walk through lists whose length the host ignores
 WINDOW = ("first", "last", "start")  # of a pass: kernels must not compile anew for each of them
 ANY = 2**62  # the first and the last pass also see the points whose group does not exist
@@ -79,18 +81,24 @@ def filter_in_passes(
         channels: most maps at once.
         scratch: memory in bytes that so many groups and maps need.
         prepare: what is done once a pass; returns the filter (maps, out) of that pass.
-        limit: bytes; None: SCRATCH_BYTES.
+        limit: bytes; None: `scratch_bytes`.
 
     Returns:
         (F, K, H, W) float32, contiguous.
+
+    Raises:
+        ValueError: there are more than MOST_POINTS points.
     """
+    if points.count > MOST_POINTS:
+        raise ValueError(f"{points.count} pixels or points: filter fewer than 2**30 at a time")
     out = torch.empty(maps.shape, dtype=torch.float32, device=maps.device)
     if out.numel() == 0:
         return out
     channels = min(maps.shape[1], channels)
+    limit = scratch_bytes(maps.device) if limit is None else limit
     at_once = total = points.num_groups
     passes = 1
-    while at_once > 1 and scratch(at_once, channels) > (limit or SCRATCH_BYTES):
+    while at_once > 1 and scratch(at_once, channels) > limit:
         passes += 1
         at_once = ceil_div(total, passes)
     bad = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
@@ -113,6 +121,16 @@ def ceil_div(a: int, b: int) -> int:
 def block(size: int) -> int:
     """The block size of a kernel: as given on a device, few large blocks in the interpreter."""
     return 32 * size if INTERPRETED else size
+
+
+@functools.lru_cache(maxsize=16)
+def scratch_bytes(device: torch.device) -> int:
+    """What one pass may use beside input and output. Few passes matter more on a fast GPU, which
+    has the memory: tables are as large as they could become, not as they are."""
+    if device.type != "cuda":
+        return SCRATCH_BYTES
+    whole = torch.cuda.get_device_properties(device).total_memory
+    return max(SCRATCH_BYTES, whole // SCRATCH_SHARE)
 
 
 @functools.lru_cache(maxsize=16)

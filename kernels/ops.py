@@ -4,6 +4,9 @@ Arguments are checked by their shapes and types here, by their content where tha
 for a GPU. All arithmetic is float32, whatever autocast says, and float64 where the input is.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
@@ -128,9 +131,12 @@ def complete_group(
     return group.to(torch.int64), int(num_groups)
 
 
-def without_autocast(tensor: Tensor) -> torch.autocast:
-    """Operators run under the caller's autocast, which would round what they compute."""
-    return torch.autocast(tensor.device.type, enabled=False)
+@contextmanager
+def working_on(tensor: Tensor) -> Iterator[None]:
+    """On the tensor's device, where Triton's kernels start only if it is the current one; and
+    without the caller's autocast, which would round what operators compute."""
+    with torch.cuda.device_of(tensor), torch.autocast(tensor.device.type, enabled=False):
+        yield
 
 
 @torch.library.custom_op("colocam::filter_values", mutates_args=())
@@ -139,7 +145,7 @@ def filter_values(
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
     checks.check_filter_content(values, features, group, num_groups, backend)
-    with without_autocast(values):
+    with working_on(values):
         if backend == "triton":
             from colocam.kernels import doors_triton
 
@@ -184,7 +190,7 @@ def energy_and_pull(
     """Energy (G,) of probs (B, K, H, W), and half its derivative (B, K, H, W)."""
     checks.check_energy_content(images, probs, group, num_groups, backend)
     arguments = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
-    with without_autocast(probs):
+    with working_on(probs):
         if backend == "triton":
             from colocam.kernels import doors_triton
 

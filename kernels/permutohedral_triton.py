@@ -46,10 +46,11 @@ from colocam.kernels.points_triton import (
     read_points,
 )
 
-BLOCK = block(128)  # points a program
+BLOCK = block(128)  # points a program; no more threads than points, see `insert`
 STRIP = 16  # neighbouring points that are summed before they meet others
 CHANNELS = 4  # maps that are filtered at once
 ROW_BLOCK = block(64)  # simplices or vertices a program works on at a time
+ROW_WARPS = 2  # of programs that insert them: no more threads than rows, see `insert`
 KEY_BITS = 62
 
 
@@ -571,13 +572,14 @@ class Tables:
         )  # fmt: skip
         insert_vertices[self.programs](
             self.simplices, self.simplex_list, self.vertices, self.vertex_list, self.corner,
-            self.counters, self.places[1], **shape, BLOCK=ROW_BLOCK, maxnreg=64,
+            self.counters, self.places[1],
+            **shape, BLOCK=ROW_BLOCK, num_warps=ROW_WARPS, maxnreg=64,
         )  # fmt: skip
         if lattice.ring:
             around = (ceil_div(self.programs[0], lattice.d + 1), 2 * (lattice.d + 1))
             insert_ring[around](
                 self.vertices, self.vertex_list, self.counters, self.places[1],
-                **shape, BLOCK=ROW_BLOCK,
+                **shape, BLOCK=ROW_BLOCK, num_warps=ROW_WARPS,
             )  # fmt: skip
 
     def _blocks(self) -> tuple[int]:

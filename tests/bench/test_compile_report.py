@@ -26,6 +26,7 @@ BAD = [
     (["--spills"], "unrecognized arguments: --spills"),
     (["--json", "{}/file/report.json"], "cannot be written there"),
 ]
+SWAP = "%4 = tt.atomic_cas relaxed, gpu, %1, %2, %3 : (...) -> tensor<64xi64, #blocked> loc(#loc)"
 OPCODES = {"STL": 3, "STL.64": 2, "STL.LU.128": 1, "STL.U8": 1, "STG.E.64": 9, "LDL.LU": 5}
 
 pytestmark = pytest.mark.skipif(
@@ -95,6 +96,12 @@ def test_no_kernel_spills(report):
     assert result["spilling"] == 0
     assert done.returncode == 0
     assert "None of" in done.stdout
+
+
+def test_no_two_threads_stand_for_one_key_of_a_compare_and_swap(report):
+    done, result = report
+    assert not [row["kernel"] for row in result["kernels"] if row["crowded"]]
+    assert "compare and swap" not in done.stdout
 
 
 def test_every_kernel_that_python_launches_is_compiled(report):
@@ -180,7 +187,8 @@ def imported(tmp_path_factory):
         "import json, compile_report as c; "
         f"statuses = [c.main(command) for command in {commands}]; "
         f"sizes = [c.local_bytes(name, {OPCODES}) for name in ('STL', 'LDL')]; "
-        "print(json.dumps([statuses, sizes]))"
+        f"crowded = [c.is_crowded({SWAP!r}, warps) for warps in (2, 4)]; "
+        "print(json.dumps([statuses, sizes, crowded]))"
     )
     done = run_python("-c", program)
     assert done.returncode == 0, done.stderr
@@ -188,7 +196,7 @@ def imported(tmp_path_factory):
 
 
 def test_bad_arguments_are_told_in_one_line_and_nothing_is_written(imported):
-    folder, statuses, _, said = imported
+    folder, statuses, _, _, said = imported
     assert statuses == [2] * len(BAD)
     for line, (_, what) in zip(said.splitlines(), BAD, strict=True):
         assert line.startswith("error: ")
@@ -198,3 +206,7 @@ def test_bad_arguments_are_told_in_one_line_and_nothing_is_written(imported):
 
 def test_bytes_of_local_memory_are_counted_by_width(imported):
     assert imported[2] == [3 * 4 + 2 * 8 + 16 + 1, 5 * 4]
+
+
+def test_a_program_of_more_threads_than_keys_is_told(imported):
+    assert imported[3] == [False, True]

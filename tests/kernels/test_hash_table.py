@@ -32,6 +32,21 @@ def _find_all(table, keys, places_out, count, places, BLOCK: tl.constexpr):
     tl.store(places_out + row, find(table, key, active, places), mask=active)
 
 
+@pytest.mark.parametrize(("lanes", "warps"), [(128, 4), (64, 2)])
+def test_many_programs_put_the_same_keys_in_once(device, lanes, warps):
+    distinct = torch.randint(2**62, (48,), generator=torch.Generator().manual_seed(0))
+    programs = 20_000 if device.type == "cuda" else 20  # a race needs contention
+    keys = distinct.repeat(ceil_div(programs * lanes, len(distinct))).to(device)
+    table = torch.full((64,), -1, dtype=torch.int64, device=device)
+    listed = torch.full((len(keys),), -7, dtype=torch.int32, device=device)
+    place, counter = torch.empty_like(listed), torch.zeros(1, dtype=torch.int32, device=device)
+    _insert_all[(ceil_div(len(keys), lanes),)](
+        table, keys, place, listed, counter, len(keys), len(table), BLOCK=lanes, num_warps=warps
+    )
+    assert counter.item() == len(distinct)
+    assert torch.equal(table[place.long()], keys)
+
+
 @pytest.mark.parametrize("free", [1, 50])
 def test_every_key_has_one_place_even_where_the_table_is_nearly_full(device, free):
     torch.manual_seed(free)

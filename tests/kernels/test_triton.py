@@ -3,6 +3,8 @@
 The twins run on the CPU. Interpreted kernels are slow: frames are small here.
 """
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from colocam.kernels.color_grid import Spacing, spacing_for_colors
 from colocam.kernels.color_grid_triton import LevelGrid, NodeGrid, grid_for_features
 from colocam.kernels.dense import DensePairs
 from colocam.kernels.lattice import STENCILS, stencil_of
-from colocam.kernels.launch import Points
+from colocam.kernels.launch import SCRATCH_BYTES, Points, filter_in_passes, scratch_bytes
 from colocam.kernels.permutohedral_triton import TritonLattice
 
 CLOSE = 1e-4  # of the largest number
@@ -310,10 +312,10 @@ def test_a_pass_for_every_group_gives_what_one_pass_gives(device, small, maps, n
 @pytest.mark.parametrize("name", ["levels", "nodes", "lattice"])
 def test_blocks_as_small_as_a_gpu_has_them(device, small, maps, monkeypatch, name):
     """Many programs a launch, and several turns of those that walk through lists."""
-    images = small(4, 4, 6).to(device)
-    values = maps(4, 2, 4, 6, dtype=torch.float32).to(device)
+    images = small(4, 8, 6).to(device)
+    values = maps(4, 2, 8, 6, dtype=torch.float32).to(device)
     expected = filters_of(images)[name].apply(values)
-    sizes = {color_grid_triton: {"BLOCK": 32}, permutohedral_triton: {"BLOCK": 64}}
+    sizes = {color_grid_triton: {"BLOCK": 32}, permutohedral_triton: {"BLOCK": 128}}
     sizes[color_grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16, "BLUR_LINES": 512}
     sizes[permutohedral_triton] |= {"ROW_BLOCK": 256}
     for module, changed in sizes.items():
@@ -361,6 +363,19 @@ def test_half_precision_and_autocast_are_computed_in_float32(device, scene, meth
     assert_near(grad, expected[1].to(dtype), 1e-6)
 
 
+@pytest.mark.parametrize("method", ["grid", "permutohedral", "dense"])
+def test_the_twins_keep_float32_where_faster_products_are_allowed(device, scene, method):
+    images, probs, group = (x[:3].to(device) for x in scene)
+    expected = energy_and_gradient(images, probs, group, "torch", method, num_groups=4)
+    torch.set_float32_matmul_precision("high")
+    try:
+        actual = energy_and_gradient(images, probs, group, "torch", method, num_groups=4)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for one, other in zip(actual, expected, strict=True):
+        assert_near(one, other, 1e-5)
+
+
 def test_half_precision_values_are_filtered_in_float32(device):
     values, features, group = (x.to(device) for x in points_of(60, 3, 2, 3, 5.0))
     arguments = {"num_groups": 3, "backend": "triton"}
@@ -392,6 +407,22 @@ def test_a_million_pixels_of_one_colour_are_counted_in_full_here_too(device):
         assert abs(float(many.double() / one.double()) / (size[0] * size[1]) ** 2 - 1) < 1e-5, (
             method
         )
+
+
+def test_more_points_than_kernels_can_count_are_refused():
+    images = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(2**15, 3, 2**8, 2**8)
+    points = Points(images, torch.zeros(2**15, dtype=torch.int64), 1, colors=True)
+    with pytest.raises(ValueError, match="2147483648 pixels or points"):
+        filter_in_passes(points, images[:, :2], 4, lambda groups, maps: 0, lambda window: None)
+
+
+def test_a_pass_uses_more_memory_where_a_gpu_has_it(monkeypatch):
+    for whole, expected in ((8 * 2**30, SCRATCH_BYTES), (80 * 2**30, 5 * 2**30)):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda _, whole=whole: Mock(total_memory=whole)
+        )
+        assert scratch_bytes.__wrapped__(torch.device("cuda")) == expected
+    assert scratch_bytes(torch.device("cpu")) == SCRATCH_BYTES
 
 
 @pytest.mark.parametrize("method", METHODS)

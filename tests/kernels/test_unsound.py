@@ -115,7 +115,7 @@ def test_a_group_that_does_not_exist_spoils_all_energies(device, scene, guards, 
 def test_also_where_every_group_has_a_pass_of_its_own(
     device, scene, monkeypatch, guards, method, number
 ):
-    monkeypatch.setattr(launch, "SCRATCH_BYTES", 1)
+    monkeypatch.setattr(launch, "scratch_bytes", lambda device: 1)
     energy, pull = energies(device, *with_number(scene, number), method)
     assert energy.isnan().all()
     assert pull.isnan().all()
