@@ -130,12 +130,15 @@ def _run(options: argparse.Namespace) -> None:
         subjects = _check_accuracy(pairs, frames, device, console)
         progress.update(bar, total=len(subjects) * len(options.n))
         rows: list[Row] = []
-        for n in options.n:
-            for subject in subjects:
-                progress.update(bar, description=f"n = {n}: {subject.term}, {subject.method}")
-                rows += _measure_in_quiet(subject, frames.take(n), device, bandwidth, options)
-                progress.advance(bar)
-    _write(path, rows, machine, frames, bandwidth, options)
+        try:
+            for n in options.n:
+                for subject in subjects:
+                    progress.update(bar, description=f"n = {n}: {subject.term}, {subject.method}")
+                    rows += _measure_in_quiet(subject, frames.take(n), device, bandwidth, options)
+                    progress.advance(bar)
+        finally:  # what was measured stands, whatever ended it
+            if rows:
+                _write(path, rows, machine, frames, bandwidth, options)
 
 
 def _pairs(
@@ -211,14 +214,15 @@ def _measure(
         term, subject.method, device, seconds
     )
     floor = 1e3 * least_bytes(term.pixels) / bandwidth
-    whole = measured["forward_backward_ms"]
+    graph = measured["graph_ms"]
+    whole = graph or measured["forward_backward_ms"]
     return [
         Row(
             n=n,
             term=subject.term,
             method=subject.method,
             **measured,
-            mpixel_per_s=term.pixels / 1e3 / measured["forward_ms"],
+            mpixel_per_s=term.pixels / 1e3 / (graph or measured["forward_ms"]),
             floor_ms=floor,
             roofline_percent=None if whole is None else 100 * floor / whole,
             filter_error_percent=subject.errors.filtered,
@@ -317,6 +321,12 @@ def _notes(rows: list[Row]) -> list[str]:
         "gradients written) over the copy bandwidth; the share is of forward + backward.",
         "Errors: relative L2, against every pair in float64, on the middle of two frames.",
     ]
+    if any(row.graph_ms for row in rows):
+        notes.append(
+            "Graph: forward + backward as a CUDA graph, the GPU alone; the other two also wait for "
+            "the host to launch kernels. Mpixel/s, the share of the roofline and the figure are of "
+            "the graph. Small n stays in the GPU's cache from one repeat to the next."
+        )
     disturbed = _disturbed(rows)
     if disturbed:
         named = ", ".join(f"n = {row.n} {row.term} {row.method}" for row in disturbed)

@@ -76,9 +76,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--compile",
-        choices=("auto", "on", "off"),
-        default="auto",
-        help="torch.compile, for every batch size anew; auto: on a GPU",
+        choices=("on", "off"),
+        default="off",
+        help="torch.compile, for every batch size anew; evaluate.py and localize never do",
     )
     add("--seconds", type=float, default=1.0, help="for each measurement, at least 3 repeats")
     add(

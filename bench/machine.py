@@ -142,8 +142,8 @@ def _driver() -> str | None:
 
 
 def _checkout() -> dict[str, object]:
-    """The commit that runs, where this is a git checkout."""
-    commit = _output(["git", "rev-parse", "HEAD"])
+    """The commit that runs: of the git checkout, or by COLOCAM_COMMIT where there is none."""
+    commit = _output(["git", "rev-parse", "HEAD"]) or os.environ.get("COLOCAM_COMMIT")
     changes = _output(["git", "status", "--porcelain", "--untracked-files=no"])
     return {
         "commit": commit,

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ Fresh = Callable[[], Work]
 LEAST_REPEATS, MOST_REPEATS = 3, 200
 GPU_WARM_UPS = 5  # compiling, tuning, and clocks that rise
 GRAPH_WARM_UPS = 3  # on the side stream that a capture asks for
+_not_captured: list[str] = []  # why the first capture failed
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
 
 
@@ -77,19 +79,26 @@ def time_on_gpu(fresh: Fresh, seconds: float) -> Times:
 def time_graph(work: Work, seconds: float) -> Times | None:
     """Times of replaying the work as a CUDA graph; None where it cannot be captured.
 
-    Work that waits for the GPU (to learn a size, to check an argument) cannot.
+    Work that waits for the GPU (to learn a size, to check an argument) cannot. After a failure
+    nothing is captured any more: torch's allocator goes on as if that capture had not ended.
     """
+    if _not_captured:
+        return None
+    current = torch.cuda.current_stream()
     try:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(GRAPH_WARM_UPS):
                 work()
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             work()
-    except RuntimeError:  # what torch raises for whatever a capture does not allow
+    except RuntimeError as error:  # what torch raises for whatever a capture does not allow
+        _not_captured.append(str(error).splitlines()[0])
+        warnings.warn(f"no times of CUDA graphs from here on: {_not_captured[0]}", stacklevel=2)
+        torch.cuda.set_stream(current)  # a failed capture leaves its own behind
         torch.cuda.synchronize()
         return None
     return time_on_gpu(lambda: graph.replay, seconds)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+import torch
+
 from colocam.errors import UserError
 
 
@@ -28,6 +30,9 @@ def exit_status(run: Callable[[], int | None]) -> int:
         return run() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print("error: the GPU's memory is full: give a smaller --batch-size", file=sys.stderr)
         return 2
     except OSError as error:
         if error.filename is None:

@@ -97,7 +97,9 @@ def regions_by_hooking(mask: Tensor, rounds: int | None = None) -> Tensor:
     for _ in range(rounds):
         grand = parent[parent]
         beside = _smallest_beside(grand[:-1].view(mask.shape), mask, total).flatten()
-        parent = parent.scatter_reduce(0, parent[:-1], beside, "amin")  # hook the roots
+        # hook the roots; who has nothing to say names itself, as atomics on one root would queue
+        hooks = torch.where(beside < grand[:-1], parent[:-1], index.flatten())
+        parent = parent.scatter_reduce(0, hooks, beside, "amin")
         parent[:-1] = torch.minimum(parent[:-1], beside)
         parent = torch.minimum(parent, parent[parent])
         parent = parent[parent]

@@ -18,6 +18,7 @@ from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.smoothed_scores import smoothed_scores
 from colocam.model import Localizer
 from colocam.video.batches import FrameBatch, frame_batches
+from colocam.video.prefetch import prefetched
 from colocam.video.records import BoxedFrame
 from colocam.video.transforms import normalized, resized, to_tensor
 
@@ -134,7 +135,8 @@ def evaluate(
     model.eval()
     cam.generator = torch.Generator(device).manual_seed(0)  # the same noise at every evaluation
     with contour_workers(processes) as pool:
-        for batch in frame_batches(records, side, batch_size, ranks.rank, ranks.world):
+        batches = frame_batches(records, side, batch_size, ranks.rank, ranks.world)
+        for batch in prefetched(batches):
             part = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
             part.unreadable += batch.unreadable
             parts.append(part)

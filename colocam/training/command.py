@@ -219,6 +219,7 @@ def _set_arithmetic(config: Config, console: Console) -> None:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a search for faults, and slow
     if deterministic:
         # cuBLAS reads it when it is first used; without it, it picks workspaces as they come.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

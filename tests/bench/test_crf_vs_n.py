@@ -147,9 +147,37 @@ def test_ratios_are_of_64_to_16_frames():
     rows += [make_row(64, "keops", 1.0, None)]
     rows += [make_row(n, "pydensecrf2", float(n), None) for n in (16, 64)]
     assert crf_table.ratios(rows) == {
-        "joint grid": {"forward": 4, "forward_backward": 16},
-        "joint pydensecrf2": {"forward": 4, "forward_backward": None},
+        "joint grid": {"forward": 4, "forward_backward": 16, "graph": None},
+        "joint pydensecrf2": {"forward": 4, "forward_backward": None, "graph": None},
     }
+
+
+def test_the_gpu_alone_is_shown_where_it_was_timed_without_the_host():
+    rows = [make_row(n, "grid", 1.0, 1.1) for n in (16, 64)]
+    assert [row.shown_ms for row in rows] == [1.0, 1.0]
+    rows = [dataclasses.replace(row, graph_ms=row.n / 200) for row in rows]
+    assert [row.shown_ms for row in rows] == [0.08, 0.32]
+    found = crf_table.ratios(rows)
+    assert found["joint grid"]["graph"] == pytest.approx(4)
+    assert "as a graph 4.00" in crf_table.ratio_lines(found)[0]
+    assert any("CUDA graph" in note for note in crf_vs_n._notes(rows))
+
+
+def test_what_was_measured_stands_whatever_ends_the_bench(tmp_path, monkeypatch, capsys):
+    measured = iter([[make_row(2, "grid", 1.0, None)], KeyboardInterrupt])
+
+    def measure(*_):
+        rows = next(measured)
+        if rows is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return rows
+
+    monkeypatch.setattr(crf_vs_n, "_measure_in_quiet", measure)
+    path = tmp_path / "result.json"
+    argv = ["--device", "cpu", "--n", "2", "4", "--size", "16", "--terms", "joint"]
+    argv += ["--methods", "grid", "--no-plot", "--json", str(path)]
+    assert crf_vs_n.main(argv) == 130
+    assert [row["n"] for row in json.loads(path.read_text())["rows"]] == [2]
 
 
 def test_frames_are_spread_over_the_video_and_distinct_while_they_last(tmp_path, write_video):

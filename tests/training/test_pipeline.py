@@ -150,6 +150,7 @@ def test_a_report_stands_without_overlays_where_none_can_be_written(
 
     monkeypatch.setattr(report_module, "write_overlays", fail)
     argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
+    argv += ["--device", "cpu"]
     assert evaluate([*argv, "--report", str(tmp_path / "report")]) == 0
     assert "warning: best.mp4: cannot be written (no encoder); no overlays" in " ".join(
         capsys.readouterr().out.split()
@@ -160,6 +161,7 @@ def test_a_report_stands_without_overlays_where_none_can_be_written(
 
 def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_path, capsys):
     argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
+    argv += ["--device", "cpu"]
     argv += ["--predictions", str(tmp_path / "p.json"), "--json", str(tmp_path / "e.json")]
     scores = []
     for more in ([], ["--smooth", "0.6"]):
