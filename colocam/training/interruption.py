@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PASSED_ON = 3.0  # seconds in which a second SIGTERM is taken for the first one, passed on
 
 
 class Interrupted(Exception):
@@ -24,17 +26,22 @@ class Interrupted(Exception):
 class Interruption:
     """Whether a signal has come. A second one ends the process at once.
 
+    But not a second SIGTERM right after the first: schedulers send it to every process of a job,
+    and launchers among these pass it on.
+
     Attributes:
         number: of the signal that came; 0: none.
     """
 
     number = 0
+    _came = 0.0
 
     def receive(self, number: int, _: FrameType | None) -> None:
         """Signal handler."""
-        if self.number:
+        if not self.number:
+            self.number, self._came = number, time.monotonic()
+        elif number != signal.SIGTERM or time.monotonic() - self._came > PASSED_ON:
             os._exit(128 + number)
-        self.number = number
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from colocam.video.shot_frames import place_in_video
 from colocam.video.transforms import Crop, augmented, resized, resized_map, to_tensor
 
 CPU = torch.device("cpu")
+_LAST_SECONDS = 3.0  # in which a run that was asked to stop finishes its step
 
 
 @dataclass(frozen=True)
@@ -294,11 +296,17 @@ def _warn(line: str) -> None:
 def _leave_signals_to_the_parent(_: int) -> None:
     """Ctrl-C reaches all processes of a terminal; the parent still wants the step's frames.
 
-    SIGTERM may come to all processes of a job as well, but is also how torch ends a process that
-    does not hear it: only the first one is passed over.
+    SIGTERM may come to all processes of a job as well, and once more from a launcher that passes it
+    on; but it is also how torch ends a process that does not hear it. So the first one is passed
+    over, and the second ends the process when the step should be done.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, _end_soon))
+
+
+def _end_soon(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, _LAST_SECONDS)  # SIGALRM ends the process
 
 
 def _collate(

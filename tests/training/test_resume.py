@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from colocam.training import interruption
+
 STEP = "colocam.training.loop:Loop._take"  # 3 a classifier's epoch, 4 a localizer's, 2 epochs each
 SAVE = "colocam.training.loop:write_state"  # once an epoch
 LOG = "colocam.training.metrics:Metrics.flush"  # once an epoch
@@ -39,7 +41,8 @@ FAULTS = {
     "stopped by SIGINT": ([at(STEP, 2, INT)], [], 128 + INT),
     "stopped in the last step": ([at(STEP, 14, TERM)], [], 128 + TERM),
     "stopped after the last epoch": ([at(END, 2, TERM)], [], 128 + TERM),
-    "stopped at once by a second SIGTERM": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
+    "stopped by SIGTERM and the same passed on": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
+    "stopped at once by a second SIGINT": ([at(STEP, 9, [INT, INT])], [], 128 + INT),
     "full disk": ([at(SAVE, 3, "full disk")], [], 2),
 }
 
@@ -125,7 +128,8 @@ def test_the_run_goes_on_where_it_stopped(faulty, resumed):
         "killed after the best, before the state": "going on with classifier epoch 2, step 1",
         "stopped by SIGTERM": "going on with localizer epoch 1, step 4",  # the step was finished
         "stopped by SIGINT": "going on with classifier epoch 1, step 3",
-        "stopped at once by a second SIGTERM": "going on with classifier epoch 3, step 1",
+        "stopped by SIGTERM and the same passed on": "going on with localizer epoch 1, step 4",
+        "stopped at once by a second SIGINT": "going on with classifier epoch 3, step 1",
     }
     for name, line in begins.items():
         assert line in " ".join(resumed[name][2].split()), name
@@ -143,6 +147,19 @@ def test_only_the_newest_states_are_kept(faulty, whole):
 def test_a_stopped_run_says_how_to_go_on(faulty):
     assert "stopped by SIGTERM; go on with --resume" in faulty["stopped by SIGTERM"][2]
     assert "stopped by SIGINT; go on with --resume" in faulty["stopped by SIGINT"][2]
+
+
+def test_a_second_sigterm_ends_the_process_once_it_cannot_be_the_first_passed_on(monkeypatch):
+    now, ends = [0.0], []
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(interruption.os, "_exit", ends.append)
+    stop = interruption.Interruption()
+    for now[0] in (0.0, interruption.PASSED_ON - 0.1):
+        stop.receive(TERM, None)
+    assert (stop.number, ends) == (TERM, [])
+    now[0] = interruption.PASSED_ON + 0.1
+    stop.receive(TERM, None)
+    assert ends == [128 + TERM]
 
 
 def test_a_full_disk_ends_with_one_line_and_the_older_states_intact(faulty):

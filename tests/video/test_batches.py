@@ -445,7 +445,11 @@ def test_signals_to_all_processes_do_not_take_away_the_frames_of_the_last_step()
         os.kill(child.pid, signal.SIGINT)
         os.kill(child.pid, signal.SIGTERM)
     assert len(list(batches)) == 5
-    assert len(list(loader.epoch(2))) == 6
+    batches = loader.epoch(2)
+    next(batches)
+    for child in running(others):
+        os.kill(child.pid, signal.SIGTERM)  # as a launcher passes it on
+    assert len(list(batches)) == 5
     loader.close()
 
 
