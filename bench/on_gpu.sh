@@ -4,10 +4,23 @@
 # A step that takes longer than LIMIT seconds (1200) is ended, and the next one begins. Results name
 # the commit of the checkout; where there is none, COLOCAM_COMMIT.
 set -uo pipefail
-video=$(realpath "${1:?give a video file or a folder of frames}")
+if [ ! -e "${1:-}" ]; then
+    echo "error: VIDEO ${1:-(none)}: no such file; give a video file or a folder of frames" >&2
+    exit 2
+fi
+video=$(realpath "$1")
 out=$(realpath -m "${2:-bench/results}")
 steps=("${@:3}")
 [ ${#steps[@]} -gt 0 ] || steps=(tests crf train inference)
+for step in "${steps[@]}"; do
+    case $step in
+        tests | crf | train | inference) ;;
+        *)
+            echo "error: $step: no such step; there are tests, crf, train and inference" >&2
+            exit 2
+            ;;
+    esac
+done
 cd "$(dirname "$0")/.." || exit 1
 mkdir -p "$out" || exit 1
 export PYTHONUNBUFFERED=1
@@ -40,10 +53,6 @@ for step in "${steps[@]}"; do
         inference)
             gpu inference inference
             gpu inference-compiled inference --compile on --batch-sizes 1 8 32 128
-            ;;
-        *)
-            echo "error: $step: no such step; there are tests, crf, train and inference" >&2
-            exit 2
             ;;
     esac
 done
