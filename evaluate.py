@@ -1,6 +1,6 @@
 """Evaluates a checkpoint of train.py: `python evaluate.py --help`."""
 
-from colocam.evaluation.command import main
+from colocam.cli.evaluate import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

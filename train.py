@@ -1,6 +1,6 @@
 """Trains a video object localizer from class tags: `python train.py --help`."""
 
-from colocam.training.command import main
+from colocam.cli.train import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -24,8 +24,6 @@ from unittest import mock
 os.environ.pop("TRITON_INTERPRET", None)  # read on import: the interpreter compiles nothing
 
 import torch
-from machine import describe
-from result_files import check_writable
 from rich.console import Console
 from rich.progress import Progress
 from triton import knobs
@@ -35,9 +33,11 @@ from triton.compiler import CompiledKernel
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
-from colocam.kernels import doors_triton
+from colocam.kernels import backend_triton
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from lib.machine import describe
+from lib.result_files import check_writable
 
 ARCHITECTURES = (80, 90, 100)
 OLDEST = 80  # compute capability times ten
@@ -66,7 +66,7 @@ def energy(
     images = torch.empty(frames, 3, SIDE, SIDE, dtype=dtype, device="meta")
     probs = torch.empty(frames, maps, SIDE, SIDE, device="meta")
     group = torch.empty(frames, dtype=torch.int64, device="meta")
-    doors_triton.energy_and_pull(images, probs, group, groups, sigma_rgb, sigma_xy, form, method)
+    backend_triton.energy_and_pull(images, probs, group, groups, sigma_rgb, sigma_xy, form, method)
 
 
 def odd_energy(method: str, sigma_xy: float | None = None) -> None:
@@ -76,7 +76,7 @@ def odd_energy(method: str, sigma_xy: float | None = None) -> None:
     probs = torch.empty(groups, 2, height, width, device="meta")
     group = torch.empty(groups, dtype=torch.int64, device="meta")
     images = images.permute(0, 3, 1, 2)
-    doors_triton.energy_and_pull(
+    backend_triton.energy_and_pull(
         images, probs, group, groups, 15.0, sigma_xy, "association", method
     )
 
@@ -86,7 +86,7 @@ def features(method: str, d: int) -> None:
     device = "cpu" if method == "grid" else "meta"
     values, points = (torch.zeros(SIDE * SIDE, n, device=device) for n in (2, d))
     group = torch.zeros(len(values), dtype=torch.int64, device=device)
-    doors_triton.filtered_values(values, points, group, 1, method)
+    backend_triton.filtered_values(values, points, group, 1, method)
 
 
 LATTICE, PUBLISHED, XY = "permutohedral", "permutohedral-published", 100.0
@@ -130,8 +130,8 @@ class Row:
             and read, each counted once: `ptxas -v` counts alike, but for what calls save.
         instructions: with those that fill up the last 128 bytes.
         warps: of a program.
-        crowded: whether a compare-and-swap has fewer keys than threads: some stand for the same key
-            and may disagree on what they saw, see `colocam.kernels.hash_table_triton`.
+        crowded: whether a compare-and-swap has fewer keys than threads: two threads that hold the
+            same key may read different values, see `kernels/permutohedral/hash_table_triton.py`.
         arguments: their types, or their values where these are compiled in.
         opcodes: how often those occur that touch memory, wait or call; None: not asked for.
     """

@@ -14,10 +14,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import crf_accuracy
 import torch
-from crf_accuracy import Errors, make_reference
-from crf_table import (
+from rich.console import Console
+from rich.progress import Progress
+
+from colocam.runtime.device import pick_device
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import write_whole
+from lib.crf import accuracy as crf_accuracy
+from lib.crf.accuracy import Errors, make_reference
+from lib.crf.peers import PEERS, missing
+from lib.crf.table import (
     HEADS,
     PUBLISHED,
     Row,
@@ -28,9 +36,9 @@ from crf_table import (
     ratio_lines,
     ratios,
 )
-from crf_terms import SIGMA_XY, CrfTerm, least_bytes, make_term
-from frames import FrameSet, load_frames
-from machine import (
+from lib.crf.terms import SIGMA_XY, CrfTerm, least_bytes, make_term
+from lib.frames import FrameSet, load_frames
+from lib.machine import (
     QUIET_PERCENT,
     OtherProcesses,
     describe,
@@ -41,17 +49,9 @@ from machine import (
     version_of,
     wait_for_quiet,
 )
-from markdown_table import markdown_table
-from peers import PEERS, missing
-from result_files import result_path, write_results
-from rich.console import Console
-from rich.progress import Progress
-from timing import copy_bandwidth, peak_memory, time_graph, time_work
-
-from colocam.device import pick_device
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
-from colocam.files import write_whole
+from lib.markdown_table import markdown_table
+from lib.result_files import result_path, write_results
+from lib.timing import copy_bandwidth, peak_memory, time_graph, time_work
 
 OWN_METHODS = ("grid", "permutohedral", "permutohedral-published")
 DEFAULT_METHODS = ("grid", "permutohedral", *PEERS)

@@ -17,22 +17,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from frames import FrameSet, load_frames
-from machine import OtherProcesses, describe, distrust, file_name_of, headline
-from markdown_table import cell, markdown_table
-from result_files import result_path, write_results
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
+from colocam.data.loading.transforms import to_tensor
 from colocam.evaluation.boxes import quantize
 from colocam.evaluation.contour_workers import contour_workers, useful_processes
 from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.evaluate import run_model
-from colocam.model import Localizer
-from colocam.model.checkpoint import load_checkpoint
-from colocam.video.transforms import to_tensor
+from colocam.models import Localizer
+from colocam.models.checkpoint import load_checkpoint
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from lib.frames import FrameSet, load_frames
+from lib.machine import OtherProcesses, describe, distrust, file_name_of, headline
+from lib.markdown_table import cell, markdown_table
+from lib.result_files import result_path, write_results
 
 MAPS, SIDE, MEAN_BOXES, BATCH_SIZE, STRIDE = 1781, 224, 1.5, 32, 8  # a YouTube-Objects 2.2 test set
 TARGET = 30  # seconds

@@ -15,11 +15,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from compiling import compiler_failures_told
-from floor import flops_of, in_words, rates
-from frames import FrameSet, load_frames
-from inference_passes import METHODS, Passes
-from inference_table import (
+from rich.console import Console
+from rich.progress import Progress
+
+from colocam.cli.train import compiles
+from colocam.models import Localizer
+from colocam.models.encoders import ENCODERS
+from colocam.runtime.device import make_autocast, pick_device
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from colocam.training.config import Config
+from lib.compiling import compiler_failures_told
+from lib.floor import flops_of, in_words, rates
+from lib.frames import FrameSet, load_frames
+from lib.inference.passes import METHODS, Passes
+from lib.inference.table import (
     HEADS,
     PUBLISHED_ABOUT,
     SIDE,
@@ -28,20 +38,10 @@ from inference_table import (
     percentile_95,
     summarize,
 )
-from machine import OtherProcesses, describe, file_name_of, headline
-from markdown_table import markdown_table
-from result_files import result_path, write_results
-from rich.console import Console
-from rich.progress import Progress
-from timing import peak_memory, time_graph, time_on_cpu, time_work
-
-from colocam.config import Config
-from colocam.device import make_autocast, pick_device
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
-from colocam.model import Localizer
-from colocam.model.encoders import ENCODERS
-from colocam.training.command import compiles
+from lib.machine import OtherProcesses, describe, file_name_of, headline
+from lib.markdown_table import markdown_table
+from lib.result_files import result_path, write_results
+from lib.timing import peak_memory, time_graph, time_on_cpu, time_work
 
 CLASSES = 10
 BATCH_SIZES = {"cpu": (1, 4, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128)}

@@ -19,21 +19,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from machine import OtherProcesses, describe, distrust, file_name_of, headline
-from markdown_table import cell, markdown_table
-from result_files import RESULTS, result_path, write_results
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
-from colocam.video.batches import SequenceLoader, SequenceSettings
-from colocam.video.cache import FrameCache
-from colocam.video.data import open_data
-from colocam.video.frames import ImageFrames
-from colocam.video.records import Shot
-from colocam.video.sampling import frame_window
-from colocam.video.synthetic import builtin_folder
+from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.layouts.builtin import builtin_folder
+from colocam.data.layouts.open import open_data
+from colocam.data.loading.cache import FrameCache
+from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.sampling import frame_window
+from colocam.data.records import Shot
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from lib.machine import OtherProcesses, describe, distrust, file_name_of, headline
+from lib.markdown_table import cell, markdown_table
+from lib.result_files import RESULTS, result_path, write_results
 
 SIDE, RESIZE, BATCH_SIZE, FRAMES, FRAME_LIMIT = 224, 256, 32, 4, 0.6
 TARGET, TARGET_WORKERS = 400, 2  # frames a second from the cache

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from floor import flops_of
-from machine import describe
-from result_files import result_path, write_results
 from torch import nn
 
-from colocam.entry import CommandParser, exit_status
-from colocam.model import Localizer
-from colocam.model.encoders import ENCODERS
+from colocam.models import Localizer
+from colocam.models.encoders import ENCODERS
+from colocam.runtime.entry import CommandParser, exit_status
+from lib.floor import flops_of
+from lib.machine import describe
+from lib.result_files import result_path, write_results
 
 CLASSES, SIDE = 10, 224
 

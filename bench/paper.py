@@ -17,17 +17,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from machine import describe, headline
-from markdown_table import markdown_table, mean_and_deviation
-from paper_cells import Cell, Ground
-from paper_runs import run_beside
-from paper_tables import BUDGETS, TABLES, Budget, Row, Table, make_table
-from result_files import RESULTS, write_results
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from lib.machine import describe, headline
+from lib.markdown_table import markdown_table, mean_and_deviation
+from lib.paper.cells import Cell, Ground
+from lib.paper.runs import run_beside
+from lib.paper.tables import BUDGETS, TABLES, Budget, Row, Table, make_table
+from lib.result_files import RESULTS, write_results
 
 MOST_JOBS = 4  # each takes some 2 GB
 
@@ -264,7 +264,7 @@ def _beside(options: argparse.Namespace) -> str:
 
 def _draw(path: Path, table: Table, results: Sequence[Result]) -> None:
     try:
-        from paper_figures import draw
+        from lib.paper.figures import draw
     except ImportError:
         print(f"{path}: not drawn; pip install 'colocam[plot]'")
         return

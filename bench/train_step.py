@@ -15,26 +15,26 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from gpu_wait import first_wait
-from machine import describe, file_name_of
-from markdown_table import markdown_table
-from result_files import result_path, write_results
 from rich.console import Console
 from rich.progress import Progress
-from step_input import data_folder, enough_shots, time_loader
-from step_parts import BOTH_CRF, WHOLE, open_stage, time_step, whole_step
-from step_setting import BATCH_SIZE, SIDE, make_setting
-from step_table import HEADS, SUM, Row, heading, make_rows, notes
-from timing import peak_memory
 
-from colocam.config import Config, parse_config
-from colocam.device import pick_device
-from colocam.distribution import ALONE
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
-from colocam.model.encoders import ENCODERS
-from colocam.training.command import open_run
+from colocam.cli.train import open_run
+from colocam.models.encoders import ENCODERS
+from colocam.runtime.device import pick_device
+from colocam.runtime.distribution import ALONE
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from colocam.training.config import Config, parse_config
 from colocam.training.run import Run
+from lib.gpu_wait import first_wait
+from lib.machine import describe, file_name_of
+from lib.markdown_table import markdown_table
+from lib.result_files import result_path, write_results
+from lib.step.input import data_folder, enough_shots, time_loader
+from lib.step.parts import BOTH_CRF, WHOLE, open_stage, time_step, whole_step
+from lib.step.setting import BATCH_SIZE, SIDE, make_setting
+from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
+from lib.timing import peak_memory
 
 WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would take the cores that the step needs
 

@@ -18,22 +18,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from machine import describe, file_name_of, headline
-from markdown_table import markdown_table, mean_and_deviation
-from result_files import result_path, write_results
 from rich.console import Console
 from rich.progress import track
 
-from colocam.entry import CommandParser, exit_status
-from colocam.errors import UserError
+from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.layouts.builtin import EVERY_FRAME, SIZES, builtin_folder
+from colocam.data.layouts.split_files import SplitRecord, read_split
 from colocam.evaluation.boxes import Box, iou
 from colocam.evaluation.consistency import Consistency
 from colocam.evaluation.emptiness import SCORES, area_under_roc, emptiness
 from colocam.evaluation.smoothing import Smoothing
-from colocam.inference import VideoLocalizer
-from colocam.video.frames import ImageFrames
-from colocam.video.splits import SplitRecord, read_split
-from colocam.video.synthetic import EVERY_FRAME, SIZES, builtin_folder
+from colocam.localization.inference import VideoLocalizer
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from lib.machine import describe, file_name_of, headline
+from lib.markdown_table import markdown_table, mean_and_deviation
+from lib.result_files import result_path, write_results
 
 SHARES = (0.0, 0.3, 0.5, 0.7)
 BATCH_SIZE = 32

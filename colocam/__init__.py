@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from colocam.inference import VideoLocalizer
+    from colocam.localization.inference import VideoLocalizer
 
 __version__ = "0.1.0"
 
@@ -13,15 +13,17 @@ def load(ckpt: Path | str, device: str = "auto") -> "VideoLocalizer":
     """A ready model from a localizer's checkpoint: `.localize(frames)`, `.classes`.
 
     `.localize` takes frames as arrays or tensors, and gives for each its box, score, class and
-    score map; see `colocam.inference.VideoLocalizer`.
+    score map; see `colocam.localization.inference.VideoLocalizer`.
 
     Args:
         ckpt: a file that train.py wrote.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        colocam.errors.UserError: the checkpoint cannot be used.
+        colocam.runtime.errors.UserError: the checkpoint cannot be used.
     """
-    from colocam.inference import VideoLocalizer  # torch and OpenCV load only when needed
+    from colocam.localization.inference import (
+        VideoLocalizer,  # torch and OpenCV load only when needed
+    )
 
     return VideoLocalizer(ckpt, device)

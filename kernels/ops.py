@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from colocam.kernels import checks, doors_torch
+from colocam.kernels import arguments, backend_torch
 
 
 def gaussian_filter(
@@ -43,11 +43,11 @@ def gaussian_filter(
     Raises:
         ValueError: an argument does not fit; the message names it.
     """
-    checks.check_choice("method", method, checks.METHODS)
-    checks.check_filter(values, features, method)
+    arguments.check_choice("method", method, arguments.METHODS)
+    arguments.check_filter(values, features, method)
     group, num_groups = complete_group(group, num_groups, values)
     dtype = torch.promote_types(working_type(values), working_type(features))
-    backend = checks.choose_backend(backend, method, dtype, values)
+    backend = arguments.choose_backend(backend, method, dtype, values)
     out = filter_values(
         values.to(dtype), features.detach().to(dtype), group, num_groups, method, backend
     )
@@ -91,18 +91,18 @@ def crf_energy(
     Raises:
         ValueError: an argument does not fit; the message names it.
     """
-    checks.check_choice("form", form, checks.FORMS)
-    checks.check_choice("method", method, checks.METHODS)
-    checks.check_sigma("sigma_rgb", sigma_rgb)
+    arguments.check_choice("form", form, arguments.FORMS)
+    arguments.check_choice("method", method, arguments.METHODS)
+    arguments.check_sigma("sigma_rgb", sigma_rgb)
     if sigma_xy is not None:
-        checks.check_sigma("sigma_xy", sigma_xy)
+        arguments.check_sigma("sigma_xy", sigma_xy)
         if method == "grid":
             raise ValueError("sigma_xy must be None with method 'grid', which knows colour only")
-    checks.check_energy(images, probs)
-    checks.check_num_groups(num_groups)
+    arguments.check_energy(images, probs)
+    arguments.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
     probs = probs.to(working_type(probs))
-    backend = checks.choose_backend(backend, method, probs.dtype, probs)
+    backend = arguments.choose_backend(backend, method, probs.dtype, probs)
     sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
     energy, _ = energy_and_pull(
         images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend
@@ -121,13 +121,13 @@ def complete_group(
     """Checked group ids (len(like),) int64, and their number."""
     name = "values" if like.ndim == 2 else "images"
     if num_groups is not None:
-        checks.check_num_groups(num_groups)
+        arguments.check_num_groups(num_groups)
     if group is None:
         return torch.zeros(len(like), dtype=torch.int64, device=like.device), int(num_groups or 1)
     if num_groups is None:
-        checks.check_group(group, len(like), name, like)
+        arguments.check_group(group, len(like), name, like)
         num_groups = int(group.max()) + 1 if len(group) else 1
-    checks.check_group(group, len(like), name, like)
+    arguments.check_group(group, len(like), name, like)
     return group.to(torch.int64), int(num_groups)
 
 
@@ -144,13 +144,13 @@ def filter_values(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
-    checks.check_filter_content(values, features, group, num_groups, backend)
+    arguments.check_filter_content(values, features, group, num_groups, backend)
     with working_on(values):
         if backend == "triton":
-            from colocam.kernels import doors_triton
+            from colocam.kernels import backend_triton
 
-            return doors_triton.filtered_values(values, features, group, num_groups, method)
-        out = doors_torch.filtered_values(values, features, group, num_groups, method)
+            return backend_triton.filtered_values(values, features, group, num_groups, method)
+        out = backend_torch.filtered_values(values, features, group, num_groups, method)
         return out.contiguous()
 
 
@@ -188,14 +188,14 @@ def energy_and_pull(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Energy (G,) of probs (B, K, H, W), and half its derivative (B, K, H, W)."""
-    checks.check_energy_content(images, probs, group, num_groups, backend)
-    arguments = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
+    arguments.check_energy_content(images, probs, group, num_groups, backend)
+    operands = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
     with working_on(probs):
         if backend == "triton":
-            from colocam.kernels import doors_triton
+            from colocam.kernels import backend_triton
 
-            return doors_triton.energy_and_pull(*arguments)
-        return doors_torch.energy_and_pull(*arguments)
+            return backend_triton.energy_and_pull(*operands)
+        return backend_torch.energy_and_pull(*operands)
 
 
 @energy_and_pull.register_fake

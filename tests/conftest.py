@@ -14,7 +14,7 @@ if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter then; it reads this when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from colocam.video.synthetic import ClipSet, write_clip_set
+from colocam.data.layouts.builtin import ClipSet, write_clip_set
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TINY_CLIPS = ClipSet(
@@ -76,7 +76,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> TinyRun:
     """Both stages trained for an epoch on a tiny clip set, once a session; not to be changed."""
-    from colocam.training.command import main
+    from colocam.cli.train import main
 
     folder = tmp_path_factory.mktemp("tiny")
     data = write_clip_set(folder / "clips", TINY_CLIPS)

@@ -3,43 +3,43 @@
 import ast
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What each room or module may import of colocam, itself aside.
-FEATURES = {"kernels", "losses", "cam", "seeds", "model", "video", "errors", "files"}
-ENTRY = {"entry", "device", "distribution", "errors"}
+# What each package or module may import of colocam, itself aside. In the order of the data:
+# kernels, data, models, cam, seeds, losses, evaluation, localization, report, training, cli.
+FEATURES = {"kernels", "data", "models", "cam", "seeds", "losses"}
 MAY_IMPORT = {
-    "errors": set(),
-    "entry": {"errors"},
-    "files": {"errors"},
-    "device": {"errors"},
-    "distribution": {"errors"},
-    "config": {"entry", "errors"},
+    "runtime": set(),
     "kernels": set(),
-    "video": {"entry", "errors"},
-    "model": {"errors", "files"},
+    "data": {"runtime"},
+    "models": {"runtime"},
     "cam": set(),
     "seeds": set(),
-    "losses": {"kernels", "seeds", "errors"},
-    "evaluation": FEATURES | ENTRY | {"mp4"},
-    "training": FEATURES | ENTRY | {"evaluation", "config"},
-    "inference": FEATURES | ENTRY | {"evaluation"},
-    "whole_video": {"evaluation", "inference", "video"},
-    "mp4": {"errors", "files"},
-    "overlay": {"evaluation", "inference"},
-    "localize": FEATURES | ENTRY | {"evaluation", "inference", "mp4", "overlay", "whole_video"},
-    "__init__": {"inference"},
+    "losses": {"kernels", "seeds", "runtime"},
+    "evaluation": FEATURES | {"runtime"},
+    "localization": FEATURES | {"runtime", "evaluation"},
+    "report": FEATURES | {"runtime", "evaluation", "localization"},
+    "training": FEATURES | {"runtime", "evaluation", "report"},
+    "cli": FEATURES | {"runtime", "evaluation", "localization", "report", "training"},
+    "localize": {"cli"},
+    "prepare": {"cli"},
+    "__init__": {"localization"},
 }
+MOST_FILES = 13  # of code in a folder, __init__.py included
+MOST_LINES = 400  # of a file; tests aside
 
 
 def sources():
-    """(room, file) of every source file of the package."""
+    """(package or module, file) of every source file."""
     for file in sorted((ROOT / "colocam").rglob("*.py")):
-        yield file.relative_to(ROOT / "colocam").parts[0].removesuffix(".py"), file
+        if (ROOT / "colocam/kernels") not in file.parents:  # a link to kernels/
+            yield file.relative_to(ROOT / "colocam").parts[0].removesuffix(".py"), file
     for file in sorted((ROOT / "kernels").rglob("*.py")):
         yield "kernels", file
 
@@ -54,35 +54,40 @@ def imported(file):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_room_is_known_here():
-    assert {room for room, _ in sources()} == set(MAY_IMPORT)
+def test_every_package_is_listed_here():
+    assert {package for package, _ in sources()} == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_imports_run_one_way(room):
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_run_one_way(package):
     for own, file in sources():
-        if own != room:
+        if own != package:
             continue
         for name in imported(file):
             if name.startswith("colocam."):
                 other = name.split(".")[1]
-                assert other == room or other in MAY_IMPORT[room], f"{file} imports {name}"
+                assert other == package or other in MAY_IMPORT[package], f"{file} imports {name}"
 
 
-def test_no_circle_between_the_modules():
+def module_graph():
+    """The modules that each module imports."""
     files = {}
-    for room, file in sources():
+    for package, file in sources():
         parts = file.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts if room != "kernels" else ("colocam", *parts))
+        name = ".".join(parts if package != "kernels" else ("colocam", *parts))
         files[name.removesuffix(".__init__")] = file
 
     def module_of(name):
         return name if name in files else name.rpartition(".")[0]
 
-    graph = {
+    return {
         name: {module_of(other) for other in imported(file)} & set(files)
         for name, file in files.items()
     }
+
+
+def test_no_circle_between_the_modules():
+    graph = module_graph()
     done, path = set(), []
 
     def visit(name):
@@ -99,25 +104,40 @@ def test_no_circle_between_the_modules():
         visit(name)
 
 
+def code_files():
+    """Every file of code: tests aside."""
+    folders = ("colocam", "kernels", "bench")
+    return [*ROOT.glob("*.py"), *(file for f in folders for file in (ROOT / f).rglob("*.py"))]
+
+
+def test_no_folder_has_more_files_than_a_reader_can_take_in():
+    counts = Counter(file.parent.relative_to(ROOT) for file in code_files())
+    assert {str(folder): n for folder, n in counts.items() if n > MOST_FILES} == {}
+
+
+def test_no_file_is_too_long():
+    lengths = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in code_files()}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
 def test_nothing_imports_the_folder_as_kernels():
-    folders = ("colocam", "kernels", "bench", "tests")
-    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
-    for file in [*files, *ROOT.glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            for name in names:
-                assert name.split(".")[0] != "kernels", f"{file} imports {name}"
+    for file in [*code_files(), *(ROOT / "tests").rglob("*.py")]:
+        for name in imported(file):
+            assert name.split(".")[0] != "kernels", f"{file} imports {name}"
+
+
+def test_every_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {file.parent.relative_to(ROOT).parts for _, file in sources()}
+    names = {".".join(p if p[0] == "colocam" else ("colocam", *p)) for p in folders}
+    assert set(settings["packages"]) == names
 
 
 WITHOUT_TRITON = """
 import sys
 sys.modules["triton"] = None
 import torch
-import colocam, colocam.evaluation.command, colocam.localize, colocam.training.command
+import colocam, colocam.cli.evaluate, colocam.cli.localize, colocam.cli.train
 from colocam.losses import JointColorCRF, SpatialCRF
 images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
 probs = torch.rand(2, 2, 8, 8).softmax(1)

@@ -38,7 +38,7 @@ class ActivationMap:
     and "smoothgradcam++" is "gradcam++", since noise in the image does not change the gradient.
 
     Args:
-        model: encoder and head, in eval mode; `colocam.model.Localizer` is one.
+        model: encoder and head, in eval mode; `colocam.models.Localizer` is one.
         method: "cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam" or "layercam".
         layer: a submodule of the encoder by its dotted name ("layer3", "layer3.1.conv2"); None or
             "last": the last feature map. "cam" is defined there only.

@@ -13,7 +13,7 @@ AT_ONCE = 64  # images × classes of one backward pass: more needs memory and ga
 
 
 class Classifier(Protocol):
-    """What the maps need of a model (`colocam.model.Localizer` is one).
+    """What the maps need of a model (`colocam.models.Localizer` is one).
 
     Attributes:
         encoder: images (B, 3, H, W) to a list of feature maps, shallow to deep.

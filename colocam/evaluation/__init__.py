@@ -1,4 +1,4 @@
-"""Evaluation: boxes from score maps, CorLoc, and how both are shown."""
+"""Evaluation: boxes from score maps, and CorLoc."""
 
 from colocam.evaluation.boxes import (
     NO_BOX,
@@ -12,16 +12,13 @@ from colocam.evaluation.boxes import (
     unscale_box,
 )
 from colocam.evaluation.corloc import THRESHOLDS, CorLoc
-from colocam.evaluation.pictures import Example, contact_sheet
 
 __all__ = [
     "NO_BOX",
     "THRESHOLDS",
     "Box",
     "CorLoc",
-    "Example",
     "box_at",
-    "contact_sheet",
     "contour_boxes",
     "iou",
     "largest_contour_box",

@@ -13,7 +13,7 @@ from typing import Any
 
 from colocam.evaluation.boxes import Size
 from colocam.evaluation.predictions import Predictions
-from colocam.files import write_whole
+from colocam.runtime.files import write_whole
 
 
 def results(predictions: Predictions) -> list[dict[str, Any]]:

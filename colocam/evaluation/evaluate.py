@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
-from colocam.distribution import ALONE, Ranks
+from colocam.data.loading.loader import FrameBatch, frame_batches
+from colocam.data.loading.prefetch import prefetched
+from colocam.data.loading.transforms import normalized, resized, to_tensor
+from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.smoothed_scores import smoothed_scores
-from colocam.model import Localizer
-from colocam.video.batches import FrameBatch, frame_batches
-from colocam.video.prefetch import prefetched
-from colocam.video.records import BoxedFrame
-from colocam.video.transforms import normalized, resized, to_tensor
+from colocam.models import Localizer
+from colocam.runtime.distribution import ALONE, Ranks
 
 AT_ONCE = 32  # frames a forward pass, of those that a frame is smoothed with
 

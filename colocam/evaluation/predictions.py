@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from colocam.distribution import Ranks
+from colocam.data.loading.loader import FrameBatch
+from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import Box, Size, box_at, threshold_or_default, unscale_box
 from colocam.evaluation.evaluate import Outputs
-from colocam.files import write_whole
-from colocam.model.checkpoint import CheckpointInfo
-from colocam.video.batches import FrameBatch
-from colocam.video.records import BoxedFrame
+from colocam.models.checkpoint import CheckpointInfo
+from colocam.runtime.distribution import Ranks
+from colocam.runtime.files import write_whole
 
 
 @dataclass(frozen=True)

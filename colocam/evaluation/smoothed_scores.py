@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from colocam.data.decoding.frame_video import whole_source
+from colocam.data.records import BoxedFrame
 from colocam.evaluation.smoothing import Smoothing
-from colocam.video.records import BoxedFrame
-from colocam.video.whole_source import whole_source
 
 FORGOTTEN = 0.02  # share of the smoothed map below which frames further back are left out
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from colocam.video.cutting import is_cut, signature
+from colocam.data.shots.detection import is_cut, signature
 
 
 class Smoothing:

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from colocam.cam import ActivationMap
+from colocam.data.loading.loader import frame_batches
+from colocam.data.loading.seed_maps import SeedMaps
+from colocam.data.records import BoxedFrame, Shot
 from colocam.evaluation.evaluate import run_model
-from colocam.evaluation.report import report_unreadable
-from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo
-from colocam.video.batches import frame_batches
-from colocam.video.records import BoxedFrame, Shot
-from colocam.video.seed_maps import SeedMaps
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo
+from colocam.runtime.messages import report_unreadable
 
 
 def frames_of(shots: Sequence[Shot]) -> Iterator[BoxedFrame]:
@@ -42,7 +42,7 @@ def store_maps(
         model: on `device`, in eval mode.
         info: of the model's checkpoint.
         records: frames; their labels choose the CAM.
-        folder: laid out as `colocam.video.seed_maps` tells.
+        folder: laid out as `colocam.data.loading.seed_maps` tells.
         device: where to compute.
         autocast: makes the context of mixed precision.
         console: where progress is shown.

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
+from colocam.data.loading.loader import SequenceBatch
+from colocam.data.loading.transforms import normalized
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.update import poisoned
-from colocam.video.batches import SequenceBatch
-from colocam.video.transforms import normalized
 
 BEST = {name: f"classifier-best-{name}" for name in ("classification", "localization")}
 

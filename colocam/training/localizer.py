@@ -6,17 +6,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from colocam.config import PER_FRAME, Config
+from colocam.data.loading.loader import SequenceBatch
+from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
-from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.collapse import remark, sides
+from colocam.training.config import PER_FRAME, Config
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
 from colocam.training.update import poisoned
-from colocam.video.batches import SequenceBatch
-from colocam.video.transforms import normalized
 
 
 def loss_settings(config: Config) -> LossSettings:

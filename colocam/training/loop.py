@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from colocam.errors import UserError
+from colocam.data.loading.loader import SequenceBatch, SequenceLoader
 from colocam.losses import barrier_sharpness
-from colocam.model import Localizer
+from colocam.models import Localizer
+from colocam.runtime.errors import UserError
 from colocam.training.interruption import Interrupted, Interruption
 from colocam.training.progress import Progress, Step, Taken, progress_bar
 from colocam.training.run import Run
@@ -20,7 +21,6 @@ from colocam.training.state import (
     write_state,
 )
 from colocam.training.update import Update
-from colocam.video.batches import SequenceBatch, SequenceLoader
 
 _LOOK_EVERY = 10  # steps between looks at the losses: a look waits for the device and the ranks
 

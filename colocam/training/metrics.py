@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from colocam.errors import UserError
-from colocam.files import write_whole
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import write_whole
 
 
 class Metrics:

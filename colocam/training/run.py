@@ -9,17 +9,17 @@ from rich.console import Console
 from torch import nn
 
 from colocam.cam import ActivationMap
-from colocam.config import Config
-from colocam.device import Autocast
-from colocam.distribution import Ranks
+from colocam.data.loading.cache import FrameCache
+from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.seed_maps import SeedMaps
+from colocam.data.records import VideoData
 from colocam.evaluation.evaluate import Evaluation, evaluate
-from colocam.model import Localizer
+from colocam.models import Localizer
+from colocam.runtime.device import Autocast
+from colocam.runtime.distribution import Ranks
+from colocam.training.config import Config
 from colocam.training.metrics import Metrics
 from colocam.training.update import Update
-from colocam.video.batches import SequenceLoader, SequenceSettings
-from colocam.video.cache import FrameCache
-from colocam.video.records import VideoData
-from colocam.video.seed_maps import SeedMaps
 
 
 @dataclass(frozen=True)

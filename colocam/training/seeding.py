@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map, temporal_max
+from colocam.data.loading.loader import SequenceBatch
 from colocam.losses.total import REFERENCE_SIDE
-from colocam.model import Localizer
+from colocam.models import Localizer
 from colocam.seeds import sample_seeds
 from colocam.training.run import Run
-from colocam.video.batches import SequenceBatch
 
 
 class Seeding:

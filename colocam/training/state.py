@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from colocam.errors import UserError
-from colocam.files import read_tensors, write_tensors
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import read_tensors, write_tensors
 from colocam.training.update import Update
 
 FORMAT, VERSION = "colocam-state", 1

@@ -1,23 +1,20 @@
 """Fixtures that the tests of the benches share."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import floor  # noqa: E402
-import step_input  # noqa: E402
-import timing  # noqa: E402
-import train_step  # noqa: E402
-
-from colocam.distribution import ALONE  # noqa: E402
-from colocam.training.command import open_run  # noqa: E402
-from colocam.video.synthetic import ClipSet, write_clip_set  # noqa: E402
+import train_step
+from colocam.cli.train import open_run
+from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.runtime.distribution import ALONE
+from lib import (
+    floor,
+    timing,
+)
+from lib.step import input as step_input
 
 CLIPS = ClipSet(
     width=72, height=54, videos=(2, 1, 1), shots=(1, 1), frames=(9, 10), long_frames=(9, 10)

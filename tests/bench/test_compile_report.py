@@ -69,7 +69,7 @@ def starved(tmp_path_factory):
 
 def launched_kernels():
     """Names of the functions under @triton.jit that Python launches: name[grid](...)."""
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "kernels").glob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "kernels").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     kernels = {
         node.name

@@ -8,22 +8,20 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import crf_table  # noqa: E402
-import crf_vs_n  # noqa: E402
-import frames  # noqa: E402
-import machine  # noqa: E402
-import peers  # noqa: E402
-import timing  # noqa: E402
-from crf_terms import least_bytes, make_term  # noqa: E402
+import crf_vs_n
+from lib import (
+    frames,
+    machine,
+    timing,
+)
+from lib.crf import peers
+from lib.crf import table as crf_table
+from lib.crf.terms import least_bytes, make_term
 
 SUBJECTS = [("joint", "grid"), ("joint", "permutohedral"), ("spatial", "permutohedral")]
 CPU = torch.device("cpu")

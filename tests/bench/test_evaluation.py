@@ -1,21 +1,15 @@
 """bench/evaluation.py: every kind of maps is timed whole; mistakes are told in a line."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import evaluation
 from colocam.evaluation.corloc import CorLoc
-from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import evaluation  # noqa: E402
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
 
 
 def test_every_kind_is_timed_over_as_many_maps_as_asked(tmp_path, write_video, monkeypatch):

@@ -3,23 +3,17 @@
 import dataclasses
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import inference  # noqa: E402
-import inference_table  # noqa: E402
-from inference_passes import Passes  # noqa: E402
-
-from colocam.cam import ActivationMap, normalized_map  # noqa: E402
-from colocam.device import make_autocast  # noqa: E402
-from colocam.model import Localizer  # noqa: E402
-from colocam.video.transforms import normalized  # noqa: E402
+import inference
+from colocam.cam import ActivationMap, normalized_map
+from colocam.data.loading.transforms import normalized
+from colocam.models import Localizer
+from colocam.runtime.device import make_autocast
+from lib.inference import table as inference_table
+from lib.inference.passes import Passes
 
 CAMS = ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
 TINY = ["--device", "cpu", "--encoder", "resnet18", "--size", "32", "--seconds", "0.001"]

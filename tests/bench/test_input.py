@@ -1,15 +1,10 @@
 """bench/input.py on tiny clips: every row is there and sound; mistakes are told in a line."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import input as input_bench  # noqa: E402
+import input as input_bench
 
 SOURCES = ["files", "files, filling the cache", "cache, disk", "cache, memory"]
 TINY = ["--batches", "2", "--size", "32"]

@@ -1,19 +1,13 @@
 """bench/models.py: every backbone is counted, and rightly; mistakes are told in a line."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import models  # noqa: E402
-
-from colocam.model import Localizer  # noqa: E402
-from colocam.model.encoders import ENCODERS  # noqa: E402
+import models
+from colocam.models import Localizer
+from colocam.models.encoders import ENCODERS
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from colocam.config import parse_config
-from colocam.video.data import open_data
+import paper
+from colocam.data.layouts.open import open_data
+from colocam.training.config import parse_config
+from lib.paper import cells as paper_cells
+from lib.paper import runs as paper_runs
+from lib.paper.cells import Cell, Ground
+from lib.paper.tables import BUDGETS, TABLES, make_table
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import paper  # noqa: E402
-import paper_cells  # noqa: E402
-import paper_runs  # noqa: E402
-from paper_cells import Cell, Ground  # noqa: E402
-from paper_tables import BUDGETS, TABLES, make_table  # noqa: E402
 
 SMALL = BUDGETS["small"]
 
@@ -172,7 +170,7 @@ def test_an_interruption_reaches_the_training_runs(tmp_path, how):
     script = (
         "import sys, pathlib\n"
         f"sys.path.insert(0, {str(BENCH)!r})\n"
-        "import paper_runs\n"
+        "from lib.paper import runs as paper_runs\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "paper_runs.TRAIN = folder / 'train.py'\n"
         "def task(name):\n"

@@ -2,18 +2,14 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import step_parts  # noqa: E402
-import train_step  # noqa: E402
-from step_table import HEADS  # noqa: E402
+import train_step
+from lib.step import parts as step_parts
+from lib.step.table import HEADS
 
 ALONE_PARTS = ("pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc")
 PARTS = (

@@ -1,7 +1,6 @@
 """bench/whole_videos.py: every frame counts once, and a perfect localizer is found perfect."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import whole_videos
+from colocam.data.layouts import builtin
+from colocam.data.layouts.builtin import write_clip_set
 from colocam.evaluation.boxes import box_at, unscale_box
-from colocam.model import Localizer
-from colocam.model.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.video import synthetic
-from colocam.video.synthetic import write_clip_set
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import whole_videos  # noqa: E402
-from whole_videos import SHARES, Shot, measure  # noqa: E402
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
+from whole_videos import SHARES, Shot, measure
 
 
 class Perfect:
@@ -69,13 +64,13 @@ def test_smoothing_takes_a_single_jump_away():
 
 
 def test_a_table_of_two_checkpoints_and_its_file(tmp_path, monkeypatch):
-    tiny = replace(synthetic.SIZES["small"], videos=(1, 2, 1), frames=(5, 7), long_frames=(8, 9))
+    tiny = replace(builtin.SIZES["small"], videos=(1, 2, 1), frames=(5, 7), long_frames=(8, 9))
     folder = write_clip_set(tmp_path / "clips", tiny)
     monkeypatch.setattr(whole_videos, "builtin_folder", lambda size, seed: folder)
     files = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        info = CheckpointInfo("localizer", "resnet18", synthetic.CLASSES, 64, "cam", 0, {})
+        info = CheckpointInfo("localizer", "resnet18", builtin.CLASSES, 64, "cam", 0, {})
         files.append(str(tmp_path / f"{seed}.safetensors"))
         save_checkpoint(Path(files[-1]), Localizer("resnet18", 4), info)
     path = tmp_path / "out.json"

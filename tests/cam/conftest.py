@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from colocam.model import Localizer
+from colocam.models import Localizer
 
 NUM_CLASSES = 5
 

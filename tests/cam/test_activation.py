@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from colocam.cam import ActivationMap, Method
 from colocam.cam import gradients as gradients_module
-from colocam.model import Localizer
+from colocam.models import Localizer
 
 NUM_CLASSES = 5
 METHODS = get_args(Method)

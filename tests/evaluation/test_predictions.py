@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from colocam.distribution import Ranks
+from colocam.cli.evaluate import main as evaluate
+from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.layouts.builtin import write_clip_set
+from colocam.data.layouts.open import open_data
+from colocam.data.loading.loader import FrameBatch, frame_batches
+from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import iou
 from colocam.evaluation.coco import ground_truth, ground_truth_path, results
-from colocam.evaluation.command import main as evaluate
 from colocam.evaluation.evaluate import Outputs
 from colocam.evaluation.predictions import Predictions, locate, probabilities
-from colocam.inference import VideoLocalizer
-from colocam.model.checkpoint import CheckpointInfo
-from colocam.video.batches import FrameBatch, frame_batches
-from colocam.video.data import open_data
-from colocam.video.frames import ImageFrames
-from colocam.video.records import BoxedFrame
-from colocam.video.synthetic import write_clip_set
+from colocam.localization.inference import VideoLocalizer
+from colocam.models.checkpoint import CheckpointInfo
+from colocam.runtime.distribution import Ranks
 
 EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"
 KEYS = ["video", "frame", "class", "probability", "box", "score"]

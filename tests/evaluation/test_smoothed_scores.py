@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from colocam.data.decoding.video_file import ImageFrames, open_video
+from colocam.data.records import BoxedFrame
 from colocam.evaluation.smoothed_scores import FORGOTTEN, frames_back, smoothed_scores
-from colocam.video.frames import ImageFrames, open_video
-from colocam.video.records import BoxedFrame
 
 
 @pytest.fixture

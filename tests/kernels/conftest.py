@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colocam.data.layouts.builtin import SIZES, draw_shot, draw_video
 from colocam.kernels import gaussian_filter
-from colocam.video.synthetic import SIZES, draw_shot, draw_video
 
 SIGMA_RGB, SIGMA_XY = 15.0, 100.0
 VIDEOS = (

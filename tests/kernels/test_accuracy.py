@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from colocam.kernels import crf_energy, gaussian_filter
-from colocam.kernels.lattice import STENCILS
+from colocam.kernels.permutohedral.geometry import STENCILS
 
 
 def filtered(case, method):

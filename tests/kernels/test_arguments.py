@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from colocam.kernels import checks, crf_energy, gaussian_filter
-from colocam.kernels.lattice import STENCILS
+from colocam.kernels import arguments, crf_energy, gaussian_filter
+from colocam.kernels.permutohedral.geometry import STENCILS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -138,14 +138,14 @@ NO_TRITON = {"method": "grid", "backend": "triton"}
 
 
 def test_triton_without_triton_is_said_to_be_missing(monkeypatch):
-    monkeypatch.setattr(checks, "TRITON", False)
+    monkeypatch.setattr(arguments, "TRITON", False)
     with pytest.raises(ValueError, match=r"^backend 'triton' is not available in this install"):
         crf_energy(**energy_arguments(**NO_TRITON))
 
 
 def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
-    monkeypatch.setattr(checks, "INTERPRETED", False)
-    monkeypatch.setattr(checks, "TRITON", True)
+    monkeypatch.setattr(arguments, "INTERPRETED", False)
+    monkeypatch.setattr(arguments, "TRITON", True)
     with pytest.raises(ValueError, match=r"^backend 'triton' needs a GPU .* not cpu"):
         crf_energy(**energy_arguments(**NO_TRITON))
 
@@ -160,27 +160,29 @@ def test_triton_has_no_exact_filter_and_no_float64():
 
 @pytest.mark.parametrize("triton", [True, False])
 def test_auto_is_torch_on_the_cpu_and_for_what_triton_has_not(monkeypatch, triton):
-    monkeypatch.setattr(checks, "TRITON", triton)
+    monkeypatch.setattr(arguments, "TRITON", triton)
     on_cpu = torch.zeros(1)
-    for method in checks.METHODS:
+    for method in arguments.METHODS:
         for dtype in (torch.float32, torch.float64):
-            assert checks.choose_backend("auto", method, dtype, on_cpu) == "torch"
+            assert arguments.choose_backend("auto", method, dtype, on_cpu) == "torch"
 
     class OnGpu:
         is_cuda, device = True, "cuda:0"
 
-    chosen = [checks.choose_backend("auto", m, torch.float32, OnGpu()) for m in checks.METHODS]
-    assert chosen == [
-        "triton" if triton and method != "dense" else "torch" for method in checks.METHODS
+    chosen = [
+        arguments.choose_backend("auto", m, torch.float32, OnGpu()) for m in arguments.METHODS
     ]
-    assert checks.choose_backend("auto", "grid", torch.float64, OnGpu()) == "torch"
+    assert chosen == [
+        "triton" if triton and method != "dense" else "torch" for method in arguments.METHODS
+    ]
+    assert arguments.choose_backend("auto", "grid", torch.float64, OnGpu()) == "torch"
 
 
 def test_too_many_groups_or_too_small_a_sigma_for_the_keys_of_triton():
     """Keys have 62 bits for group and place: what does not fit is refused, never mixed up."""
     pytest.importorskip("triton")
     from colocam.kernels.launch import Points
-    from colocam.kernels.permutohedral_triton import TritonLattice, key_bits
+    from colocam.kernels.permutohedral.lattice_triton import TritonLattice, key_bits
 
     with pytest.raises(ValueError, match=r"^num_groups is 4194304: too many"):
         key_bits(5, 2**22)

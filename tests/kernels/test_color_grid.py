@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from colocam.kernels import color_grid, color_grid_torch, gaussian_filter
-from colocam.kernels.color_grid import Spacing
-from colocam.kernels.color_grid_torch import ColorGrid, Colors, Levels
+from colocam.kernels import gaussian_filter
+from colocam.kernels.color_grid import geometry, grid_torch
+from colocam.kernels.color_grid.geometry import Spacing
+from colocam.kernels.color_grid.grid_torch import ColorGrid, Colors, Levels
 
 
 @pytest.mark.parametrize("degree", [0, 2])
 def test_spline_weights_sum_to_one_and_keep_the_place(degree):
     t = torch.linspace(0, 0.99, 34, dtype=torch.float64)
-    weights = color_grid.spline_weights(t, degree)
+    weights = geometry.spline_weights(t, degree)
     assert weights.shape == (34, degree + 1)
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(t))
     if degree:
@@ -22,12 +23,12 @@ def test_spline_weights_sum_to_one_and_keep_the_place(degree):
 @pytest.mark.parametrize("ratio", [3.0, 3.7, 8.0, 40.0])
 def test_the_fitted_blur_is_the_gaussian_between_any_two_places(ratio):
     spacing = Spacing(1.0, 2)
-    factor = color_grid.blur_factor(ratio, spacing, 30)
+    factor = geometry.blur_factor(ratio, spacing, 30)
     places = torch.linspace(0, 27.99, 200, dtype=torch.float64)
     cell = places.floor()
     splat = torch.zeros(200, 30, dtype=torch.float64)
     splat.scatter_(
-        1, cell.long()[:, None] + torch.arange(3), color_grid.spline_weights(places - cell, 2)
+        1, cell.long()[:, None] + torch.arange(3), geometry.spline_weights(places - cell, 2)
     )
     pairs = splat @ factor @ factor.T @ splat.T
     gauss = torch.exp(-0.5 * ((places[:, None] - places) / ratio) ** 2)
@@ -37,24 +38,24 @@ def test_the_fitted_blur_is_the_gaussian_between_any_two_places(ratio):
 def test_a_finer_grid_is_a_better_one():
     errors = []
     for ratio in (1.5, 3.0, 6.0):
-        fitted = color_grid.fit_blur(ratio, Spacing(1.0, 2))
-        weights = color_grid.spline_weights(torch.zeros(1, dtype=torch.float64), 2)[0]
+        fitted = geometry.fit_blur(ratio, Spacing(1.0, 2))
+        weights = geometry.spline_weights(torch.zeros(1, dtype=torch.float64), 2)[0]
         same = sum(weights[i] * weights[j] * fitted[abs(i - j)] for i in range(3) for j in range(3))
         errors.append(abs(float(same) - 1))
     assert errors[0] > 4 * errors[1] > 16 * errors[2]
 
 
 def test_below_two_levels_a_cell_the_grid_is_exact():
-    assert color_grid.spacing_for_levels(5.9) == Spacing(1, 0)
-    assert color_grid.spacing_for_levels(6.0) == Spacing(2, 2)
-    assert color_grid.spacing_for_levels(15.0) == Spacing(5, 2)
-    assert color_grid.spacing_for_levels(500.0).step == color_grid.MAX_STEP
+    assert geometry.spacing_for_levels(5.9) == Spacing(1, 0)
+    assert geometry.spacing_for_levels(6.0) == Spacing(2, 2)
+    assert geometry.spacing_for_levels(15.0) == Spacing(5, 2)
+    assert geometry.spacing_for_levels(500.0).step == geometry.MAX_STEP
 
 
 @pytest.mark.parametrize("sigma", [300.0, 2e5])
 def test_a_very_wide_gaussian_is_fitted_too(sigma):
-    factor = color_grid.blur_factor(sigma, Spacing(8, 2), 34)
-    weights = color_grid.spline_weights(torch.tensor([0.3], dtype=torch.float64), 2)[0]
+    factor = geometry.blur_factor(sigma, Spacing(8, 2), 34)
+    weights = geometry.spline_weights(torch.tensor([0.3], dtype=torch.float64), 2)[0]
     first, last = weights @ factor[:3], weights @ factor[-3:]
     assert abs(float(first @ first) - 1) < 1e-4
     distance = 31 * 8 / sigma
@@ -68,14 +69,14 @@ def grids(monkeypatch, textured, sigma):
     levels = textured(3, 20, 20).permute(1, 0, 2, 3).reshape(3, -1)
     group = torch.tensor([0, 2, 2]).repeat_interleave(400)
     by_level = ColorGrid.from_levels(levels, group, 3, sigma)
-    monkeypatch.setattr(color_grid_torch, "LEVELS_PER_PIXEL", 0)
+    monkeypatch.setattr(grid_torch, "LEVELS_PER_PIXEL", 0)
     by_pixel = ColorGrid.from_levels(levels, group, 3, sigma)
     real = ColorGrid.from_colors(levels.double(), group, 3, sigma)
     return by_level, by_pixel, real
 
 
 def test_summing_equal_colours_first_changes_nothing(monkeypatch, textured):
-    monkeypatch.setattr(color_grid_torch, "LEVELS_PER_PIXEL", 10**6)
+    monkeypatch.setattr(grid_torch, "LEVELS_PER_PIXEL", 10**6)
     by_level, by_pixel, real = grids(monkeypatch, textured, 15.0)
     assert isinstance(by_level.splatter, Levels)
     assert isinstance(by_pixel.splatter, Colors)
@@ -87,20 +88,20 @@ def test_summing_equal_colours_first_changes_nothing(monkeypatch, textured):
 
 @pytest.mark.parametrize("chunk", [1, 2 * 54**3, 2 * 2 * 54**3])
 def test_groups_in_several_passes_are_groups_in_one(monkeypatch, textured, chunk):
-    monkeypatch.setattr(color_grid_torch, "LEVELS_PER_PIXEL", 10**6)
+    monkeypatch.setattr(grid_torch, "LEVELS_PER_PIXEL", 10**6)
     by_level, by_pixel, _ = grids(monkeypatch, textured, 15.0)
     values = torch.randn(2, 1200, dtype=torch.float64)
     expected = by_level.apply(values)
-    monkeypatch.setattr(color_grid_torch, "CHUNK_NODES", chunk)
+    monkeypatch.setattr(grid_torch, "CHUNK_NODES", chunk)
     torch.testing.assert_close(by_level.apply(values), expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(by_pixel.apply(values), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_cells_numbered_by_sorting_are_cells_numbered_by_table(monkeypatch):
     key = torch.randint(50, (200,)) * 7
-    occupied, number = color_grid_torch.number_cells(key, 350)
-    monkeypatch.setattr(color_grid_torch, "TABLE_LIMIT", 10)
-    for a, b in zip((occupied, number), color_grid_torch.number_cells(key, 350), strict=True):
+    occupied, number = grid_torch.number_cells(key, 350)
+    monkeypatch.setattr(grid_torch, "TABLE_LIMIT", 10)
+    for a, b in zip((occupied, number), grid_torch.number_cells(key, 350), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(occupied[number], key)
 

@@ -8,8 +8,8 @@ pytest.importorskip("triton")
 import triton
 import triton.language as tl
 
-from colocam.kernels.hash_table_triton import append, find, insert
 from colocam.kernels.launch import ceil_div
+from colocam.kernels.permutohedral.hash_table_triton import append, find, insert
 
 BLOCK = 128
 

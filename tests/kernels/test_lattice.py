@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colocam.kernels import gaussian_filter
-from colocam.kernels.lattice import (
+from colocam.kernels.permutohedral.geometry import (
     STENCILS,
     Keys,
     Stencil,
@@ -18,7 +18,7 @@ from colocam.kernels.lattice import (
     published_stencil,
     self_weight,
 )
-from colocam.kernels.permutohedral_torch import PermutohedralLattice, find_neighbors
+from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, find_neighbors
 from colocam.kernels.sorted_keys import distinct, places
 
 

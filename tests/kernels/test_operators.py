@@ -109,7 +109,7 @@ def test_a_second_derivative_of_the_energy_is_refused(device, textured):
 def test_nothing_is_filtered_for_the_pull_nobody_asked_about(device, textured, monkeypatch):
     """One filtering serves value and gradient."""
     images, scores, group = frames_and_scores(device, textured)
-    from colocam.kernels.color_grid_torch import ColorGrid
+    from colocam.kernels.color_grid.grid_torch import ColorGrid
 
     calls = []
     apply = ColorGrid.apply

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.kernels import checks, crf_energy, gaussian_filter
+from colocam.kernels import arguments, crf_energy, gaussian_filter
 
 FAST = ("permutohedral", "grid")
 # Relative errors of the filtered maps over 400 drawn cases: 4.0 % (colour), 4.7 % (and place) on
@@ -94,7 +94,7 @@ def test_order_and_names_of_groups_and_their_mates_mean_nothing(
     check_symmetries("cpu", "torch", method, count, d, groups, extent, seed, torch.float64, bound)
 
 
-@pytest.mark.skipif(not checks.TRITON, reason="needs triton")
+@pytest.mark.skipif(not arguments.TRITON, reason="needs triton")
 @pytest.mark.parametrize(("method", "d"), [("grid", 3), ("permutohedral", 3), ("permutohedral", 2)])
 def test_nor_do_they_to_the_kernels(device, method, d):
     check_symmetries(device, "triton", method, 30, d, 3, 4.0, d, torch.float32, 2e-5)

@@ -14,13 +14,14 @@ from colocam.kernels import crf_energy, gaussian_filter
 
 pytest.importorskip("triton")
 
-from colocam.kernels import color_grid_torch, color_grid_triton, permutohedral_triton
-from colocam.kernels.color_grid import Spacing, spacing_for_colors
-from colocam.kernels.color_grid_triton import LevelGrid, NodeGrid, grid_for_features
+from colocam.kernels.color_grid import grid_torch, grid_triton
+from colocam.kernels.color_grid.geometry import Spacing, spacing_for_colors
+from colocam.kernels.color_grid.grid_triton import LevelGrid, NodeGrid, grid_for_features
 from colocam.kernels.dense import DensePairs
-from colocam.kernels.lattice import STENCILS, stencil_of
 from colocam.kernels.launch import SCRATCH_BYTES, Points, filter_in_passes, scratch_bytes
-from colocam.kernels.permutohedral_triton import TritonLattice
+from colocam.kernels.permutohedral import lattice_triton
+from colocam.kernels.permutohedral.geometry import STENCILS, stencil_of
+from colocam.kernels.permutohedral.lattice_triton import TritonLattice
 
 CLOSE = 1e-4  # of the largest number
 METHODS = ("grid", "permutohedral", "spatial")
@@ -114,7 +115,7 @@ def test_real_frames_are_filtered_as_by_the_twin(device, real_clips, maps, metho
     [("grid", 3, "cut"), ("grid", 5, "association"), ("permutohedral", 5, "cut")],
 )
 def test_more_maps_than_are_filtered_at_once(device, small, maps, method, count, form):
-    limits = {"grid": color_grid_triton.CHANNELS, "permutohedral": permutohedral_triton.CHANNELS}
+    limits = {"grid": grid_triton.CHANNELS, "permutohedral": lattice_triton.CHANNELS}
     assert count > limits[method]
     probs = maps(2, count, 5, 7, dtype=torch.float32)
     check_twins(device, small(2, 5, 7), probs, torch.tensor([1, 0]), method, form=form)
@@ -149,7 +150,7 @@ def test_one_colour_and_the_corners_of_the_cube(device, maps, method, colours):
 )
 def test_the_grid_of_every_cell_size(device, scene, monkeypatch, sigma, kind):
     """Two and eight levels a cell, or one; a cube of 32 colours keeps the grid small."""
-    for module in (color_grid_triton, color_grid_torch):
+    for module in (grid_triton, grid_torch):
         monkeypatch.setattr(module, "LEVELS", 32)
     images, probs, group = scene
     images = images // 8
@@ -159,7 +160,7 @@ def test_the_grid_of_every_cell_size(device, scene, monkeypatch, sigma, kind):
 
 
 def test_the_grid_with_a_node_for_every_colour_is_exact(device, scene, monkeypatch):
-    monkeypatch.setattr(color_grid_triton, "LEVELS", 32)
+    monkeypatch.setattr(grid_triton, "LEVELS", 32)
     images, probs, group = scene
     images = images // 8
     exact = energy_and_gradient(images, probs, group, "torch", "dense", sigma_rgb=5.0)
@@ -315,9 +316,9 @@ def test_blocks_as_small_as_a_gpu_has_them(device, small, maps, monkeypatch, nam
     images = small(4, 8, 6).to(device)
     values = maps(4, 2, 8, 6, dtype=torch.float32).to(device)
     expected = filters_of(images)[name].apply(values)
-    sizes = {color_grid_triton: {"BLOCK": 32}, permutohedral_triton: {"BLOCK": 128}}
-    sizes[color_grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16, "BLUR_LINES": 512}
-    sizes[permutohedral_triton] |= {"ROW_BLOCK": 256}
+    sizes = {grid_triton: {"BLOCK": 32}, lattice_triton: {"BLOCK": 128}}
+    sizes[grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16, "BLUR_LINES": 512}
+    sizes[lattice_triton] |= {"ROW_BLOCK": 256}
     for module, changed in sizes.items():
         for constant, size in changed.items():
             assert hasattr(module, constant)

@@ -20,7 +20,7 @@ import traceback
 
 import torch
 
-from colocam.training.command import main
+from colocam.cli.train import main
 
 
 def cause(action):

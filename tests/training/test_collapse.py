@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from colocam.evaluation.page import FOREGROUND_SHARE, ONE_SIDED
+from colocam.cli.train import main
+from colocam.report.page import FOREGROUND_SHARE, ONE_SIDED
 from colocam.training import collapse
 from colocam.training.collapse import remark, sides
-from colocam.training.command import main
 
 
 def maps_of(*shares):

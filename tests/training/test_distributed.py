@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from colocam.evaluation.command import main as evaluate
+from colocam.cli.evaluate import main as evaluate
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 STEP = "colocam.training.loop:Loop._take"  # of a rank: 3 a classifier's epoch, 3 a localizer's

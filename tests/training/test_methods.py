@@ -13,14 +13,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from colocam.cam import ActivationMap
-from colocam.config import parse_config
-from colocam.evaluation.command import main as evaluate
-from colocam.model import Localizer
-from colocam.model.checkpoint import load_checkpoint, save_checkpoint
-from colocam.training.command import main as train
+from colocam.cli.evaluate import main as evaluate
+from colocam.cli.train import main as train
+from colocam.data.loading.loader import SequenceBatch
+from colocam.models import Localizer
+from colocam.models.checkpoint import load_checkpoint, save_checkpoint
+from colocam.training.config import parse_config
 from colocam.training.localizer import LocalizerStage
 from colocam.training.seeding import Seeding
-from colocam.video.batches import SequenceBatch
 
 CAMS = ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
 pytestmark = pytest.mark.usefixtures("one_thread")

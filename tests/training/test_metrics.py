@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from colocam.errors import UserError
-from colocam.training.command import main
+from colocam.cli.train import main
+from colocam.runtime.errors import UserError
 from colocam.training.metrics import Metrics
 
 LINES = [{"stage": "classifier", "epoch": epoch, "loss": 0.1 * epoch} for epoch in range(3)]

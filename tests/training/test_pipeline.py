@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from colocam.errors import UserError
-from colocam.evaluation import report as report_module
-from colocam.evaluation.command import main as evaluate
-from colocam.model.checkpoint import load_checkpoint
-from colocam.training.command import main as train
-from colocam.video import synthetic
+from colocam.cli.evaluate import main as evaluate
+from colocam.cli.train import main as train
+from colocam.data.layouts import builtin
+from colocam.models.checkpoint import load_checkpoint
+from colocam.report import report as report_module
+from colocam.runtime.errors import UserError
 
 CHECKPOINTS = {
     "classifier-best-classification": "classifier",
@@ -92,10 +92,10 @@ def test_the_evaluation_holds_what_evaluate_promises(tiny_run):
     summary = evaluation(tiny_run.out)
     assert set(summary) == KEYS | {"baseline"}
     assert set(summary["baseline"]) == KEYS
-    num_classes = len(synthetic.CLASSES)
+    num_classes = len(builtin.CLASSES)
     for one in (summary, summary["baseline"]):
         assert set(one["corloc"]) == {"0.3", "0.5", "0.7"}
-        assert set(one["per_class"]) == set(synthetic.CLASSES)
+        assert set(one["per_class"]) == set(builtin.CLASSES)
         assert set(one["corloc_honest"]) == {"0.5", "threshold"}
         assert one["frames"] == one["boxes"] == num_classes * tiny_run.clip_set.boxed
         shares = [entry["corloc"] for entry in one["per_class"].values()]
@@ -104,13 +104,13 @@ def test_the_evaluation_holds_what_evaluate_promises(tiny_run):
             set(entry) == {"corloc", "threshold", "frames"} for entry in one["per_class"].values()
         )
     table = (tiny_run.out / "report" / "table.md").read_text()
-    assert all(name in table for name in (*synthetic.CLASSES, "seed CAM", "CoLo-CAM", "mean"))
+    assert all(name in table for name in (*builtin.CLASSES, "seed CAM", "CoLo-CAM", "mean"))
 
 
 @pytest.mark.parametrize(("name", "kind"), CHECKPOINTS.items())
 def test_checkpoints_say_what_is_needed_to_load_them(tiny_run, name, kind):
     model, info = load_checkpoint(tiny_run.checkpoint(name))
-    assert (info.kind, info.encoder, info.classes) == (kind, "resnet18", synthetic.CLASSES)
+    assert (info.kind, info.encoder, info.classes) == (kind, "resnet18", builtin.CLASSES)
     assert (info.size, info.cam, info.epoch) == (64, "layercam", 0)
     assert info.cam_threshold is not None
     assert (info.threshold is not None) == (kind == "localizer")
@@ -224,7 +224,7 @@ def test_the_same_seed_trains_the_same_weights_and_without_data_the_clip_set_is_
     tiny_run, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(synthetic.SIZES, "small", tiny_run.clip_set)
+    monkeypatch.setitem(builtin.SIZES, "small", tiny_run.clip_set)
     assert train(list(tiny_run.arguments)) == 0
     for name in CHECKPOINTS:
         own = tmp_path / "runs" / "smoke" / "checkpoints" / f"{name}.safetensors"

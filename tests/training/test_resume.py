@@ -16,7 +16,7 @@ from colocam.training import interruption
 STEP = "colocam.training.loop:Loop._take"  # 3 a classifier's epoch, 4 a localizer's, 2 epochs each
 SAVE = "colocam.training.loop:write_state"  # once an epoch
 LOG = "colocam.training.metrics:Metrics.flush"  # once an epoch
-END = "colocam.video.batches:SequenceLoader.close"  # once a stage
+END = "colocam.data.loading.loader:SequenceLoader.close"  # once a stage
 KILL, TERM, INT = int(signal.SIGKILL), int(signal.SIGTERM), int(signal.SIGINT)
 
 
@@ -36,7 +36,7 @@ FAULTS = {
     "killed after the best, before the state": ([at(SAVE, 2, KILL)], [], -KILL),
     "killed after the state, before the log": ([at(LOG, 3, KILL)], [], -KILL),
     "killed while the log is written": ([at(LOG, 2, at("os:fsync", 1, KILL))], [], -KILL),
-    "killed at the end": ([at("colocam.evaluation.report:write_summary", 1, KILL)], [], -KILL),
+    "killed at the end": ([at("colocam.report.report:write_summary", 1, KILL)], [], -KILL),
     "stopped by SIGTERM": ([at(STEP, 9, TERM)], [], 128 + TERM),
     "stopped by SIGINT": ([at(STEP, 2, INT)], [], 128 + INT),
     "stopped in the last step": ([at(STEP, 14, TERM)], [], 128 + TERM),

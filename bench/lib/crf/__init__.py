@@ -1,0 +1,1 @@
+"""CRF benchmarks: the timed terms, their accuracy and table."""

@@ -1,0 +1,1 @@
+"""Inference benchmark: timed passes and table."""

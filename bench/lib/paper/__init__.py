@@ -1,0 +1,1 @@
+"""Reproduction of the papers' tables: their rows, training runs and figures."""

@@ -1,0 +1,1 @@
+"""Training step benchmark: setting, input, parts, floors and table."""

@@ -1,0 +1,288 @@
+"""Videos in; overlay videos, boxes.json and a table a video out."""
+
+import argparse
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
+from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.evaluation.predictions import as_record, write_records
+from colocam.localization.inference import Localization, VideoLocalizer
+from colocam.localization.input_videos import OVERLAY_SUFFIX, file_names, find_videos
+from colocam.localization.overlay import draw_missing, draw_result
+from colocam.localization.video_writer import has_h264, mp4_file
+from colocam.localization.whole_video import localized_frames
+from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import write_whole
+from colocam.runtime.messages import count_of, left_out
+
+_Draw = Callable[[TimedFrame, Localization | None], None]
+
+CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score", "empty")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    return exit_status(lambda: _localize_all(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m colocam.localize",
+        description="Draws a box on every frame of videos: overlay videos, boxes.json, and a CSV "
+        "file a video with a line a frame.",
+    )
+    add = parser.add_argument
+    add(
+        "videos",
+        type=Path,
+        nargs="+",
+        metavar="VIDEO",
+        help="video file, folder of frames, or folder of videos (also <class>/<video>)",
+    )
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="a localizer's checkpoint")
+    add("--out", type=Path, default=Path("localized"), metavar="DIR", help="(default: localized)")
+    add(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="tell this class's probability instead of the most probable class; the box, of "
+        "foreground against background, stays",
+    )
+    add(
+        "--smooth",
+        type=float,
+        metavar="X",
+        help="smooth score maps and class probabilities along the video, from the past alone: X "
+        "times what was before, 1 - X times the frame's; begun anew at a cut (default: off)",
+    )
+    add(
+        "--empty-over",
+        type=float,
+        metavar="X",
+        help="report frames without a box that look emptier than this, 0...1 (1 - the largest "
+        "score of the map), and tell how empty each looks in boxes.json (default: off)",
+    )
+    switch = ("on", "off")
+    add("--overlay", choices=switch, default="on", help="write overlay videos (default: on)")
+    add("--heat", choices=switch, default="off", help="show the score map too (default: off)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
+    add("--batch-size", type=int, default=16, metavar="N", help="frames a forward pass")
+    add("--cpu-threads", type=int, metavar="N", help="threads on the CPU (default: all cores)")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    for flag, value in (
+        ("--batch-size", options.batch_size),
+        ("--cpu-threads", options.cpu_threads),
+    ):
+        if value is not None and value < 1:
+            raise UserError(f"{flag} {value}: must be at least 1")
+    if options.smooth is not None and not 0 < options.smooth < 1:
+        raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
+    if options.empty_over is not None and not 0 <= options.empty_over <= 1:
+        raise UserError(f"--empty-over {options.empty_over}: must lie in [0, 1]")
+
+
+def _localize_all(options: argparse.Namespace) -> None:
+    _check(options)
+    if options.cpu_threads is not None:
+        torch.set_num_threads(options.cpu_threads)
+        cv2.setNumThreads(options.cpu_threads)
+    console = Console(soft_wrap=True)
+    localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
+    command = _Command(options, localizer, _label(options, localizer.classes), console)
+    notes: list[str] = []
+    videos = find_videos(options.videos, options.out, notes)
+    if options.overlay == "on" and not has_h264():
+        notes.append("overlays become VP9, which is slow: pip install 'colocam[video]' is faster")
+    records: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for path, name in zip(videos, file_names(videos), strict=True):
+        try:
+            source = open_video(path, str(path), notes)
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        finally:
+            command.show_notes(notes)
+        records += command.localize(path, source, name)
+    if len(failed) == len(videos):
+        others = f" (none of {count_of(len(videos), 'video')} can be used)"
+        raise UserError(failed[0] + (others if len(videos) > 1 else ""))
+    if failed:
+        command.warn(left_out(failed, len(videos), "video", "unreadable"))
+    write_records(options.out / "boxes.json", records)
+    command.say(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
+
+
+def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
+    """Number of the class that is wanted; None: of each frame the most probable one."""
+    name = options.class_name
+    if name is not None and name not in classes:
+        raise UserError(f"--class {name}: {options.ckpt} knows {', '.join(classes)}")
+    return None if name is None else classes.index(name)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What all videos share."""
+
+    options: argparse.Namespace
+    localizer: VideoLocalizer
+    label: int | None
+    console: Console
+
+    def say(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, markup=False, highlight=False)
+
+    def warn(self, line: str) -> None:
+        self.say(f"warning: {line}", "yellow")
+
+    def show_notes(self, notes: list[str]) -> None:
+        for note in notes:
+            self.say(f"note: {note}", "yellow")
+        notes.clear()
+
+    def localize(
+        self, path: Path, source: ImageFrames | VideoFrames, name: str
+    ) -> list[dict[str, Any]]:
+        """Writes one video's files; its records for boxes.json."""
+        _make(self.options.out)
+        began = time.perf_counter()
+        table, overlay = (self.options.out / f"{name}{end}" for end in (".csv", OVERLAY_SUFFIX))
+        every_frame = localized_frames(
+            self.localizer,
+            source,
+            batch_size=self.options.batch_size,
+            label=self.label,
+            smooth=self.options.smooth,
+        )
+        records: list[dict[str, Any]] = []
+        lines: list[list[Any]] = []
+        with self._overlay(source, overlay) as draw, _FrameBar(self.console, path, source) as bar:
+            for frame, localized in every_frame:
+                found = self._without_box_if_empty(localized)
+                lines.append(_csv_line(frame, found))
+                if found is not None:
+                    records.append(self._record(path, frame, found))
+                draw(frame, found)
+                bar.advance()
+        _write_csv(table, lines)
+        if len(records) < len(lines):
+            missing = count_of(len(lines) - len(records), "frame")
+            self.warn(f"{path}: {missing} cannot be decoded, left out")
+        seconds = time.perf_counter() - began
+        self.say(
+            f"{path}: {count_of(len(lines), 'frame')} in {seconds:.1f} s, "
+            f"{len(lines) / seconds:.1f} frames/s: "
+            + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
+        )
+        return records
+
+    def _without_box_if_empty(self, found: Localization | None) -> Localization | None:
+        over = self.options.empty_over
+        if found is None or over is None or found.emptiness <= over:
+            return found
+        return replace(found, box=None, score=0.0)
+
+    def _record(self, path: Path, frame: TimedFrame, found: Localization) -> dict[str, Any]:
+        record = as_record(str(path), frame.index, found.class_name, found)
+        if self.options.empty_over is not None:
+            record["empty"] = round(found.emptiness, 4)
+        return record
+
+    @contextmanager
+    def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
+        """What draws the frames one after the other; their video is whole when this ends."""
+        if self.options.overlay == "off":
+            yield lambda frame, found: None
+            return
+        width, height = first_size(source)
+        last = np.zeros((height, width, 3), np.uint8)  # the last frame that could be decoded
+
+        def draw(frame: TimedFrame, found: Localization | None) -> None:
+            nonlocal last
+            if frame.image is None or found is None:
+                video.write(draw_missing(last), frame.seconds)
+                return
+            last = frame.image
+            video.write(draw_result(last, found, self.options.heat == "on"), frame.seconds)
+
+        with mp4_file(path, (width, height), mean_rate(source)) as video:
+            yield draw
+
+
+def _csv_line(frame: TimedFrame, found: Localization | None) -> list[Any]:
+    """Empty fields where there is no box, or no frame."""
+    line = [frame.index, f"{frame.seconds:.4f}"]
+    if found is None:
+        return line + [""] * (len(CSV_COLUMNS) - 2)
+    told = [found.class_name, f"{found.probability:.4f}"]
+    box = [""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"]
+    return [*line, *told, *box, f"{found.emptiness:.4f}"]
+
+
+def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(lines)
+    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+class _FrameBar:
+    """A progress bar with frames a second, gone when the video is done."""
+
+    def __init__(self, console: Console, path: Path, source: ImageFrames | VideoFrames) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} frames"),
+            TextColumn("{task.fields[rate]:.1f} frames/s"),
+            TimeRemainingColumn(),
+        )
+        hidden = not console.is_terminal
+        self.bars = Progress(*columns, console=console, transient=True, disable=hidden)
+        self.task = self.bars.add_task(escape(path.name), total=len(source), rate=0.0)
+        self.began, self.done = time.perf_counter(), 0
+
+    def __enter__(self) -> "_FrameBar":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def advance(self) -> None:
+        """One frame more."""
+        self.done += 1
+        rate = self.done / (time.perf_counter() - self.began)
+        self.bars.update(self.task, completed=self.done, rate=rate)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Data: videos with class tags and boxes, from files to batches."""

@@ -1,0 +1,1 @@
+"""Decoding: frames of video files, folders of images and arrays."""

@@ -1,0 +1,237 @@
+"""A plain folder as data set: DIR/<class>/<video>, with an optional DIR/boxes.csv.
+
+A video is a file that OpenCV reads or a folder of frames.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from colocam.data.decoding.probe_cache import KnownVideos
+from colocam.data.decoding.video_file import ImageFrames, VideoFrames, is_image, is_text, open_video
+from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
+from colocam.data.records import Box, clamp_box, lies_outside
+from colocam.runtime.errors import UserError
+from colocam.runtime.messages import count_of, left_out
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of the folder.
+
+    `name` is its path relative to the data folder, `boxes` maps frame numbers to their boxes,
+    `clamped` counts the boxes that reached past the image.
+    """
+
+    name: str
+    label: int
+    frames: ImageFrames | VideoFrames
+    boxes: dict[int, tuple[Box, ...]]
+    clamped: int
+
+
+def open_class_folders(
+    data: Path, notes: list[str], known: KnownVideos | None = None
+) -> dict[str, list[Video]]:
+    """Open every video of the folder.
+
+    Args:
+        data: the data folder.
+        notes: receives lines for the user: entries ignored, videos, frames and boxes left out,
+            boxes clamped.
+        known: remembers video files (see `open_video`).
+
+    Returns:
+        The videos of each class, classes and videos sorted by name; a class's label is its rank.
+
+    Raises:
+        UserError: for a folder without classes, a class without a video that can be used, and
+            whatever is wrong with boxes.csv.
+    """
+    names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
+    everything = [video for of_class in names.values() for video in of_class]
+    lines = _read_box_lines(data / "boxes.csv", everything, notes)
+    opened = _open_videos(data, names, notes, known)
+    videos = {
+        name: [
+            _with_boxes(data, video, label, opened[video], lines[video], notes)
+            for video in names[name]
+            if video in opened
+        ]
+        for label, name in enumerate(names)
+    }
+    unused = sum(len(lines[video]) for video in everything if video not in opened)
+    if unused:
+        notes.append(f"boxes.csv: {count_of(unused, 'box')} of videos left out not used")
+    clamped = sum(video.clamped for of in videos.values() for video in of)
+    if clamped:
+        notes.append(f"boxes.csv: {count_of(clamped, 'box')} reaching past the image clamped to it")
+    return videos
+
+
+def _list_classes(data: Path) -> list[str]:
+    names = sorted(entry.name for entry in _entries(data) if entry.is_dir())
+    if not names:
+        raise UserError(f"{data}: holds no class folder; videos go into {data}/<class>/<video>")
+    for name in names:
+        if not is_text(name):
+            raise UserError(f"{data / name}: its name is not UTF-8; rename it")
+    return names
+
+
+def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
+    videos, ignored, images = [], [], 0
+    for entry in _entries(data / class_name):
+        if _is_video(entry):
+            videos.append(f"{class_name}/{entry.name}")
+        else:
+            ignored.append(entry.name)
+            images += entry.is_file() and is_image(entry.name)
+    if not videos:
+        hint = (
+            "its images must lie in a folder per video"
+            if images
+            else "add a video file or a folder of frames, or remove the class"
+        )
+        raise UserError(f"{data / class_name}: a class folder without a video; {hint}")
+    if ignored:
+        what = count_of(len(ignored), "item")
+        notes.append(f"{class_name}: {what} ignored as not a video (first: {min(ignored)})")
+    return sorted(videos)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
+
+
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir():
+        try:
+            return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
+        except UserError:
+            return True  # opening it tells what is wrong
+    return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _read_box_lines(
+    path: Path, videos: list[str], notes: list[str]
+) -> defaultdict[str, list[BoxLine]]:
+    """The lines of boxes.csv by video; none where there is no such file."""
+    # A file system may spell an accented name in another Unicode form than the table does.
+    known = {unicodedata.normalize("NFC", video): video for video in videos}
+    lines: defaultdict[str, list[BoxLine]] = defaultdict(list)
+    if not path.exists():
+        return lines
+    seen: set[tuple[str, int, Box]] = set()
+    repeated: list[int] = []
+    for line in read_boxes_csv(path):
+        video = known.get(unicodedata.normalize("NFC", line.video))
+        if video is None:
+            raise UserError(
+                f"{path}, line {line.line}: no video {line.video!r} in the folder; "
+                "write it as <class>/<video>, with its extension"
+            )
+        if (box := (video, line.frame, line.box)) in seen:
+            repeated.append(line.line)
+        else:
+            seen.add(box)
+            lines[video].append(line)
+    if repeated:
+        what = count_of(len(repeated), "line")
+        notes.append(f"boxes.csv: {what} that stood there before left out (line {repeated[0]})")
+    return lines
+
+
+def _open_videos(
+    data: Path, names: dict[str, list[str]], notes: list[str], known: KnownVideos | None
+) -> dict[str, ImageFrames | VideoFrames]:
+    """The videos of all classes by name, without those that cannot be used, which are counted."""
+    opened: dict[str, ImageFrames | VideoFrames] = {}
+    unusable: dict[str, UserError] = {}
+    for class_name, of_class in names.items():
+        for video in of_class:
+            try:
+                opened[video] = open_video(data / video, video, notes, known)
+            except UserError as error:
+                unusable[video] = error
+        if all(video in unusable for video in of_class):
+            first = unusable[of_class[0]]
+            raise UserError(f"{data / class_name}: no video of this class can be used; {first}")
+    if unusable:
+        errors = [str(error) for error in unusable.values()]
+        notes.append(left_out(errors, len(opened) + len(errors), "video", "unusable"))
+    return opened
+
+
+def _with_boxes(
+    data: Path,
+    name: str,
+    label: int,
+    frames: ImageFrames | VideoFrames,
+    lines: list[BoxLine],
+    notes: list[str],
+) -> Video:
+    by_frame = _lines_by_frame(data, name, frames, lines, notes)
+    boxes, bad = {}, []
+    for index in sorted(by_frame):
+        size = frames.frame_size(index)
+        if size is None:
+            bad.append(index)
+        else:
+            boxes[index] = tuple(_clamp(data, line, size) for line in by_frame[index])
+    if bad:
+        what = count_of(len(bad), "frame")
+        notes.append(f"{name}: {what} with boxes cannot be decoded, left out (first: {bad[0]})")
+    pairs = [
+        (line.box, box) for i in boxes for line, box in zip(by_frame[i], boxes[i], strict=True)
+    ]
+    return Video(name, label, frames, boxes, clamped=sum(old != new for old, new in pairs))
+
+
+def _lines_by_frame(
+    data: Path,
+    name: str,
+    frames: ImageFrames | VideoFrames,
+    lines: list[BoxLine],
+    notes: list[str],
+) -> dict[int, list[BoxLine]]:
+    by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
+    promised = frames.promised if isinstance(frames, VideoFrames) else 0
+    lost = []
+    for line in lines:
+        if 0 <= line.frame < len(frames):
+            by_frame[line.frame].append(line)
+        elif 0 <= line.frame < promised:
+            lost.append(line.frame)
+        else:
+            raise UserError(
+                f"{data / 'boxes.csv'}, line {line.line}: frame {line.frame} of {name}, which has "
+                f"{count_of(len(frames), 'frame')}, counted from 0"
+            )
+    if lost:
+        what = f"{count_of(len(lost), 'box')} of frames that do not decode"
+        notes.append(f"{name}: {what} left out (first: frame {min(lost)})")
+    return by_frame
+
+
+def _clamp(data: Path, line: BoxLine, size: tuple[int, int]) -> Box:
+    right, bottom = size[0] - 1, size[1] - 1  # corners are pixels, the last ones included
+    if lies_outside(line.box, right, bottom):
+        raise UserError(
+            f"{data / 'boxes.csv'}, line {line.line}: the box lies outside the image, which is "
+            f"{size[0]} pixels wide and {size[1]} high"
+        )
+    return clamp_box(line.box, right, bottom)

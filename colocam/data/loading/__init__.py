@@ -1,0 +1,1 @@
+"""Loading: frame sampling, transforms, caching and batches."""

@@ -1,0 +1,1 @@
+"""Preparation: published data sets into data folders, and data folders into split files."""

@@ -1,0 +1,1 @@
+"""Shots: cut detection, and shots as frame sources."""

@@ -1,0 +1,1 @@
+"""Localization: a trained localizer applied to frames and whole videos."""

@@ -1,0 +1,176 @@
+"""A localizer's checkpoint as a Python object: frames in, boxes, classes and maps out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colocam.data.decoding.arrays import GivenFrames, listed, rgb_array
+from colocam.data.loading.transforms import resized, to_tensor
+from colocam.evaluation.boxes import Box, threshold_or_default
+from colocam.evaluation.emptiness import emptiness
+from colocam.evaluation.evaluate import run_model
+from colocam.evaluation.predictions import locate, probabilities
+from colocam.models.checkpoint import load_checkpoint
+from colocam.runtime.device import make_autocast, pick_device
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What was found in one frame.
+
+    Attributes:
+        class_name: the class told: the most probable one, or the one asked for.
+        probability: of that class, 0…1.
+        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None where the
+            score map has no contour.
+        score: mean of the score map within the box, 0…1; 0 without a box.
+        score_map: (S, S) float32, S¹ at the model's size.
+        emptiness: how empty the frame looks, 0…1: 1 − the largest score.
+    """
+
+    class_name: str
+    probability: float
+    box: Box | None
+    score: float
+    score_map: NDArray[np.floating]
+    emptiness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Localizations(Sequence[Localization]):
+    """What was found in N frames: a sequence of `Localization`, and all of them in arrays.
+
+    Attributes:
+        boxes: (N, 4) float32, x0, y0, x1, y1 as in `Localization.box`; NaN where there is none.
+        scores: (N,) float32.
+        classes: N class names.
+        probabilities: (N,) float32.
+        maps: (N, S, S) float32.
+        emptiness: (N,) float32.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    emptiness: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, index: int | slice) -> "Localization | Localizations":
+        if isinstance(index, slice):
+            parts = (self.boxes, self.scores, self.classes, self.probabilities, self.maps)
+            return Localizations(*(part[index] for part in (*parts, self.emptiness)))
+        box = self.boxes[index].tolist()
+        return Localization(
+            self.classes[index],
+            float(self.probabilities[index]),
+            None if np.isnan(box[0]) else tuple(int(side) for side in box),
+            float(self.scores[index]),
+            self.maps[index],
+            float(self.emptiness[index]),
+        )
+
+
+class VideoLocalizer:
+    """A localizer read from a checkpoint.
+
+    The boxes are those of S¹, foreground against background: they do not depend on the class.
+
+    Args:
+        ckpt: a localizer's checkpoint.
+        device: "auto", "cpu" or "cuda".
+        amp: "auto", "off", "bf16" or "fp16": mixed precision.
+
+    Attributes:
+        classes: class names.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+
+    def __init__(self, ckpt: Path | str, device: str = "auto", amp: str = "auto") -> None:
+        model, self.info = load_checkpoint(ckpt, "localizer")
+        self.device = pick_device(device)
+        self.autocast = make_autocast(amp, self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.classes = self.info.classes
+
+    def localize(self, frames: GivenFrames, batch_size: int = 16) -> Localizations:
+        """One box a frame, from that frame alone.
+
+        Args:
+            frames: RGB, either a list of arrays (H, W, 3) uint8 or of tensors (3, H, W), whose
+                sizes may differ, or one array (N, H, W, 3) uint8 or one tensor (N, 3, H, W).
+                Tensors are uint8, or floating point in 0…1 (rounded to 8 bits), on any device: as
+                every frame, they are resized on the CPU.
+            batch_size: frames a forward pass.
+
+        Returns:
+            What was found, in the frames' order. The maps of many frames take memory: 196 KB each
+            at 224×224.
+
+        Raises:
+            ValueError: frames of another shape, type or range, or a `batch_size` below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+        given = listed(frames)
+        maps = np.empty((len(given), self.info.size, self.info.size), np.float32)
+        found: list[Localization] = []
+        for start in range(0, len(given), batch_size):
+            images = [rgb_array(frame) for frame in given[start : start + batch_size]]
+            likely, maps[start : start + len(images)] = self.infer(images)
+            for image, of_classes in zip(images, likely, strict=True):
+                found.append(self.locate(of_classes, maps[len(found)], image.shape[1::-1]))
+        nothing = (np.nan,) * 4
+        boxes = [nothing if one.box is None else one.box for one in found]
+        return Localizations(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array([one.score for one in found], np.float32),
+            tuple(one.class_name for one in found),
+            np.array([one.probability for one in found], np.float32),
+            maps,
+            np.array([one.emptiness for one in found], np.float32),
+        )
+
+    def infer(
+        self, images: Sequence[NDArray[np.uint8]]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Class probabilities (B, K) and score maps (B, S, S) of frames, in one forward pass.
+
+        Args:
+            images: B ≥ 1 frames (H, W, 3) uint8 RGB; sizes may differ.
+        """
+        inputs = to_tensor([resized(image, self.info.size) for image in images]).to(self.device)
+        with self.autocast():
+            outputs = run_model(self.model, inputs, None, None)
+        return probabilities(outputs.logits), outputs.scores
+
+    def locate(
+        self,
+        likely: NDArray[np.floating],
+        score_map: NDArray[np.floating],
+        size: tuple[int, int],
+        label: int | None = None,
+    ) -> Localization:
+        """Box and class of one frame.
+
+        Args:
+            likely: (K,) class probabilities.
+            score_map: (S, S) in [0, 1].
+            size: (width, height) of the frame.
+            label: the class to tell; None: the most probable one.
+        """
+        label = int(likely.argmax()) if label is None else label
+        box, score = locate(score_map, threshold_or_default(self.info.threshold), size)
+        return Localization(
+            self.classes[label], float(likely[label]), box, score, score_map,
+            emptiness(likely, score_map),
+        )  # fmt: skip

@@ -1,0 +1,148 @@
+"""Writes mp4 files that ordinary players and browsers play.
+
+H.264 through PyAV (extra `video`), which keeps the time of every frame. Without PyAV VP9 through
+OpenCV, whose packages hold no H.264 encoder: many times slower, and at a constant rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import whole_file
+
+try:
+    import av
+    from av.error import FFmpegError
+except ImportError:
+    av, FFmpegError = None, OSError
+
+
+class Mp4(Protocol):
+    """A video that is being written."""
+
+    def write(self, frame: np.ndarray, seconds: float) -> None:
+        """Appends a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB. Of another size than the video's it is fitted in, with black
+                bars; where a side of the video is odd, its last row or column stands there twice,
+                since the codecs want even sides.
+            seconds: when it is shown, more than for the frame before.
+        """
+
+    def close(self) -> None:
+        """Writes what is still to be written."""
+
+
+def has_h264() -> bool:
+    """Whether PyAV is there, with an H.264 encoder in it."""
+    return av is not None and "libx264" in av.codecs_available
+
+
+@contextmanager
+def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
+    """An mp4 that appears under its name when it is whole, or not at all.
+
+    Args:
+        path: of the video; missing folders are made.
+        size: (width, height) of its frames.
+        rate: frames a second, their mean where it varies.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with whole_file(path) as unfinished:
+        try:
+            video = (_H264 if has_h264() else _VP9)(unfinished, size, rate)
+            try:
+                yield video
+            finally:
+                video.close()
+        except FFmpegError as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{path}: cannot be written ({reason})") from error
+
+
+class _H264:
+    def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
+        # 29.97… is 30000/1001; a frame in 17 minutes is the slowest that such a fraction tells.
+        exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))
+        # Frames at the mean rate fall on whole ticks, all others within 0.05 ms.
+        self.ticks = exact.numerator * math.ceil(10_000 / exact.numerator)  # a second
+        self.size, self.last = size, -1
+        self.container = av.open(
+            str(path), "w", format="mp4", options={"movflags": "faststart"}
+        )  # plays before it has arrived whole
+        options = {"crf": "20", "preset": "veryfast"}
+        self.stream = self.container.add_stream("libx264", rate=exact, options=options)
+        self.stream.width, self.stream.height = _even(size)
+        self.stream.pix_fmt = "yuv420p"  # no other plays everywhere
+        context = self.stream.codec_context
+        context.time_base = Fraction(1, self.ticks)
+        context.thread_count = cv2.getNumThreads()  # as many as everything else here
+        context.color_range = 1  # limited
+        context.colorspace = 6  # SMPTE 170M: what the conversion from RGB uses
+        context.color_primaries = context.color_trc = 1  # BT.709
+
+    def write(self, frame: np.ndarray, seconds: float) -> None:
+        picture = av.VideoFrame.from_ndarray(_fitted(frame, self.size), format="rgb24")
+        self.last = max(round(seconds * self.ticks), self.last + 1)
+        picture.pts, picture.time_base = self.last, Fraction(1, self.ticks)
+        self.container.mux(self.stream.encode(picture))
+
+    def close(self) -> None:
+        try:
+            if self.last >= 0:
+                self.container.mux(self.stream.encode(None))
+        finally:
+            self.container.close()
+
+
+class _VP9:
+    def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
+        self.path, self.size, self.frames = path, size, 0
+        codec = cv2.VideoWriter_fourcc(*"vp09")
+        self.writer = cv2.VideoWriter(str(path), codec, rate, _even(size))
+        if not self.writer.isOpened():
+            raise OSError("this OpenCV has no VP9 encoder: pip install 'colocam[video]'")
+
+    def write(self, frame: np.ndarray, seconds: float) -> None:
+        self.writer.write(cv2.cvtColor(_fitted(frame, self.size), cv2.COLOR_RGB2BGR))
+        self.frames += 1
+
+    def close(self) -> None:
+        self.writer.release()
+        written = cv2.VideoCapture(str(self.path))  # a full disk is not told by the writer
+        frames = written.get(cv2.CAP_PROP_FRAME_COUNT)
+        written.release()
+        if frames != self.frames:
+            raise OSError("incomplete; is the disk full?")
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
+
+
+def _fitted(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame as large as the video: scaled and centred where it is not, then made even."""
+    (height, width), (wanted_width, wanted_height) = frame.shape[:2], size
+    if (width, height) != size:
+        scale = min(wanted_width / width, wanted_height / height)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (wanted_width - inner[0]) // 2, (wanted_height - inner[1]) // 2
+        right, bottom = wanted_width - inner[0] - left, wanted_height - inner[1] - top
+        frame = cv2.resize(frame, inner, interpolation=cv2.INTER_AREA)
+        frame = cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    odd_rows, odd_columns = wanted_height % 2, wanted_width % 2
+    if odd_rows or odd_columns:
+        return cv2.copyMakeBorder(frame, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(frame)

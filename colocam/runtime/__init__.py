@@ -1,0 +1,1 @@
+"""Runtime: devices, processes, files, errors and messages."""

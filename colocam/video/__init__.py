@@ -1,1 +1,0 @@
-"""Data in: layouts of data sets, decoding, frame sampling."""

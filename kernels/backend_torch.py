@@ -1,0 +1,140 @@
+"""What the doors do in torch operations: the filter of a method, and the energy from it."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from colocam.kernels.color_grid.grid_torch import ColorGrid
+from colocam.kernels.dense import DensePairs
+from colocam.kernels.permutohedral.geometry import stencil_of
+from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice
+
+PART = 2**17  # pixels a thread: the CPU works out energies of so many at once, to stay in its cache
+
+
+class Filter(Protocol):
+    """A symmetric linear filter, ready for values: what every method builds."""
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Filter values (C, P) → (C, P)."""
+
+
+def filtered_values(
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str
+) -> Tensor:
+    """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
+    return filter_for_features(features, group, num_groups, method).apply(values.T).T
+
+
+def energy_and_pull(
+    images: Tensor,
+    probs: Tensor,
+    group: Tensor,
+    num_groups: int,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    form: str,
+    method: str,
+) -> tuple[Tensor, Tensor]:
+    """Energy (G,) of probs (B, K, H, W), and half its derivative with respect to them.
+
+    One filtering serves both: with W symmetric, d/dS_r of sum_r S_r^T pull_r is 2 pull_r. The
+    pull has shape (B, K, H, W), its maps lie one after the other in memory.
+    """
+    how = (sigma_rgb, sigma_xy, form, method)
+    parts = _parts(group, num_groups, probs.shape[2:].numel()) if group.device.type == "cpu" else []
+    if len(parts) > 1:
+        energy = probs.new_empty(num_groups)
+        pull = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
+        pull = pull.transpose(0, 1)
+        for groups, chosen in parts:
+            energy[groups], pull[chosen] = energy_and_pull(
+                images[chosen], probs[chosen], group[chosen] - groups.start,
+                groups.stop - groups.start, *how,
+            )  # fmt: skip
+        return energy, pull
+    frames, maps, height, width = probs.shape
+    built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
+    values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
+    filtered = built.apply(values).contiguous()
+    pull = -filtered if form == "association" else sum_of_others(filtered)
+    product = (values * pull).view(maps, frames, height * width)
+    per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
+    energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
+    return energy.to(probs.dtype), pull.view(maps, frames, height, width).transpose(0, 1)
+
+
+def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, slice]]:
+    """Groups, and their frames, to be worked on one after the other; groups know nothing of each
+    other. One part where the frames do not stand in the order of their groups, and of what is a
+    part already: group (B,).
+    """
+    if (group[1:] < group[:-1]).any():
+        return [(slice(0, num_groups), slice(0, len(group)))]
+    most = PART * torch.get_num_threads()
+    bounds = torch.searchsorted(group, torch.arange(num_groups + 1)).tolist()
+    parts, first = [], 0
+    for one in range(1, num_groups):
+        full = (bounds[one + 1] - bounds[first]) * pixels > most
+        if full and bounds[one + 1] > bounds[one] > bounds[first]:
+            parts.append((slice(first, one), slice(bounds[first], bounds[one])))
+            first = one
+    return [*parts, (slice(first, num_groups), slice(bounds[first], bounds[-1]))]
+
+
+def filter_for_features(
+    features: Tensor,
+    group: Tensor,
+    num_groups: int,
+    method: str,
+    sigmas: list[float] | None = None,
+) -> Filter:
+    """The method's filter for features (P, d) in units of `sigmas` (1), group (P,)."""
+    if method == "grid":
+        return ColorGrid.from_features(features.T, group, num_groups)
+    if method == "dense":
+        units = features if sigmas is None else features / features.new_tensor(sigmas)
+        return DensePairs(units, group, num_groups)
+    stencil, ring = stencil_of(method, features.shape[1])
+    return PermutohedralLattice(
+        features.T, group, num_groups, sigmas=sigmas, stencil=stencil, ring=ring
+    )
+
+
+def filter_for_images(
+    images: Tensor,
+    group: Tensor,
+    num_groups: int,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    method: str,
+    dtype: torch.dtype,
+) -> Filter:
+    """The method's filter for images (B, 3, H, W), group (B,)."""
+    frames, _, height, width = images.shape
+    group = group.repeat_interleave(height * width)
+    colors = images.transpose(0, 1).reshape(3, frames * height * width)
+    if method == "grid":
+        if images.dtype == torch.uint8:
+            return ColorGrid.from_levels(colors, group, num_groups, sigma_rgb)
+        if torch.equal(colors, colors.round()):
+            return ColorGrid.from_levels(colors.to(torch.uint8), group, num_groups, sigma_rgb)
+        return ColorGrid.from_colors(colors.to(dtype), group, num_groups, sigma_rgb)
+    features, sigmas = colors.to(dtype), [sigma_rgb] * 3
+    if sigma_xy is not None:
+        y = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
+        x = torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)
+        place = [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
+        features, sigmas = torch.cat([features, *place]), [*sigmas, sigma_xy, sigma_xy]
+    return filter_for_features(features.T, group, num_groups, method, sigmas)
+
+
+def sum_of_others(maps: Tensor) -> Tensor:
+    """For each map the sum of all others, without subtracting anything: (K, P) → (K, P)."""
+    if len(maps) == 2:
+        return maps.flip(0)
+    below, above = torch.zeros_like(maps), torch.zeros_like(maps)
+    below[1:] = maps[:-1].cumsum(0)
+    above[:-1] = maps[1:].flip(0).cumsum(0).flip(0)
+    return below + above

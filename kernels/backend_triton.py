@@ -1,0 +1,53 @@
+"""What the doors do in Triton kernels: one filtering, nothing that waits for the host.
+
+Only `gaussian_filter` with method "grid" waits: it has to read the range of the features.
+"""
+
+import torch
+from torch import Tensor
+
+from colocam.kernels.color_grid.grid_triton import grid_for_features, grid_for_images
+from colocam.kernels.energy_triton import finish
+from colocam.kernels.launch import Points
+from colocam.kernels.permutohedral.geometry import stencil_of
+from colocam.kernels.permutohedral.lattice_triton import TritonLattice
+
+
+def filtered_values(
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str
+) -> Tensor:
+    """`gaussian_filter` of values (P, C), features (P, d) float32 → (P, C)."""
+    count, d = features.shape
+    group = group.contiguous()  # kernels read it without strides
+    points = Points(features.view(count, d, 1, 1), group, num_groups, colors=False)
+    if method == "grid":
+        built = grid_for_features(points)
+    else:
+        stencil, ring = stencil_of(method, d)
+        built = TritonLattice(points, [1.0] * d, xy=False, stencil=stencil, ring=ring)
+    return built.apply(values[:, :, None, None]).flatten(1)
+
+
+def energy_and_pull(
+    images: Tensor,
+    probs: Tensor,
+    group: Tensor,
+    num_groups: int,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    form: str,
+    method: str,
+) -> tuple[Tensor, Tensor]:
+    """Energy (G,) of probs (B, K, H, W) float32, and half its derivative (B, K, H, W)."""
+    if images.dtype != torch.uint8:
+        images = images.to(torch.float32)
+    group = group.contiguous()  # kernels read it without strides
+    points = Points(images, group, num_groups, colors=True)
+    if method == "grid":
+        built = grid_for_images(points, sigma_rgb)
+    else:
+        sigmas = [sigma_rgb] * 3 + ([] if sigma_xy is None else [sigma_xy] * 2)
+        stencil, ring = stencil_of(method, len(sigmas))
+        xy = sigma_xy is not None
+        built = TritonLattice(points, sigmas, xy=xy, stencil=stencil, ring=ring)
+    return finish(built.apply(probs), probs, group, num_groups, form)

@@ -1,0 +1,1 @@
+"""Color grid: exact or nearly exact Gaussian filtering of three-dimensional features."""

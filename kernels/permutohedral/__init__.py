@@ -1,0 +1,1 @@
+"""Permutohedral lattice (Adams et al. 2010): Gaussian filtering of one to five dimensions."""

@@ -1,0 +1,82 @@
+"""bench/step_parts.py: the step in parts is that of training, and every term that of the loss."""
+
+import torch
+
+from lib.step import parts as step_parts
+from lib.stopwatch import Stopwatch
+
+CPU = torch.device("cpu")
+PARTS = {
+    *("copy and augmentation", "encoder", "CAM", "seeds", "decoder forward", "losses"),
+    *("decoder backward", "optimizer"),
+}
+ALONE_PARTS = {"pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc"}
+
+
+def test_a_step_in_parts_is_the_step_that_training_takes(tiny_batch, one_thread):
+    run, drawn = tiny_batch
+    moved = []
+    for in_parts in (False, True):
+        stage = step_parts.open_stage(run)
+        before = [p.detach().clone() for p in stage.update.parameters]
+        if in_parts:
+            watch = Stopwatch(CPU)
+            watch.new_repeat()
+            step_parts.step_in_parts(stage, drawn, 3, watch)
+        else:
+            left_out = step_parts.whole_step(stage, drawn, 3)
+            assert not left_out
+        moved.append([p - b for p, b in zip(stage.update.parameters, before, strict=True)])
+    for whole, parts in zip(*moved, strict=True):
+        assert whole.abs().max() > 0
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-7)
+    assert set(watch.times()) == PARTS
+
+
+def test_what_is_prepared_in_parts_is_what_the_stage_prepares(tiny_batch, one_thread):
+    run, drawn = tiny_batch
+    stage = step_parts.open_stage(run)
+    watch = Stopwatch(CPU)
+    watch.new_repeat()
+    stage.seeding.begin(5, 0)
+    expected = stage.prepare(drawn.on(run.device))
+    stage.seeding.begin(5, 0)
+    found = step_parts.prepare_in_parts(stage, drawn.on(run.device), watch)
+    assert set(expected.seeds.unique().tolist()) == {0, 1, 255}
+    torch.testing.assert_close(found._asdict(), expected._asdict(), rtol=0, atol=0)
+
+
+def test_a_term_alone_is_that_term_of_the_loss(tiny_batch):
+    run, drawn = tiny_batch
+    stage = step_parts.open_stage(run)
+    prepared = stage.prepare(drawn.on(run.device))
+    maps, counts = stage.maps(prepared).detach(), stage.counts([prepared])
+    together = stage.losses(prepared, maps, 0.0, counts)
+    assert set(together) == {"pl", "crf", "asc", "coloc", "total"}
+    for terms in (("pl",), ("crf", "coloc")):
+        with step_parts.only(stage, terms):
+            alone = stage.losses(prepared, maps, 0.0, counts)
+        assert set(alone) == {*terms, "total"}
+        for term in terms:
+            torch.testing.assert_close(alone[term], together[term])
+    assert set(stage.losses(prepared, maps, 0.0, counts)) == set(together)
+
+
+def test_everything_is_timed_in_every_repeat(tiny_batch):
+    run, drawn = tiny_batch
+    reports = []
+    times = step_parts.time_step(
+        step_parts.open_stage(run), drawn, 0.001, lambda *given: reports.append(given)
+    )
+    assert reports == [(0, 3), (1, 3), (2, 3)]
+    assert set(times.by_part) == {"whole step", *PARTS, *ALONE_PARTS}
+    assert {len(part.ms) for part in times.by_part.values()} == {3}
+    assert times.of_host == {}  # a GPU's
+    assert times.left_out == 0
+
+
+def test_the_host_is_timed_on_every_part_but_the_whole(tiny_batch):
+    run, drawn = tiny_batch
+    times = step_parts._time_host(step_parts.open_stage(run), drawn, 2)
+    assert set(times) == {*PARTS, *ALONE_PARTS}
+    assert {len(part.ms) for part in times.values()} == {2}

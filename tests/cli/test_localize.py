@@ -1,0 +1,290 @@
+"""The command: videos in; overlay videos, boxes.json and a table a video out."""
+
+import csv
+import json
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import colocam
+from colocam.cli.localize import CSV_COLUMNS, main
+from colocam.data.decoding.video_file import open_video
+from colocam.evaluation.smoothing import Smoothing
+from colocam.localization.inference import VideoLocalizer
+from colocam.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def localizer(tiny_run):
+    return colocam.load(tiny_run.checkpoint("localizer-best"), device="cpu")
+
+
+@pytest.fixture
+def localized(tiny_run, tmp_path):
+    """Runs the command on videos; its records."""
+
+    def run(*videos, options=()):
+        argv = [*map(str, videos), "--ckpt", str(tiny_run.checkpoint("localizer-best"))]
+        assert main([*argv, "--out", str(tmp_path / "out"), "--device", "cpu", *options]) == 0
+        return json.loads((tmp_path / "out" / "boxes.json").read_text())
+
+    return run
+
+
+def check(records, video, frames, size, classes):
+    """The contract of boxes.json for one video."""
+    assert [record["frame"] for record in records] == list(frames)
+    for record in records:
+        assert set(record) == {"video", "frame", "class", "probability", "box", "score"}
+        assert record["video"] == str(video)
+        assert record["class"] in classes
+        assert 1 / len(classes) - 1e-3 <= record["probability"] <= 1
+        assert 0 <= record["score"] <= 1
+        if record["box"] is not None:
+            x0, y0, x1, y1 = record["box"]
+            assert 0 <= x0 <= x1 <= size[0] - 1
+            assert 0 <= y0 <= y1 <= size[1] - 1
+
+
+def table(path):
+    """The lines of a CSV file, as dictionaries."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        assert tuple(reader.fieldnames) == CSV_COLUMNS
+        return list(reader)
+
+
+def frames_of(path):
+    frames = list(open_video(path, path.name))
+    assert all(frame is not None for frame in frames)
+    return np.stack(frames)
+
+
+def test_an_overlay_shows_every_frame_of_the_video(localized, localizer, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 11, (64, 48))
+    records = localized(video)
+    check(records, video, range(11), (64, 48), localizer.classes)
+    overlay = frames_of(tmp_path / "out" / "cat-overlay.mp4")
+    assert overlay.shape == (11, 48, 64, 3)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "boxes.json",
+        "cat-overlay.mp4",
+        "cat.csv",
+    ]
+
+
+def test_a_table_has_a_line_a_frame_and_agrees_with_the_records(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 6)
+    records = localized(video, options=["--overlay", "off"])
+    lines = table(tmp_path / "out" / "cat.csv")
+    for number, (line, record) in enumerate(zip(lines, records, strict=True)):
+        assert (line["frame"], line["time"]) == (str(number), f"{number / 10:.4f}")
+        assert line["class"] == record["class"]
+        assert float(line["probability"]) == record["probability"]
+        box = [line[side] for side in ("x0", "y0", "x1", "y1")]
+        assert box == ([""] * 4 if record["box"] is None else [f"{s:.0f}" for s in record["box"]])
+        assert line["score"] == ("" if record["box"] is None else f"{record['score']:.4f}")
+        assert 0 <= float(line["empty"]) <= 1
+    assert not list((tmp_path / "out").glob("*.mp4"))
+
+
+def test_records_are_what_the_python_call_finds(localized, localizer, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 20)
+    frames = list(open_video(video, "cat"))
+    for record, found in zip(localized(video), localizer.localize(frames), strict=True):
+        assert record["class"] == found.class_name
+        assert record["box"] == (None if found.box is None else list(found.box))
+        assert record["probability"] == pytest.approx(found.probability, abs=1e-3)
+        assert record["score"] == pytest.approx(found.score, abs=1e-3)
+
+
+def test_videos_of_one_name_do_not_overwrite_each_other(localized, write_video, tmp_path):
+    videos = [
+        write_video(tmp_path / "one" / "cat-2.mp4", 2),
+        write_video(tmp_path / "one" / "cat.mp4", 3),
+        write_video(tmp_path / "two" / "cat.mp4", 4),
+        write_video(tmp_path / "two" / "cat", 5),
+    ]
+    records = localized(*videos)
+    assert [sum(record["video"] == str(video) for record in records) for video in videos] == [
+        2, 3, 4, 5,
+    ]  # fmt: skip
+    overlays = list((tmp_path / "out").glob("*-overlay.mp4"))
+    assert sorted(len(frames_of(path)) for path in overlays) == [2, 3, 4, 5]
+
+
+def test_an_unreadable_frame_keeps_its_place_and_is_counted(
+    localized, localizer, write_video, tmp_path, capsys
+):
+    video = write_video(tmp_path / "clip", 6)
+    (video / "0000.jpg").write_bytes(b"")
+    (video / "0002.jpg").write_bytes((video / "0002.jpg").read_bytes()[:30])
+    check(localized(video), video, [1, 3, 4, 5], (64, 48), localizer.classes)
+    assert "clip: 2 frames cannot be decoded, left out" in capsys.readouterr().out
+    lines = table(tmp_path / "out" / "clip.csv")
+    assert [line["frame"] for line in lines] == list("012345")
+    assert [number for number, line in enumerate(lines) if not line["class"]] == [0, 2]
+    assert lines[2] == dict.fromkeys(CSV_COLUMNS, "") | {"frame": "2", "time": "0.0800"}
+    assert len(frames_of(tmp_path / "out" / "clip-overlay.mp4")) == 6
+
+
+def test_a_name_that_reads_like_markup_is_shown_as_it_is(localized, write_video, tmp_path, capsys):
+    video = write_video(tmp_path / "a[" / "b]", 2)
+    video = video.rename(tmp_path / "a[" / "bold]x[red]")
+    (video / "0001.jpg").write_bytes(b"")
+    localized(video)
+    assert "a[/bold]x[red]: 1 frame cannot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UserError("the device went away"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_a_failure_midway_leaves_nothing_half_written(
+    tiny_run, write_video, tmp_path, monkeypatch, error, status
+):
+    videos = [write_video(tmp_path / name, 20) for name in ("cat.mp4", "dog.mp4")]
+    infer, calls = VideoLocalizer.infer, []
+
+    def failing(self, frames):
+        calls.append(len(frames))
+        if len(calls) == 4:
+            raise error
+        return infer(self, frames)
+
+    monkeypatch.setattr(VideoLocalizer, "infer", failing)
+    ckpt = str(tiny_run.checkpoint("localizer-best"))
+    argv = [*map(str, videos), "--ckpt", ckpt, "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(argv) == status
+    assert calls == [16, 4, 16, 4]
+    whole = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert whole == ["cat-overlay.mp4", "cat.csv"]
+    assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]
+
+
+def test_a_real_clip_goes_through(localized, localizer, shared, tmp_path):
+    court = shared / "clips" / "tennis" / "court"
+    frames = frames_of(court)
+    assert len(frames) == 35
+    height, width = frames.shape[1:3]
+    check(localized(court), court, range(35), (width, height), localizer.classes)
+    overlay = frames_of(tmp_path / "out" / "court-overlay.mp4")
+    assert overlay.shape == (35, height // 2 * 2, width // 2 * 2, 3)
+    # The box aside, the overlay is the clip.
+    assert np.median(np.abs(overlay[20].astype(int) - frames[20, : height // 2 * 2])) < 12
+
+
+def test_the_overlay_keeps_the_frame_rate(localized, write_video, tmp_path):
+    localized(write_video(tmp_path / "cat.mp4", 4), write_video(tmp_path / "frames", 4))
+    for name, rate in (("cat", 10), ("frames", 25)):
+        capture = cv2.VideoCapture(str(tmp_path / "out" / f"{name}-overlay.mp4"))
+        assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate)
+        capture.release()
+
+
+def test_folders_of_videos_and_names_of_all_kinds_go_through(localized, write_video, tmp_path):
+    data = tmp_path / "my videos"
+    for name, frames in (("Füchse/größe 1.mp4", 2), ("Füchse/ボール", 3), ("hund.mp4", 4)):
+        write_video(data / name, frames)
+    (data / "notes.txt").write_text("not a video")
+    records = localized(data, data / "hund.mp4")  # once, though it is meant twice
+    videos = [data / "Füchse" / "größe 1.mp4", data / "Füchse" / "ボール", data / "hund.mp4"]
+    assert [record["video"] for record in records] == [
+        str(video) for video, frames in zip(videos, (2, 3, 4), strict=True) for _ in range(frames)
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        ["boxes.json"] + [f"{stem}{end}" for stem in ("größe 1", "ボール", "hund") for end in ENDS]
+    )
+
+
+ENDS = ("-overlay.mp4", ".csv")
+
+
+def test_what_cannot_be_decoded_among_several_is_left_out_and_counted(
+    localized, write_video, tmp_path, capsys
+):
+    good = write_video(tmp_path / "data" / "good.mp4", 3)
+    (tmp_path / "data" / "bad.mp4").write_bytes(b"not a video")
+    (tmp_path / "data" / "empty.avi").write_bytes(b"")
+    assert {record["video"] for record in localized(tmp_path / "data")} == {str(good)}
+    printed = capsys.readouterr().out
+    assert "warning: 2 of 3 videos are unreadable and left out (first: " in printed
+    assert f"{tmp_path / 'data' / 'bad.mp4'}: cannot be decoded" in printed
+
+
+# ---- options
+
+
+def test_a_class_is_told_whatever_is_most_probable(localized, localizer, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 3)
+    free = localized(video, options=["--overlay", "off"])
+    likely, _ = localizer.infer(list(open_video(video, "cat")))
+    label = int(likely[0].argmin())
+    name = localizer.classes[label]
+    bound = localized(video, options=["--overlay", "off", "--class", name])
+    assert {record["class"] for record in bound} == {name}
+    for one, other, of_classes in zip(bound, free, likely, strict=True):
+        assert (one["box"], one["score"]) == (other["box"], other["score"])
+        assert one["probability"] == pytest.approx(of_classes[label], abs=1e-3)
+
+
+def test_frames_that_look_emptier_than_asked_have_no_box(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 6)
+    free = localized(video, options=["--overlay", "off"])
+    lines = table(tmp_path / "out" / "cat.csv")
+    empty = [float(line["empty"]) for line in lines]
+    over = sorted(empty)[2]
+    bound = localized(video, options=["--empty-over", str(over)])
+    for record, other, score in zip(bound, free, empty, strict=True):
+        assert record.pop("empty") == pytest.approx(score, abs=1e-3)
+        gone = score > over
+        assert record == ({**other, "box": None, "score": 0.0} if gone else other)
+    assert any(record["box"] is None for record in bound) or len(set(empty)) == 1
+    argv = [str(video), "--ckpt", "x", "--out", str(tmp_path / "no"), "--empty-over", "2"]
+    assert main(argv) == 2
+
+
+def test_maps_and_classes_are_smoothed_past_missing_frames(
+    localized, tiny_run, write_video, tmp_path
+):
+    video = write_video(tmp_path / "clip", 5)
+    (video / "0001.jpg").write_bytes(b"")
+    records = localized(video, options=["--overlay", "off", "--smooth", "0.8", "--amp", "off"])
+    full = VideoLocalizer(tiny_run.checkpoint("localizer-best"), "cpu", "off")
+    frames = [frame for frame in open_video(video, "clip") if frame is not None]
+    likely, maps = full.infer(frames)
+    of_map, of_class = Smoothing(0.8), Smoothing(0.8)
+    for record, frame, *values in zip(records, frames, likely, maps, strict=True):
+        values = of_class.next(values[0], frame), of_map.next(values[1], frame)
+        expected = full.locate(*values, (64, 48))
+        assert record["score"] == pytest.approx(expected.score, abs=1e-3)
+        assert record["class"] == expected.class_name
+        assert record["probability"] == pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_heat_shows_where_there_is_no_box(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 2)
+    pictures = []
+    for heat in ("off", "on"):
+        localized(video, options=["--heat", heat])
+        pictures.append(frames_of(tmp_path / "out" / "cat-overlay.mp4").astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 10
+
+
+def test_threads_are_those_asked_for(localized, write_video, tmp_path):
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        localized(write_video(tmp_path / "cat.mp4", 2), options=["--cpu-threads", "1"])
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def test_what_was_written_before_is_no_input(localized, write_video, tmp_path):
+    write_video(tmp_path / "cat.mp4", 2)
+    for _ in range(2):  # the output folder lies in the folder of videos
+        records = localized(tmp_path)
+        assert {record["video"] for record in records} == {str(tmp_path / "cat.mp4")}

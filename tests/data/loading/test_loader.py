@@ -1,0 +1,603 @@
+"""Batches of whole sequences, and of single frames."""
+
+import collections
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colocam.data.decoding.video_file import ImageFrames, open_video
+from colocam.data.loading.loader import SequenceLoader, SequenceSettings, frame_batches
+from colocam.data.loading.seed_maps import SeedMaps
+from colocam.data.records import BoxedFrame, Shot
+from colocam.runtime.errors import UserError
+
+SETTINGS = SequenceSettings(
+    frames=4, sampling="adjacent", frame_limit=1.0, resize=40, crop=32, seed=3
+)
+
+
+class Numbered:
+    """Frames whose first channels tell column and row, and the third the frame's number."""
+
+    def __init__(self, name, num_frames, bad=(), size=(60, 50)):
+        self.name, self.num_frames, self.bad, self.size = name, num_frames, bad, size
+        self.reads = []
+
+    def __len__(self):
+        return self.num_frames
+
+    def read(self, indices):
+        self.reads.append(list(indices))
+        return [None if index in self.bad else self.frame(index) for index in indices]
+
+    def frame(self, index):
+        width, height = self.size
+        frame = np.zeros((height, width, 3), np.uint8)
+        frame[..., 0] = np.linspace(0, 250, width)
+        frame[..., 1] = np.linspace(0, 250, height)[:, None]
+        frame[..., 2] = index
+        return frame
+
+
+def shots_of(*lengths, bad=()):
+    return [
+        Shot(f"shot{k}", k % 3, f"video{k}", Numbered(f"shot{k}", length, bad))
+        for k, length in enumerate(lengths)
+    ]
+
+
+def sequences(batch):
+    """(label, frame numbers, images) of each sequence of a batch."""
+    for number in range(batch.num_sequences):
+        own = batch.sequence == number
+        images = batch.images[own]
+        assert len(batch.labels[own].unique()) == 1
+        yield int(batch.labels[own][0]), images[:, 2, 0, 0].tolist(), images
+
+
+@pytest.mark.parametrize(("batch_size", "per_batch"), [(8, 2), (11, 2), (12, 3), (3, 1), (4, 1)])
+def test_a_batch_holds_whole_sequences_and_no_more_frames_than_asked_for(batch_size, per_batch):
+    loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, batch_size)
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(loader) == -(-5 // per_batch)
+    for batch in batches[:-1]:
+        assert batch.num_sequences == per_batch
+    for batch in batches:
+        assert len(batch.images) <= max(batch_size, 4)
+        assert batch.images.shape[1:] == (3, 32, 32)
+        assert batch.images.dtype == torch.uint8
+        for _, numbers, _ in sequences(batch):
+            assert numbers == list(range(numbers[0], numbers[0] + 4))
+
+
+def test_sequences_are_numbered_from_zero_one_behind_the_other():
+    (batch,) = SequenceLoader(shots_of(9, 2, 9), SETTINGS, 99).epoch(0)
+    counts = torch.bincount(batch.sequence).tolist()
+    assert sorted(counts) == [2, 4, 4]  # the short shot gives what it has
+    assert batch.sequence.tolist() == [k for k, count in enumerate(counts) for _ in range(count)]
+    assert batch.num_sequences == 3
+    assert len(batch.labels) == len(batch.images) == 10
+
+
+def test_all_frames_of_a_sequence_get_the_same_crop_and_flip_and_others_their_own():
+    (batch,) = SequenceLoader(shots_of(*[9] * 12), SETTINGS, 99).epoch(0)
+    views = []
+    for _, _, images in sequences(batch):
+        assert (images[:, :2] == images[:1, :2]).all()
+        views.append(images[0, :2])
+    assert len({view.numpy().tobytes() for view in views}) > 6
+    flips = [bool(view[0, 0, 0] > view[0, 0, -1]) for view in views]
+    assert 0 < sum(flips) < 12
+    assert all(view[1, 0, 0] < view[1, -1, 0] for view in views)  # never upside down
+
+
+def test_every_shot_comes_once_an_epoch_with_its_label():
+    shots = shots_of(*[9] * 7)
+    for epoch in range(3):
+        for shot in shots:
+            shot.frames.reads.clear()
+        labels = collections.Counter(
+            label
+            for batch in SequenceLoader(shots, SETTINGS, 8).epoch(epoch)
+            for label, _, _ in sequences(batch)
+        )
+        assert [len(shot.frames.reads) for shot in shots] == [1] * 7
+        assert labels == collections.Counter(shot.label for shot in shots)
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    def images(seed, epoch, first=0):
+        settings = SequenceSettings(4, "gaussian", 1.0, 40, 32, seed)
+        loader = SequenceLoader(shots_of(*[30] * 6), settings, 8)
+        for number in range(first, epoch):
+            list(loader.epoch(number))
+        return torch.cat([batch.images for batch in loader.epoch(epoch)])
+
+    assert torch.equal(images(0, 2), images(0, 2, first=2))
+    assert not torch.equal(images(0, 2), images(0, 1))
+    assert not torch.equal(images(0, 2), images(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_processes_that_decode_ahead_change_nothing(tmp_path, make_frames):
+    shots = []
+    for number in range(5):
+        source = open_video(make_frames(tmp_path / f"{number}", 8 + number), f"{number}")
+        shots.append(Shot(f"{number}", number % 2, f"{number}", source))
+    alone = SequenceLoader(shots, SETTINGS, 8, workers=0)
+    ahead = SequenceLoader(shots, SETTINGS, 8, workers=2)
+    for epoch in range(2):
+        pairs = zip(alone.epoch(epoch), ahead.epoch(epoch), strict=True)
+        for one, other in pairs:
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.labels, other.labels)
+            assert torch.equal(one.sequence, other.sequence)
+            assert one.num_sequences == other.num_sequences
+    ahead.close()
+
+
+def test_unreadable_frames_are_left_out_and_named():
+    (batch,) = SequenceLoader(shots_of(4, 4, bad=(1, 3)), SETTINGS, 99).epoch(0)
+    assert [numbers for _, numbers, _ in sequences(batch)] == [[0, 2], [0, 2]]
+    assert sorted(batch.unreadable) == [
+        f"shot{shot} frame {frame}" for shot in (0, 1) for frame in (1, 3)
+    ]
+
+
+def test_a_sequence_without_a_readable_frame_is_dropped():
+    shots = [*shots_of(4, 4), Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
+    assert batch.num_sequences == 2
+    assert batch.sequence.tolist() == [0] * 4 + [1] * 4
+    assert 2 not in batch.labels
+    assert len(batch.unreadable) == 3
+
+
+def test_one_black_frame_that_must_not_count_stands_for_a_batch_without_a_readable_one():
+    (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 99).epoch(0)
+    assert batch.blank
+    assert batch.images.shape == (1, 3, 32, 32)
+    assert batch.images.dtype == torch.uint8
+    assert (batch.images == 0).all()
+    assert (batch.num_sequences, batch.maps) == (1, None)
+    for field in (batch.labels, batch.sequence, batch.anchors):
+        assert field.tolist() == [0]
+        assert field.dtype == torch.long
+    assert len(batch.names) == 1
+    assert len(batch.unreadable) == 3
+
+
+def test_one_readable_frame_is_enough_for_a_batch_to_count():
+    shots = [*shots_of(1), Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+    (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
+    assert not batch.blank
+    assert (len(batch.images), batch.names) == (1, ("shot0 frame 0",))
+
+
+def test_every_frame_of_a_batch_has_its_name():
+    for batch in SequenceLoader(shots_of(9, 9, 2, 9, 9, bad=(1, 5)), SETTINGS, 12).epoch(0):
+        assert len(batch.names) == len(batch.images)
+        numbers, labels = batch.images[:, 2, 0, 0].tolist(), batch.labels.tolist()
+        for name, number, label in zip(batch.names, numbers, labels, strict=True):
+            shot, _, index = name.split()
+            assert int(index) == number
+            assert int(shot.removeprefix("shot")) % 3 == label
+
+
+@pytest.mark.parametrize(("direction", "place"), [("before", 3), ("after", 0), ("both", 2)])
+def test_the_frame_that_a_sequence_is_drawn_for_is_named(direction, place):
+    settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
+    for batch in SequenceLoader(shots_of(9, 9, 9, 9, 9), settings, 8).epoch(0):
+        numbers = batch.images[batch.anchors, 2, 0, 0].tolist()
+        assert numbers == [frames[place] for _, frames, _ in sequences(batch)]
+
+
+def test_short_sequences_and_those_with_unreadable_frames_name_one_of_theirs():
+    for direction, numbers in (("before", [3, 2, 1]), ("after", [0, 0, 0]), ("both", [2, 1, 1])):
+        settings = SequenceSettings(9, "adjacent", 1.0, 40, 32, 3, direction)
+        shots = shots_of(4, 3, 2)
+        shots[1:1] = [Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
+        (batch,) = SequenceLoader(shots, settings, 99).epoch(0)
+        anchors = batch.images[batch.anchors, 2, 0, 0].tolist()
+        assert sorted(anchors) == sorted(numbers)
+        assert batch.sequence[batch.anchors].tolist() == [0, 1, 2]
+    (batch,) = SequenceLoader(shots_of(4, bad=(3,)), SETTINGS, 99).epoch(0)
+    assert batch.images[batch.anchors, 2, 0, 0].tolist() == [2]  # the last that can be read
+
+
+def test_the_direction_changes_no_frame():
+    def images(direction):
+        settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
+        batches = SequenceLoader(shots_of(*[30] * 6), settings, 8).epoch(1)
+        return torch.cat([batch.images for batch in batches])
+
+    assert torch.equal(images("before"), images("after"))
+    assert torch.equal(images("before"), images("both"))
+
+
+# ---- several ranks, and going on within an epoch
+
+
+def shots_drawn(shots, batch_size, world, epoch=0, first=0):
+    """Numbers of the shots of every rank's batches: [rank][batch] is a list."""
+    found = []
+    for rank in range(world):
+        loader = SequenceLoader(shots, SETTINGS, batch_size, rank=rank, world=world)
+        batches = loader.epoch(epoch, first)
+        found.append([[int(name.split()[0][4:]) for name in batch.names[::4]] for batch in batches])
+    return found
+
+
+@given(st.integers(1, 23), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3))
+@settings(deadline=None, max_examples=60)
+def test_the_ranks_share_every_batch_and_draw_every_shot_once(count, per_batch, world, epoch):
+    """But for the last batch, which is filled up where it has fewer sequences than there are ranks.
+
+    Against the batches of one process, of as many sequences as there are ranks at the least.
+    """
+    shots = shots_of(*[4] * count)  # four frames a sequence: all of a shot
+    ranks = shots_drawn(shots, 4 * per_batch, world, epoch)
+    (alone,) = shots_drawn(shots, 4 * max(per_batch, world), 1, epoch)
+    order = [shot for batch in alone for shot in batch]
+    assert sorted(order) == list(range(count))
+    assert {len(batches) for batches in ranks} == {len(alone)}
+    for number, expected in enumerate(alone):
+        parts = [batches[number] for batches in ranks]
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= 1
+        dealt = [shot for turn in range(max(sizes)) for part in parts for shot in part[turn:][:1]]
+        if len(expected) >= world:
+            assert dealt == expected
+        else:
+            assert number == len(alone) - 1
+            assert dealt[: len(expected)] == expected
+            fill = (order * world)[: world - len(expected)]  # the first ones of the epoch
+            assert dealt[len(expected) :] == fill
+
+
+def test_a_rank_draws_the_same_frames_and_crops_as_one_process_does():
+    """Sequences stay whole, and each is to the last bit what it is without other ranks."""
+    shots = shots_of(*[30] * 7)
+    kinds = SequenceSettings(4, "gaussian", 1.0, 40, 32, 3)
+    for epoch in range(2):
+        alone = list(SequenceLoader(shots, kinds, 16).epoch(epoch))
+        ranks = [
+            list(SequenceLoader(shots, kinds, 16, rank=rank, world=2).epoch(epoch))
+            for rank in range(2)
+        ]
+        assert [len(batches) for batches in ranks] == [len(alone)] * 2 == [2, 2]
+        for number, whole in enumerate(alone):
+            parts = [batches[number] for batches in ranks]
+            assert sum(part.num_sequences for part in parts) == whole.num_sequences
+            for place in range(whole.num_sequences):
+                part, own = parts[place % 2], parts[place % 2].sequence == place // 2
+                one = whole.sequence == place
+                assert own.sum() == 4
+                assert torch.equal(part.images[own], whole.images[one])
+                assert torch.equal(part.labels[own], whole.labels[one])
+                anchor, expected = part.anchors[place // 2], whole.anchors[place]
+                assert torch.equal(part.images[anchor], whole.images[expected])
+
+
+def test_no_shots_make_no_batch_for_any_rank():
+    assert shots_drawn([], 8, 3) == [[], [], []]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_an_epoch_goes_on_from_any_of_its_batches(world):
+    shots = shots_of(*[4] * 10)
+    whole = shots_drawn(shots, 8, world, epoch=1)
+    for first in range(len(whole[0]) + 2):
+        rest = shots_drawn(shots, 8, world, epoch=1, first=first)
+        assert rest == [batches[first:] for batches in whole]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_loader_goes_on_in_the_middle_and_begins_the_next_epoch_at_its_beginning(workers):
+    shots = shots_of(*[9] * 7)
+    expected = {
+        epoch: [batch.images for batch in SequenceLoader(shots, SETTINGS, 8).epoch(epoch)]
+        for epoch in range(3)
+    }
+    loader = SequenceLoader(shots, SETTINGS, 8, workers=workers)
+    for epoch, first in ((0, 2), (1, 0), (2, 3)):
+        assert len(loader) == 4  # of a whole epoch, wherever it began
+        got = [batch.images for batch in loader.epoch(epoch, first)]
+        assert len(got) == 4 - first
+        assert all(map(torch.equal, got, expected[epoch][first:]))
+    abandoned = loader.epoch(0)  # a run that stops in the middle
+    next(abandoned)
+    del abandoned
+    got = [batch.images for batch in loader.epoch(1)]
+    assert all(map(torch.equal, got, expected[1]))
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_draw_nothing_from_the_global_random_states(workers):
+    loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, 8, workers=workers)
+    torch.manual_seed(4)
+    np.random.seed(4)
+    before, of_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
+    for epoch in range(2):
+        list(loader.epoch(epoch))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == of_numpy).all()
+    torch.manual_seed(5)
+    other = [batch.images for batch in loader.epoch(1)]
+    torch.manual_seed(6)
+    assert all(map(torch.equal, other, [batch.images for batch in loader.epoch(1)]))
+    loader.close()
+
+
+# ---- stored maps
+
+
+@pytest.fixture
+def textured(tmp_path):
+    """Five shots of folders of smooth noise, and maps of the red channel for all their frames.
+
+    Each shot's maps have a size of their own; the red channel spans 0 … 255 in every frame, so
+    that reading a map does not stretch it.
+    """
+    rng = np.random.default_rng(0)
+    maps, shots = SeedMaps(tmp_path / "maps"), []
+    for number, size in enumerate([(60, 50), (30, 25), (15, 13), (120, 100), (40, 40)]):
+        folder = tmp_path / "data" / "cat" / f"{number}"
+        folder.mkdir(parents=True)
+        for index in range(6):
+            coarse = rng.random((5, 6, 3), np.float32)
+            frame = cv2.resize(coarse, (60, 50), interpolation=cv2.INTER_CUBIC)
+            low, high = frame.min((0, 1)), frame.max((0, 1))
+            frame = np.round((frame - low) / (high - low) * 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{index}.png"), frame[..., ::-1])
+        source = open_video(folder, f"cat/{number}")
+        shots.append(Shot(f"cat/{number}", 0, f"cat/{number}", source))
+        for index, frame in enumerate(source):
+            red = cv2.resize(frame[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            maps.write(source, index, red)
+    return shots, maps
+
+
+def test_maps_are_cropped_and_flipped_as_their_frames_are(textured):
+    """A map that is made of its frame stays so: its red channel, whatever the map's size."""
+    shots, maps = textured
+    settings = SequenceSettings(4, "interval", 1.0, 48, 32, 0)
+    errors, turned = [], []
+    for epoch in range(4):
+        for batch in SequenceLoader(shots, settings, 8, maps=maps).epoch(epoch):
+            assert batch.maps.shape == (len(batch.images), 32, 32)
+            assert batch.maps.dtype == torch.float32
+            assert batch.maps.min() >= 0
+            assert batch.maps.max() <= 1
+            red = batch.images[:, 0].float() / 255
+            errors += (batch.maps - red).abs().mean((1, 2)).tolist()
+            turned += (batch.maps.flip(2) - red).abs().mean((1, 2)).tolist()
+    assert len(errors) == 4 * 5 * 4
+    assert max(errors) < 0.06
+    assert np.mean(errors) < 0.03
+    assert min(turned) > 0.1
+
+
+def test_a_map_of_the_frames_size_is_the_frames_own_pixels(textured):
+    shots, maps = textured
+    (batch,) = SequenceLoader(shots[:1], SETTINGS, 4, maps=maps).epoch(0)
+    red = batch.images[:, 0].float() / 255
+    assert (batch.maps - red).abs().max() < 1.6 / 255  # rounded to bytes; float16
+
+
+def test_without_maps_a_batch_holds_none_and_with_them_the_same_images(textured):
+    shots, maps = textured
+    with_maps = SequenceLoader(shots, SETTINGS, 8, maps=maps)
+    for one, other in zip(
+        SequenceLoader(shots, SETTINGS, 8).epoch(1), with_maps.epoch(1), strict=True
+    ):
+        assert one.maps is None
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.sequence, other.sequence)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_maps_are_read_by_the_processes_that_decode_ahead(textured):
+    shots, maps = textured
+    alone = SequenceLoader(shots, SETTINGS, 8, maps=maps)
+    ahead = SequenceLoader(shots, SETTINGS, 8, workers=2, maps=maps)
+    for one, other in zip(alone.epoch(0), ahead.epoch(0), strict=True):
+        assert torch.equal(one.maps, other.maps)
+        assert torch.equal(one.images, other.images)
+    for shot in shots:
+        for index in range(6):
+            maps.path(shot.frames, index).write_bytes(b"broken")
+    for loader in (alone, ahead):
+        with pytest.raises(UserError) as error:
+            list(loader.epoch(1))
+        assert "not a whole .npy file" in str(error.value)
+        assert "\n" not in str(error.value)
+        loader.close()
+
+
+def running(others):
+    """The processes that decode ahead, but for those of other loaders."""
+    return {child for child in multiprocessing.active_children() if child not in others}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_signals_to_all_processes_do_not_take_away_the_frames_of_the_last_step():
+    others = set(multiprocessing.active_children())
+    loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
+    list(loader.epoch(0))  # both are at work
+    batches = loader.epoch(1)
+    next(batches)
+    for child in running(others):
+        os.kill(child.pid, signal.SIGINT)
+        os.kill(child.pid, signal.SIGTERM)
+    assert len(list(batches)) == 5
+    batches = loader.epoch(2)
+    next(batches)
+    for child in running(others):
+        os.kill(child.pid, signal.SIGTERM)  # as a launcher passes it on
+    assert len(list(batches)) == 5
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+def test_the_processes_that_decode_ahead_end_when_the_loader_is_closed():
+    others = set(multiprocessing.active_children())
+    loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    assert len(running(others)) == 2
+    started = time.monotonic()
+    batches.close()
+    loader.close()
+    assert not running(others)
+    assert time.monotonic() - started < 4  # torch waits 5 s before it uses force
+
+
+ENDING = """
+import gc, os, signal, multiprocessing, sys
+import numpy as np
+from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.records import Shot
+
+class Frames:
+    name = "shot"
+    def __len__(self): return 9
+    def read(self, indices): return [np.zeros((40, 40, 3), np.uint8) for _ in indices]
+
+shots = [Shot(str(n), 0, "video", Frames()) for n in range(6)]
+loader = SequenceLoader(shots, SequenceSettings(2, "adjacent", 1.0, 40, 32, 3), 4, workers=2)
+batches = loader.epoch(0)
+next(batches)
+if "signal" in sys.argv:
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGTERM)
+loader.circle = [loader, batches]  # its queues go before it can tell the processes to end
+del loader, batches
+gc.collect()
+"""
+
+
+def test_a_program_ends_whatever_becomes_of_its_loader():
+    programs = [
+        subprocess.Popen([sys.executable, "-c", ENDING, *options], stderr=subprocess.PIPE)
+        for options in ([], ["signal"])
+    ]
+    for program in programs:
+        _, errors = program.communicate(timeout=60)
+        assert program.returncode == 0, errors
+
+
+def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
+    (shot,) = shots_of(4, bad=(1,))
+    maps = SeedMaps(tmp_path)
+    for index in (0, 2, 3):
+        maps.write(shot.frames, index, np.linspace(0, 1, 6).reshape(2, 3) ** (index + 1))
+    (batch,) = SequenceLoader([shot], SETTINGS, 4, maps=maps).epoch(0)
+    assert batch.images[:, 2, 0, 0].tolist() == [0, 2, 3]
+    means = batch.maps.mean((1, 2)).tolist()
+    assert means == sorted(means, reverse=True)
+    assert len(means) == 3
+    (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 4, maps=maps).epoch(0)
+    assert batch.blank
+    assert batch.maps.shape == (1, 32, 32)
+    assert batch.maps.dtype == torch.float32
+    assert (batch.maps == 0).all()
+
+
+def test_a_batch_moves_as_a_whole(textured):
+    shots, maps = textured
+    meta = torch.device("meta")
+    loader = SequenceLoader(shots, SETTINGS, 99, maps=maps)
+    ((drawn,), (batch,)) = loader.drawn(0), loader.epoch(0)
+    moved = drawn.on(meta)
+    for name in ("images", "labels", "sequence", "anchors", "maps"):
+        assert getattr(moved, name).device.type == "meta"
+        assert getattr(moved, name).shape == getattr(batch, name).shape
+    assert (moved.num_sequences, moved.unreadable, moved.blank) == (5, (), False)
+    assert moved.names == batch.names
+    loader = SequenceLoader(shots, SETTINGS, 99, device=meta)
+    (batch,) = loader.epoch(0)
+    assert (batch.images.device, batch.maps) == (meta, None)
+
+
+# ---- single frames
+
+
+def records_of(source, indices, label=1):
+    return [
+        BoxedFrame(f"{source.name}#{index}", label, source.name, source, index, ((0, 0, 5, 5),))
+        for index in indices
+    ]
+
+
+def test_frames_come_in_order_with_their_original_sizes():
+    one, other = Numbered("one", 9), Numbered("other", 9, size=(30, 20))
+    records = [*records_of(one, [5, 2]), *records_of(other, [7]), *records_of(one, [3, 3])]
+    batches = list(frame_batches(records, 16, 2))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    assert [record for batch in batches for record in batch.records] == records
+    images = torch.cat([batch.images for batch in batches])
+    assert images.shape == (5, 3, 16, 16)
+    assert images[:, 2, 0, 0].tolist() == [5, 2, 7, 3, 3]
+    sizes = [size for batch in batches for size in batch.sizes]
+    assert sizes == [(60, 50), (60, 50), (30, 20), (60, 50), (60, 50)]
+
+
+def test_a_source_is_gone_through_once_a_batch():
+    one, other = Numbered("one", 9), Numbered("other", 9)
+    records = [*records_of(one, [5]), *records_of(other, [7]), *records_of(one, [3, 8])]
+    list(frame_batches(records, 16, 3))
+    assert one.reads == [[5, 3], [8]]
+    assert other.reads == [[7]]
+
+
+def test_frames_of_evaluation_that_cannot_be_read_are_left_out_and_named(tmp_path):
+    source = Numbered("one", 9, bad=(2, 4, 6))
+    missing = ImageFrames((str(tmp_path / "gone.jpg"),), "gone.jpg")
+    records = [*records_of(source, [1, 2, 4, 6, 3]), *records_of(missing, [0])]
+    first, second, third = frame_batches(records, 16, 2)
+    assert [record.index for record in first.records] == [1]
+    assert first.unreadable == ("one#2",)
+    assert second.images.shape == (0, 3, 16, 16)
+    assert second.records == second.sizes == ()
+    assert second.unreadable == ("one#4", "one#6")
+    assert third.images[:, 2, 0, 0].tolist() == [3]
+    assert third.unreadable == ("gone.jpg#0",)
+
+
+def test_no_records_give_no_batch():
+    assert list(frame_batches([], 16, 4)) == []
+
+
+@given(st.integers(0, 17), st.integers(1, 5), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_the_ranks_read_every_frame_once_in_the_batches_of_one_process(count, batch_size, world):
+    source = Numbered("one", 20, bad=(3, 8))
+    records = records_of(source, range(count))
+    alone = list(frame_batches(records, 16, batch_size))
+    ranks = [list(frame_batches(records, 16, batch_size, rank, world)) for rank in range(world)]
+    assert sum(map(len, ranks)) == len(alone)
+    seen = []
+    for number, expected in enumerate(alone):
+        got = ranks[number % world][number // world]
+        assert torch.equal(got.images, expected.images)
+        assert got.records == expected.records
+        assert got.sizes == expected.sizes
+        assert got.unreadable == expected.unreadable
+        seen += [record.index for record in got.records]
+        seen += [int(name.split("#")[1]) for name in got.unreadable]
+    assert sorted(seen) == list(range(count))

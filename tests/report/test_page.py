@@ -1,0 +1,188 @@
+"""The page of a run: it holds everything it shows, and says what was measured."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from colocam.localization.drawing import GREEN, RED
+from colocam.report.page import Contents, write_page
+from colocam.report.pictures import Example
+from colocam.runtime.errors import UserError
+
+METRICS = [
+    {"stage": "classifier", "epoch": 0, "cross-entropy": 1.5, "frames_per_second": 9.0},
+    {
+        "stage": "classifier", "epoch": 1, "cross-entropy": 1.0, "localization": 30.0,
+        "skipped_steps": 0, "frames_per_second": 9.0,
+    },
+    {
+        "stage": "localizer", "epoch": 0, "pl": 0.4, "crf": -0.2, "total": 0.2,
+        "localization": 40.0, "seed_cam": 30.0, "skipped_steps": 2, "frames_per_second": 8.0,
+    },
+    {
+        "stage": "localizer", "epoch": 1, "pl": 0.3, "crf": -0.3, "total": 0.0,
+        "localization": 50.0, "seed_cam": 30.0, "skipped_steps": 0, "frames_per_second": 8.0,
+    },
+]  # fmt: skip
+
+
+class Reader(HTMLParser):
+    """What a page holds: texts by the tag they stand in, addresses, and whether tags match."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.addresses, self.tags = [], [], [], []
+        self.feed(text)
+        assert self.open == [], "every element is closed"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def of(self, tag):
+        return [text for own, text in self.texts if own == tag]
+
+
+def example_of(name="cat/1#3", boxes=((20, 30, 60, 70),)):
+    frame = np.full((96, 96, 3), 100, np.uint8)
+    y, x = np.mgrid[:96, :96]
+    scores = np.exp(-(((x - 40) / 14) ** 2 + ((y - 50) / 14) ** 2)).astype(np.float32)
+    return Example(frame, boxes, "cat", scores**4, (30, 40, 50, 60), scores, (20, 30, 60, 66), name)
+
+
+@pytest.fixture
+def contents(summary_of):
+    columns = {
+        "seed CAM": summary_of([True, False], [False, False], honest=0.2),
+        "CoLo-CAM": summary_of([True, True], [True, False], honest=0.4),
+    }
+    groups = {"best": [example_of()], "median": [], "worst": [example_of("dog/2#0", ())]}
+    overlays = [("cat/1", "overlays/cat 1-overlay.mp4")]
+    return Contents("A run", columns, {"lr": 0.01, "splits": None}, METRICS, groups, overlays)
+
+
+@pytest.fixture
+def page(contents, tmp_path):
+    write_page(tmp_path / "report" / "index.html", contents)
+    return Reader((tmp_path / "report" / "index.html").read_text())
+
+
+def test_nothing_comes_from_elsewhere(page):
+    assert page.addresses.count("overlays/cat%201-overlay.mp4") == 1
+    pictures = [address for address in page.addresses if not address.startswith("overlays/")]
+    assert len(pictures) == 6
+    assert all(address.startswith("data:image/jpeg;base64,") for address in pictures)
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe"})
+    (style,) = page.of("style")
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_pictures_show_the_boxes_on_frame_and_maps(page):
+    pictures = []
+    for address in page.addresses:
+        if address.startswith("data:"):
+            data = np.frombuffer(base64.b64decode(address.split(",")[1]), np.uint8)
+            pictures.append(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    assert {picture.shape for picture in pictures} == {(224, 224, 3)}
+
+    def share(picture, color):
+        return (np.abs(picture.astype(int) - color).max(axis=2) < 60).mean()
+
+    assert [share(picture, GREEN) > 0.002 for picture in pictures] == [True] + [False] * 5
+    assert all(share(picture, RED) > 0.002 for picture in pictures)
+
+
+def test_numbers_stand_beside_the_seed_cams(page):
+    assert page.of("h1") == ["A run"]
+    assert "CoLo-CAM on 4 frames with 4 boxes, from 4 videos." in page.of("p")
+    numbers = dict(zip(page.of("dt"), page.of("dd"), strict=False))
+    assert numbers["CorLoc, published"] == "75.0 %"
+    assert page.of("small")[0] == "seed CAM 25.0"
+    cells = page.of("td")
+    assert [cells[place : place + 4] for place in range(0, 12, 4)] == [
+        ["cat", "2", "50.0", "100.0"],
+        ["dog", "2", "0.0", "50.0"],
+        ["mean", "4", "25.0", "75.0"],
+    ]
+
+
+def test_every_number_of_the_log_has_its_curve(page):
+    titles = page.of("figcaption")
+    for stage, title in (
+        (0, "cross-entropy"),
+        (0, "CorLoc on validation, %"),
+        (1, "partial cross-entropy"),
+        (1, "spatial CRF"),
+        (1, "total loss"),
+        (1, "steps left out"),
+        (1, "frames a second"),
+    ):
+        assert title in titles, (stage, title)
+    assert titles.count("CorLoc on validation, %") == 2
+    assert titles.count("steps left out") == 1  # there were some in stage 2 only
+    tips = page.of("title")
+    assert "S1: 40" in tips
+    assert "seed CAM: 30" in tips
+    assert "CoLo-CAM, chosen on validation: 0.4" in tips
+    assert "cross-entropy: 1.5" in tips
+
+
+def test_the_configuration_is_told_whole(page):
+    options = dict(zip(page.of("dt")[-2:], page.of("dd")[-2:], strict=True))
+    assert options == {"lr": "0.01", "splits": "-"}
+
+
+def test_captions_tell_both_overlaps_where_there_are_boxes(page):
+    captions = [text for text in page.of("figcaption") if text.startswith("cat ")]
+    assert captions == ["cat · IoU 0.26 → ", "cat "]
+    assert "0.90" in page.of("span")
+    assert {"cat/1#3", "dog/2#0"} <= set(page.of("small"))
+
+
+def test_names_cannot_break_the_page(contents, summary_of, tmp_path):
+    bad = '<script>alert("x")</script>&amp;'
+    columns = {bad: summary_of([True, False], [True], names=(bad, "dog", "cow"))}
+    examples = {"best": [example_of(bad)]}
+    odd = Contents(bad, columns, {bad: bad}, METRICS, examples, [(bad, f"{bad}.mp4")])
+    write_page(tmp_path / "index.html", odd)
+    page = Reader((tmp_path / "index.html").read_text())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.of("h1") == [bad]
+    assert bad in page.of("a")
+    assert bad in page.of("td")
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_of_a_classifier_alone_or_without_boxes_the_page_shows_what_there_is(
+    boxes, summary_of, tmp_path
+):
+    summary = summary_of([boxes or None, boxes or None])
+    write_page(tmp_path / "index.html", Contents("A", {"seed CAM": summary}, {}))
+    text = (tmp_path / "index.html").read_text()
+    page = Reader(text)
+    assert ("CorLoc, published" in page.of("dt")) == boxes
+    assert "classification accuracy" in page.of("dt")
+    assert bool(re.search("<polyline", text)) == boxes
+    assert page.addresses == []
+
+
+def test_a_page_that_cannot_be_written_is_one_line_and_leaves_nothing(contents, tmp_path):
+    (tmp_path / "report").write_text("a file")
+    with pytest.raises(UserError, match="report"):
+        write_page(tmp_path / "report" / "index.html", contents)
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]

@@ -1,0 +1,103 @@
+"""Where a run computes, and in which precision."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from colocam.runtime import device as device_module
+from colocam.runtime.device import make_autocast, pick_device, seed_everything
+from colocam.runtime.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretends that there is a GPU or none, and that the hardware has bfloat16 or not."""
+
+    def pretend(cuda=False, bfloat16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(device_module, "_computes_in_bfloat16", lambda device: bfloat16)
+
+    return pretend
+
+
+def test_auto_takes_the_gpu_of_this_process_where_there_is_one(gpus):
+    gpus(cuda=True)
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda", 0)
+    assert pick_device("auto", 3) == pick_device("cuda", 3) == torch.device("cuda", 3)
+    assert pick_device("cpu", 3) == CPU
+    gpus(cuda=False)
+    assert pick_device("auto", 3) == pick_device("cpu") == CPU
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_the_name_of_the_flag(gpus):
+    gpus(cuda=False)
+    with pytest.raises(UserError, match="--device cuda: no CUDA device"):
+        pick_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("amp", "device", "bfloat16", "dtype"),
+    [
+        ("off", "cpu", True, torch.float32),
+        ("off", "cuda", True, torch.float32),
+        ("bf16", "cpu", False, torch.bfloat16),
+        ("bf16", "cuda", False, torch.bfloat16),
+        ("fp16", "cpu", True, torch.float16),
+        ("fp16", "cuda", True, torch.float16),
+        ("auto", "cpu", True, torch.bfloat16),
+        ("auto", "cpu", False, torch.float32),
+        ("auto", "cuda", True, torch.bfloat16),
+        ("auto", "cuda", False, torch.float16),
+    ],
+)
+def test_the_precision_follows_name_and_hardware(gpus, amp, device, bfloat16, dtype):
+    gpus(bfloat16=bfloat16)
+    autocast = make_autocast(amp, torch.device(device))
+    assert (autocast.device.type, autocast.dtype) == (device, dtype)
+
+
+@pytest.mark.parametrize(
+    ("amp", "dtype"),
+    [("off", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_products_are_computed_in_it_and_only_within_the_context(amp, dtype):
+    autocast = make_autocast(amp, CPU)
+    one = torch.ones(2, 2)
+    for _ in range(2):  # a context each time
+        with autocast():
+            assert (one @ one).dtype == dtype
+            assert one.softmax(1).dtype == torch.float32
+        assert (one @ one).dtype == torch.float32
+
+
+def test_off_ends_an_autocast_around_it():
+    with make_autocast("bf16", CPU)(), make_autocast("off", CPU)():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("amp", "enabled"), [("off", False), ("bf16", False), ("fp16", True)])
+def test_only_float16_scales_the_loss(amp, enabled):
+    scaler = make_autocast(amp, CPU).scaler()
+    assert scaler.is_enabled() == enabled
+    loss = torch.tensor(2.0, requires_grad=True)
+    assert (scaler.scale(loss) > loss) == enabled
+    assert (scaler.scale(loss) == loss) == (not enabled)
+
+
+def test_a_seed_sets_every_global_source():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seed_everything(3)
+    first = draw()
+    assert draw() != first
+    seed_everything(3)
+    assert draw() == first
+    seed_everything(4)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+    seed_everything(2**32 + 5)  # more than NumPy's takes
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
