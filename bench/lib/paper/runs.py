@@ -12,7 +12,7 @@ from pathlib import Path
 
 from colocam.runtime.errors import UserError
 
-TRAIN = Path(__file__).parents[1] / "train.py"
+TRAIN = Path(__file__).resolve().parents[3] / "train.py"
 
 _children: set[subprocess.Popen[bytes]] = set()
 
