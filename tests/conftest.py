@@ -38,6 +38,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_splits(shared: Path) -> Path:
+    """The folder of YouTube-Objects' split files; skips the test where there is none."""
+    if not (shared / "splits").is_dir():
+        pytest.skip(f"no split files in {shared}")
+    return shared / "splits"
+
+
+@pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where Triton's kernels run: a GPU, or their interpreter on the CPU."""
     interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"

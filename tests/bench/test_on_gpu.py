@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 echo "started $command"
-until [ -e "$STUBS/go" ]; do sleep 0.05; done
+until [ -e "$STUBS/go" ] || [ ! -d "$STUBS" ]; do sleep 0.05; done
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("timeout") is None, reason="needs GNU coreutils")
