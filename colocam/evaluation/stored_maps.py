@@ -1,4 +1,4 @@
-"""Stores a model's maps, one file a frame, so that they can make another model's seeds."""
+"""Stored maps: writes a model's maps, one file per frame, as seeds for another model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from colocam.runtime.messages import report_unreadable
 
 
 def frames_of(shots: Sequence[Shot]) -> Iterator[BoxedFrame]:
-    """Every frame of training shots, without boxes."""
+    """Yields every frame of training shots as a record without boxes."""
     for shot in shots:
         for index in range(len(shot.frames)):
             name = f"{shot.id} frame {index}"
@@ -36,17 +36,17 @@ def store_maps(
     console: Console,
     batch_size: int = 32,
 ) -> None:
-    """Writes the score map S¹ of each frame; of a classifier, the CAM of the frame's class.
+    """Writes the score map S¹ of each frame; for a classifier, the CAM of the frame's class.
 
     Args:
         model: on `device`, in eval mode.
         info: of the model's checkpoint.
-        records: frames; their labels choose the CAM.
-        folder: laid out as `colocam.data.loading.seed_maps` tells.
-        device: where to compute.
-        autocast: makes the context of mixed precision.
-        console: where progress is shown.
-        batch_size: frames a forward pass.
+        records: frames; their labels select the CAM.
+        folder: output folder; its layout is that of `colocam.data.loading.seed_maps`.
+        device: of the computation.
+        autocast: creates the context of mixed precision.
+        console: shows the progress.
+        batch_size: frames per forward pass.
 
     Raises:
         UserError: the folder cannot be written.
@@ -64,6 +64,7 @@ def store_maps(
                 with autocast():
                     outputs = run_model(model, batch.images.to(device), labels, cam, decode)
                 maps = outputs.scores if decode else outputs.cams
+                assert maps is not None
                 for record, values in zip(batch.records, maps, strict=True):
                     stored.write(record.frames, record.index, values)
             progress.advance(bar, len(batch.records) + len(batch.unreadable))
