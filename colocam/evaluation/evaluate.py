@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from multiprocessing.pool import Pool
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
+from colocam.cam.activation import Method
 from colocam.data.loading.loader import FrameBatch, frame_batches
 from colocam.data.loading.prefetch import prefetched
 from colocam.data.loading.transforms import normalized, resized, to_tensor
@@ -20,6 +22,7 @@ from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.smoothing import smoothed_scores
 from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.distribution import ALONE, Ranks
 
 SMOOTHING_BATCH = 32  # earlier frames per forward pass
@@ -60,6 +63,20 @@ class Outputs:
     logits: np.ndarray
     cams: np.ndarray | None
     scores: np.ndarray | None
+
+
+def seed_cam_of(
+    model: Localizer, info: CheckpointInfo, generator: torch.Generator | None = None
+) -> ActivationMap:
+    """The activation map that a checkpoint's seeds were computed with.
+
+    Args:
+        model: of the checkpoint.
+        info: of the checkpoint.
+        generator: draws the noise of Smooth-GradCAM++; None: torch's default.
+    """
+    method = cast(Method, info.cam)  # validated by ActivationMap
+    return ActivationMap(model, method, info.cam_layer, generator=generator)
 
 
 @torch.inference_mode()

@@ -7,11 +7,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import frame_batches
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.records import BoxedFrame, Shot
-from colocam.evaluation.evaluate import run_model
+from colocam.evaluation.evaluate import run_model, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.messages import report_unreadable
@@ -53,7 +52,7 @@ def store_maps(
     """
     decode, stored = info.kind == "localizer", SeedMaps(folder)
     generator = torch.Generator(device).manual_seed(0)
-    cam = None if decode else ActivationMap(model, info.cam, info.cam_layer, generator=generator)
+    cam = None if decode else seed_cam_of(model, info, generator)
     unreadable: list[str] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("storing maps", total=len(records))

@@ -6,11 +6,10 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import box_at, scale_box, threshold_or_default
-from colocam.evaluation.evaluate import Outputs, evaluate
+from colocam.evaluation.evaluate import Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.report.pictures import Example
@@ -100,7 +99,7 @@ def make_examples(
 
     evaluate(
         model, records, info.classes, side=info.size,
-        cam=ActivationMap(model, info.cam, info.cam_layer), device=device, autocast=autocast,
+        cam=seed_cam_of(model, info), device=device, autocast=autocast,
         on_batch=add, smooth=smooth,
     )  # fmt: skip
     return examples

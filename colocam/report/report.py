@@ -12,12 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import threshold_or_default
 from colocam.evaluation.contour_workers import useful_processes
-from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
+from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.report.contact_sheet import contact_sheet
@@ -105,7 +104,7 @@ def report_frames(
 
         result = evaluate(
             model, records, info.classes, side=info.size,
-            cam=ActivationMap(model, info.cam, info.cam_layer), decode=info.kind == "localizer",
+            cam=seed_cam_of(model, info), decode=info.kind == "localizer",
             on_batch=advance, ranks=ranks, smooth=report.smooth, device=device, autocast=autocast,
             processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip

@@ -231,7 +231,7 @@ def test_version_2_uses_all_contours_and_averages_over_ious():
     summary = corloc_of((two, [found(C)], 0)).summary()
     assert summary["corloc"] == {"0.3": 0.0, "0.5": 0.0, "0.7": 0.0}
     assert summary["corloc_v2"] == 100.0
-    # IoU 0.5 with C's box, (22, 4)-(31, 13): correct at two of three IoUs; the second class is wrong.
+    # IoU 0.5 with C's box, (22, 4)-(31, 13): correct at 2 of 3 IoUs; the second class is wrong.
     half = corloc_of((two, [(22, 4, 31, 8)], 0), (two, [FAR], 1)).summary()
     assert half["corloc_v2"] == pytest.approx((50 + 50 + 0) / 3)
 

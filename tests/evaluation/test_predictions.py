@@ -42,7 +42,7 @@ def record(name, label=0, boxes=((2.0, 3.0, 11.0, 9.0),), size_of=None):
 
 
 def collected(records, info=INFO, size=(80, 40)):
-    """Predictions on maps of 8×8 pixels whose block is x 2…5, y 1…3 (the box is one pixel larger)."""
+    """Predictions on maps of 8×8 pixels: a block at x 2…5, y 1…3 (its box is one pixel larger)."""
     predictions = Predictions(records, info)
     scores = np.zeros((len(records), 8, 8), np.float32)
     scores[:, 1:4, 2:6] = 1.0
