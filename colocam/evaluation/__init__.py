@@ -9,7 +9,6 @@
 - `smoothing`: temporal smoothing of score maps
 - `predictions`: class and box of each frame as JSON records
 - `coco`: the predictions in the COCO format
-- `stored_maps`: writes a model's maps, one file per frame
 - `consistency`: temporal consistency of boxes
 - `emptiness`: score for frames without an object
 - `metric_names`: metric names that the training log and the report share
