@@ -139,7 +139,7 @@ def box_at(score_map: ArrayLike, threshold: float) -> Box:
         ValueError: `threshold` outside [0, 1], or invalid map (see `quantize`).
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: must lie in [0, 1], got {threshold}")
+        raise ValueError(f"threshold: must be in [0, 1], got {threshold}")
     quantized = quantize(score_map)
     return largest_contour_box(quantized > int(threshold * int(quantized.max())))
 

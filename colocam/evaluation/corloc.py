@@ -113,7 +113,7 @@ class CorLoc:
         if (truth[:, :2] > truth[:, 2:]).any():
             raise ValueError(f"boxes: x0 <= x1 and y0 <= y1 needed, got {boxes!r}")
         if not 0 <= label < len(self.class_names):
-            raise ValueError(f"label: must lie in 0…{len(self.class_names) - 1}, got {label}")
+            raise ValueError(f"label: must be in 0…{len(self.class_names) - 1}, got {label}")
         return truth
 
     def _rank(self, label: int, ranking: Sequence[int] | None) -> int | None:
@@ -205,7 +205,7 @@ class CorLoc:
             ValueError: `honest_threshold` outside [0, 1).
         """
         if honest_threshold is not None and not 0 <= honest_threshold < 1:
-            raise ValueError(f"honest_threshold: must lie in [0, 1), got {honest_threshold}")
+            raise ValueError(f"honest_threshold: must be in [0, 1), got {honest_threshold}")
         corloc = {f"{at:g}": self._best_mean(LARGEST_CONTOUR, at) for at in self.ious}
         version_2 = [self._best_mean(ALL_CONTOURS, at) for at in self.ious]
         num_boxes = sum(frame.num_boxes for frame in self._frames)

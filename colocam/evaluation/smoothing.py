@@ -31,7 +31,7 @@ class Smoothing:
 
     def __init__(self, share: float) -> None:
         if not 0 < share < 1:
-            raise ValueError(f"share: must lie between 0 and 1, got {share}")
+            raise ValueError(f"share: must be between 0 and 1, got {share}")
         self.share = share
         self._mean: NDArray[np.floating] | None = None
         self._signature = np.empty(0)

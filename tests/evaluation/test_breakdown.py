@@ -92,8 +92,8 @@ def test_by_size_gives_the_share_of_correct_frames():
 @settings(deadline=None, max_examples=50)
 def test_equal_areas_have_one_size_and_every_frame_has_a_size(areas, random):
     def groups(values):
-        right = np.array([value % 2 == 0 for value in values])
-        return by_size(Verdicts([None] * len(values), np.array(values) / 8, right, None))
+        correct = np.array([value % 2 == 0 for value in values])
+        return by_size(Verdicts([None] * len(values), np.array(values) / 8, correct, None))
 
     found = groups(areas)
     assert tuple(found) == SIZES

@@ -144,7 +144,7 @@ def test_iou_of_exactly_one_half_is_correct():
 
 
 def test_corloc_is_computed_for_each_iou():
-    # IoU 0.5 with the truth: right at 0.3 and 0.5, wrong at 0.7.
+    # IoU 0.5 with the truth: correct at 0.3 and 0.5, wrong at 0.7.
     summary = corloc_of((block(A), [(2, 2, 9, 5)], 0)).summary()
     assert summary["corloc"] == {"0.3": 100.0, "0.5": 100.0, "0.7": 0.0}
 
@@ -237,7 +237,7 @@ def test_version_2_uses_all_contours_and_averages_over_ious():
 
 
 def test_top_k_localization_requires_the_correct_class():
-    # Seven classes; box right each time; the true class is first, third, sixth, seventh.
+    # Seven classes; the box is always correct; the true class is first, third, sixth, seventh.
     names = tuple("abcdefg")
     rankings = [[0, 1, 2, 3, 4, 5, 6], [1, 2, 0, 3, 4, 5, 6], [1, 2, 3, 4, 5, 0, 6], [1, 2, 3]]
     frames = [(block(A), [found(A)], 0, ranking) for ranking in rankings]
@@ -276,9 +276,9 @@ def test_best_threshold_maximizes_the_mean_over_classes():
 @pytest.mark.parametrize(
     ("outer", "middle", "index"),
     [
-        (100, 175, 199),  # right at 0...399 and at 700...999
-        (50, 100, 699),  # right at 0...199 and at 400...999
-        (100, 150, 199),  # right at 0...399 and at 600...999: the first of equal runs
+        (100, 175, 199),  # correct at 0…399 and at 700…999
+        (50, 100, 699),  # correct at 0…199 and at 400…999
+        (100, 150, 199),  # correct at 0…399 and at 600…999: the first of equal runs
     ],
 )
 def test_best_threshold_is_the_middle_of_the_longest_run_of_equals(outer, middle, index):
@@ -287,7 +287,7 @@ def test_best_threshold_is_the_middle_of_the_longest_run_of_equals(outer, middle
 
 
 def test_equal_means_that_differ_by_rounding_count_as_equal():
-    # Three classes of ten frames, at low thresholds 1, 2, 3 of them right, at high ones 3, 2, 1.
+    # Three classes of ten frames, at low thresholds 1, 2, 3 of them correct, at high ones 3, 2, 1.
     # The means are equal, but 0.1 + 0.2 + 0.3 exceeds 0.3 + 0.2 + 0.1 by a rounding error.
     frames = []
     for label, (low, high) in enumerate(((1, 3), (2, 2), (3, 1))):

@@ -194,11 +194,11 @@ def test_honest_corloc_can_be_computed_from_the_coco_files(written):
     shares = {}
     for image in truth["images"]:
         own = [one for one in truth["annotations"] if one["image_id"] == image["id"]]
-        right = (
+        correct = (
             image["id"] in boxes
             and iou([boxes[image["id"]]], [corners(one["bbox"]) for one in own]).max() >= 0.5
         )
-        shares.setdefault(own[0]["category_id"], []).append(right)
+        shares.setdefault(own[0]["category_id"], []).append(correct)
     mean = 100 * np.mean([np.mean(of_class) for of_class in shares.values()])
     # The evaluation compares boxes at the model's input size, with other rounding.
     assert mean == pytest.approx(read(written / "numbers.json")["corloc_honest"]["0.5"], abs=7)
