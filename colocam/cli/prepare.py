@@ -89,22 +89,27 @@ def _parser() -> argparse.ArgumentParser:
         "split files for a data folder.",
         epilog="COMMAND --help lists the options of a command.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     for name, published in SETS.items():
-        _add_published(commands, name, published.validation_videos)
-    _add_splits(commands)
+        version = name.removeprefix("youtube-objects-")
+        command = commands.add_parser(
+            name,
+            help=f"YouTube-Objects {version}, archives or unpacked, to a data folder",
+            description=f"Convert YouTube-Objects {version} to a data folder with split files.",
+        )
+        _add_conversion_options(command, published.validation_videos)
+    command = commands.add_parser(
+        "splits",
+        help="split files for a data folder",
+        description="Write split files for a data folder to DIR/splits.",
+    )
+    _add_splits_options(command)
     return parser
 
 
-def _add_published(
-    commands: argparse._SubParsersAction[CommandParser], name: str, validation_videos: int
-) -> None:
-    version = name.removeprefix("youtube-objects-")
-    command = commands.add_parser(
-        name,
-        help=f"YouTube-Objects {version}, archives or unpacked, to a data folder",
-        description=f"Convert YouTube-Objects {version} to a data folder with split files.",
-    )
+def _add_conversion_options(command: argparse.ArgumentParser, validation_videos: int) -> None:
     add = command.add_argument
     add("source", type=Path, metavar="SRC", help="folder with archives or unpacked, or an archive")
     add("target", type=Path, metavar="DST", help="data folder to write; new or empty")
@@ -113,12 +118,7 @@ def _add_published(
     add("--splits", type=Path, metavar="DIR", help="use these split files instead of a draw")
 
 
-def _add_splits(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    command = commands.add_parser(
-        "splits",
-        help="split files for a data folder",
-        description="Write split files for a data folder to DIR/splits.",
-    )
+def _add_splits_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", type=Path, metavar="DIR", help="data folder")
     what = "seed of the split into train, val and test, as in training"
@@ -129,7 +129,7 @@ def _add_splits(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: must be at least 0")
+        raise UserError(f"--seed {options.seed}: must not be negative")
     console = Console()
     if options.command != "splits":
         _prepare(console, SETS[options.command], options)
@@ -282,7 +282,3 @@ def _compared(published: Published, source_set: SourceSet, splits: Splits) -> st
         if counts[thing] != number
     ]
     return f"published numbers: {', '.join(differences) or 'all equal'}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -102,7 +102,7 @@ def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
             images += entry.is_file() and is_image(entry.name)
     if not videos:
         hint = (
-            "its images must lie in a folder per video"
+            "put its images in one folder per video"
             if images
             else "add a video file or a folder of frames, or remove the class"
         )
@@ -135,14 +135,14 @@ def _read_box_lines(
 ) -> defaultdict[str, list[BoxLine]]:
     """Lines of boxes.csv by video; empty if there is no such file."""
     # File system and table may use different Unicode forms of an accented name.
-    known = {unicodedata.normalize("NFC", video): video for video in videos}
+    by_name = {unicodedata.normalize("NFC", video): video for video in videos}
     lines: defaultdict[str, list[BoxLine]] = defaultdict(list)
     if not path.exists():
         return lines
     seen: set[tuple[str, int, Box]] = set()
     repeated: list[int] = []
     for line in read_boxes_csv(path):
-        video = known.get(unicodedata.normalize("NFC", line.video))
+        video = by_name.get(unicodedata.normalize("NFC", line.video))
         if video is None:
             raise UserError(
                 f"{path}, line {line.line}: no video {line.video!r} in the folder; "

@@ -44,7 +44,7 @@ def open_data(
     data = Path(data)
     if not data.is_dir():
         what = "not a folder" if data.exists() else "no such folder"
-        raise UserError(f"{data}: {what}; --data takes a folder with one folder per class")
+        raise UserError(f"{data}: {what}; a data folder contains one folder per class")
     if splits is None and (data / "splits" / "class_id.yaml").is_file():
         splits = data / "splits"
     if splits is not None:

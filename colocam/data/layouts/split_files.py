@@ -205,14 +205,14 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", line
 
 
-def _rows(path: Path, columns: str, known: Container[str]) -> Iterator[tuple[str, str, list[str]]]:
+def _rows(path: Path, columns: str, ids: Container[str]) -> Iterator[tuple[str, str, list[str]]]:
     """(where, id, values) of each line; ids may contain commas, values do not."""
     num_values = columns.count(",")
     for where, line in _lines(path):
         name, *values = line.rsplit(",", num_values)
         if len(values) != num_values:
             raise UserError(f"{where}: expected {columns}, not {line!r}")
-        if name not in known:
+        if name not in ids:
             raise UserError(f"{where}: the id {name!r} is not in image_ids.txt")
         yield where, name, values
 

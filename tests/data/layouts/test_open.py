@@ -308,7 +308,7 @@ def test_a_class_without_a_video_is_an_error(folder, make_frames):
     message = refused(folder)
     assert message.startswith(f"{folder / 'elk'}: a class folder without a video; add a video")
     make_frames(folder / "elk")
-    assert refused(folder).endswith("its images must lie in a folder per video")
+    assert refused(folder).endswith("put its images in one folder per video")
 
 
 def test_youtube_objects_without_split_files_is_an_error(tmp_path, make_frames):

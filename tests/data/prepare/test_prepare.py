@@ -539,6 +539,25 @@ def test_split_files_are_not_overwritten(tmp_path, refused, make_frames):
     assert refused("splits", tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such folder")
 
 
+# ---- help
+
+
+@pytest.mark.parametrize(
+    ("script", "program"),
+    [
+        ("/venv/bin/colocam-prepare", "colocam-prepare"),
+        ("/venv/lib/colocam/prepare.py", "python -m colocam.prepare"),
+    ],
+)
+def test_help_shows_the_program_name_as_called(monkeypatch, capsys, script, program):
+    monkeypatch.setattr("sys.argv", [script])
+    for argv, usage in (([], "[-h] COMMAND"), (["splits"], "splits [-h]")):
+        with pytest.raises(SystemExit) as done:
+            main([*argv, "--help"])
+        assert done.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: {program} {usage}")
+
+
 # ---- bad input
 
 
@@ -696,7 +715,7 @@ def test_v1_without_boxes_or_lists_is_refused(tmp_path, refused):
 
 MALFORMED = {
     "empty": b"",
-    "text": b"no mat at all, only text that goes on for a while" * 9,
+    "text": b"no mat at all, only text of several words" * 9,
     "another variable": {"boxes": np.zeros((3, 4))},
     "text inside": {"coor": "text", "ranges": "text"},
     "wrong shape": {"coor": np.zeros((2, 3)), "ranges": np.zeros((2, 5))},
