@@ -14,7 +14,8 @@ if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter then; it reads this when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.data.layouts.builtin import write_clip_set
+from colocam.data.layouts.builtin_settings import ClipSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = (ROOT / "shared", ROOT.parent / "shared")  # after $COLOCAM_SHARED

@@ -28,7 +28,7 @@ from colocam.localization.whole_video import localized_frames
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_whole
-from colocam.runtime.messages import count_of, left_out
+from colocam.runtime.messages import count_of, skipped_line
 
 _Draw = Callable[[TimedFrame, Localization | None], None]
 
@@ -127,7 +127,7 @@ def _localize_all(options: argparse.Namespace) -> None:
         others = f" (none of {count_of(len(videos), 'video')} can be used)"
         raise UserError(failed[0] + (others if len(videos) > 1 else ""))
     if failed:
-        command.warn(left_out(failed, len(videos), "video", "unreadable"))
+        command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
     write_records(options.out / "boxes.json", records)
     command.say(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
 
@@ -194,7 +194,7 @@ class _Command:
         _write_csv(table, lines)
         if len(records) < len(lines):
             missing = count_of(len(lines) - len(records), "frame")
-            self.warn(f"{path}: {missing} cannot be decoded, left out")
+            self.warn(f"{path}: {missing} cannot be decoded, skipped")
         seconds = time.perf_counter() - began
         self.say(
             f"{path}: {count_of(len(lines), 'frame')} in {seconds:.1f} s, "

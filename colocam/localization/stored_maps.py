@@ -13,7 +13,7 @@ from colocam.data.records import BoxedFrame, Shot
 from colocam.evaluation.evaluate import run_model, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
-from colocam.runtime.messages import report_unreadable
+from colocam.runtime.messages import print_unreadable
 
 
 def frames_of(shots: Sequence[Shot]) -> Iterator[BoxedFrame]:
@@ -67,5 +67,5 @@ def store_maps(
                 for record, values in zip(batch.records, maps, strict=True):
                     stored.write(record.frames, record.index, values)
             progress.advance(bar, len(batch.records) + len(batch.unreadable))
-    report_unreadable(console, unreadable)
+    print_unreadable(console, unreadable)
     console.print(f"{folder}: {len(records) - len(unreadable)} maps", markup=False)

@@ -35,7 +35,7 @@ from colocam.report.tables import (
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_whole
-from colocam.runtime.messages import report_unreadable
+from colocam.runtime.messages import print_unreadable
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
 SHEET_SIZE, GROUP_SIZE = 24, 8  # most examples of the contact sheet, and of a group of the page
@@ -113,7 +113,7 @@ def report_frames(
     console.print(as_table(corloc_cells(columns, CORLOC_TITLE)))
     if summary["corloc"]:
         console.print(as_table(protocol_cells(columns)))
-    report_unreadable(console, result.unreadable)
+    print_unreadable(console, result.unreadable)
     if report.folder is not None and ranks.main:
         _write_tables(report.folder / "table.md", columns)
         examples_of = partial(

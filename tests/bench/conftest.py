@@ -8,7 +8,8 @@ import torch
 
 import train_step
 from colocam.cli.train import open_run
-from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.data.layouts.builtin import write_clip_set
+from colocam.data.layouts.builtin_settings import ClipSet
 from colocam.runtime.distribution import ALONE
 from lib import (
     floor,
