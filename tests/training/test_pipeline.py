@@ -304,5 +304,5 @@ def test_frames_of_validation_that_cannot_be_decoded_are_counted(tiny_run, tmp_p
     argv = [*tiny_run.arguments, "--stage", "classifier", "--data", str(data), "--out", str(out)]
     assert train(argv) == 0
     printed = "".join(capsys.readouterr().out.split())
-    assert f"warning:{frame}:cannotbedecoded,leftout" in printed
-    assert "1framecouldnotbedecodedandwasleftout" in printed
+    assert f"warning:{frame}:cannotbedecoded,skipped" in printed
+    assert "1framecouldnotbedecodedandwasskipped" in printed

@@ -195,7 +195,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read as text; save it as UTF-8") from error
+        raise UserError(f"{path}: cannot be read as UTF-8 text; save it as UTF-8") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
