@@ -155,15 +155,23 @@ def _cpu_seconds() -> tuple[float, float, float] | None:
 
 
 def _gpu() -> Gpu:
-    available = torch.cuda.is_available()
-    card = torch.cuda.get_device_properties() if available else None
+    if not torch.cuda.is_available():
+        return {
+            "gpu": None,
+            "gpu_memory_gb": None,
+            "gpu_multiprocessors": None,
+            "gpu_capability": None,
+            "cuda": None,
+            "driver": None,
+        }
+    card = torch.cuda.get_device_properties()
     return {
-        "gpu": card and card.name,
-        "gpu_memory_gb": card and round(card.total_memory / 1e9, 1),
-        "gpu_multiprocessors": card and card.multi_processor_count,
-        "gpu_capability": card and f"{card.major}.{card.minor}",
-        "cuda": torch.version.cuda if available else None,
-        "driver": _driver() if available else None,
+        "gpu": card.name,
+        "gpu_memory_gb": round(card.total_memory / 1e9, 1),
+        "gpu_multiprocessors": card.multi_processor_count,
+        "gpu_capability": f"{card.major}.{card.minor}",
+        "cuda": torch.version.cuda,
+        "driver": _driver(),
     }
 
 

@@ -84,7 +84,7 @@ class Stopwatch:
 
 
 def _elapsed_ms(before: Mark, after: Mark) -> float:
-    if isinstance(before, float):
-        assert isinstance(after, float)  # one clock per stopwatch
+    if isinstance(before, float) and isinstance(after, float):
         return 1e3 * (after - before)
+    assert not isinstance(before, float) and not isinstance(after, float)  # one clock for all laps
     return before.elapsed_time(after)
