@@ -64,7 +64,9 @@ class Passes:
         self.cams: dict[str, ActivationMap] = {cam: ActivationMap(model, cam) for cam in CAMS}
 
     def __call__(self, method: str, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (B, K), and score maps or CAMs of the most probable class (B, H, W) in [0, 1].
+        """Runs a pass: class logits (B, K), and maps (B, H, W) in [0, 1].
+
+        Maps are score maps S¹, or CAMs of the most probable class.
 
         Args:
             method: one of `METHODS`.

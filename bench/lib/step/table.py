@@ -190,7 +190,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return lines + _warnings(result)
 
 
-def _warnings(result: dict[str, object]) -> list[str]:
+def _warnings(result: Mapping[str, Any]) -> list[str]:
     """Notes on what limits the comparison with other results."""
     lines = []
     if result["frames"] < result["batch_size"]:
