@@ -196,7 +196,7 @@ def _run_all(name: str, trials: Sequence[Sequence[Trial]], jobs: int) -> None:
 
 def _run_seeds(trials: Sequence[Trial], jobs: int, progress: Progress, bar: TaskID) -> None:
     """Runs stage 1, then evaluates activation maps, then runs stage 2."""
-    table = progress.tasks[bar].description
+    table = progress.tasks[bar].description.partition(":")[0]
 
     def update(trial: Trial, what: str, done: int = 0) -> None:
         progress.update(bar, description=f"{table}: {what}, seed {trial.seed}", advance=done)
