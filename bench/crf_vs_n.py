@@ -18,10 +18,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.runtime.device import pick_device
-from colocam.runtime.entry import exit_status
-from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
 from lib.arguments import (
     add_device,
     add_json,
@@ -62,6 +58,11 @@ from lib.machine import (
 from lib.markdown_table import markdown_table, page
 from lib.result_files import result_path, write_results
 from lib.timing import copy_bandwidth, peak_memory, time_graph, time_work
+
+from colocam.runtime.device import pick_device
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import write_whole
 
 OWN_METHODS = ("grid", "permutohedral", "permutohedral-published")
 DEFAULT_METHODS = ("grid", "permutohedral", *PEERS)

@@ -21,6 +21,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from lib.arguments import SIDE, add_json, add_video, check_at_least, make_parser
+from lib.frames import FrameSet, load_frames
+from lib.machine import Machine, OtherProcesses, describe, disturbance_note, file_name_of, headline
+from lib.markdown_table import cell, markdown_table, page
+from lib.result_files import result_path, write_results
+
 from colocam.data.loading.transforms import to_tensor
 from colocam.evaluation.boxes import quantize
 from colocam.evaluation.contour_workers import contour_workers, useful_processes
@@ -29,11 +35,6 @@ from colocam.evaluation.evaluate import run_model
 from colocam.models import Localizer
 from colocam.models.checkpoint import load_checkpoint
 from colocam.runtime.entry import exit_status
-from lib.arguments import SIDE, add_json, add_video, check_at_least, make_parser
-from lib.frames import FrameSet, load_frames
-from lib.machine import Machine, OtherProcesses, describe, disturbance_note, file_name_of, headline
-from lib.markdown_table import cell, markdown_table, page
-from lib.result_files import result_path, write_results
 
 MAPS, MEAN_BOXES = 1781, 1.5  # test set of YouTube-Objects v2.2
 BATCH_SIZE, STRIDE = 32, 8

@@ -21,16 +21,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
-from colocam.data.layouts.builtin import builtin_folder
-from colocam.data.layouts.open import open_data
-from colocam.data.loading.cache import FrameCache
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
-from colocam.data.loading.sampling import frame_window
-from colocam.data.records import Shot
-from colocam.data.shots.shots import place_in_video
-from colocam.runtime.entry import exit_status
-from colocam.runtime.errors import UserError
 from lib.arguments import (
     SIDE,
     add_data,
@@ -50,6 +40,17 @@ from lib.machine import (
 )
 from lib.markdown_table import cell, markdown_table, page
 from lib.result_files import RESULTS, result_path, write_results
+
+from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.layouts.builtin import builtin_folder
+from colocam.data.layouts.open import open_data
+from colocam.data.loading.cache import FrameCache
+from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.sampling import frame_window
+from colocam.data.records import Shot
+from colocam.data.shots.shots import place_in_video
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
 
 RESIZE, BATCH_SIZE, FRAMES, FRAME_LIMIT = 256, 32, 4, 0.6
 TARGET, TARGET_WORKERS = 400, 2  # frames per second from the cache

@@ -16,14 +16,15 @@ from dataclasses import asdict, astuple, dataclass
 import torch
 from torch import nn
 
-from colocam.models import Localizer
-from colocam.models.encoders import ENCODERS
-from colocam.runtime.entry import exit_status
 from lib.arguments import add_json, make_parser
 from lib.machine import describe
 from lib.markdown_table import table_of_cells
 from lib.result_files import result_path, write_results
 from lib.roofline import count_flops
+
+from colocam.models import Localizer
+from colocam.models.encoders import ENCODERS
+from colocam.runtime.entry import exit_status
 
 CLASSES, SIDE = 10, 224
 

@@ -19,8 +19,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from colocam.runtime.entry import exit_status
-from colocam.runtime.errors import UserError
 from lib.arguments import add_data, check_at_least, make_parser
 from lib.machine import Machine, describe, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
@@ -28,6 +26,9 @@ from lib.paper.runs import run_parallel
 from lib.paper.tables import BUDGETS, TABLES, Budget, Row, Table, make_table
 from lib.paper.trials import Experiment, Trial
 from lib.result_files import RESULTS, write_results
+
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
 
 MAX_JOBS = 4  # about 2 GB of memory each
 

@@ -19,13 +19,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cli.train import open_run
-from colocam.runtime.device import pick_device
-from colocam.runtime.distribution import ALONE
-from colocam.runtime.entry import exit_status
-from colocam.runtime.errors import UserError
-from colocam.training.config import Config, parse_config
-from colocam.training.run import Run
 from lib.arguments import (
     SIDE,
     add_amp,
@@ -47,6 +40,14 @@ from lib.step.setting import BATCH_SIZE, make_setting
 from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
 from lib.synchronization import first_synchronization
 from lib.timing import peak_memory
+
+from colocam.cli.train import open_run
+from colocam.runtime.device import pick_device
+from colocam.runtime.distribution import ALONE
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
+from colocam.training.config import Config, parse_config
+from colocam.training.run import Run
 
 WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would compete with the step for cores
 

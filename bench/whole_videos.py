@@ -21,6 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from lib.arguments import add_json, make_parser
+from lib.machine import Machine, describe, file_name_of, headline
+from lib.markdown_table import markdown_table, mean_and_deviation, page
+from lib.result_files import result_path, write_results
+
 from colocam.data.decoding.video_file import ImageFrames
 from colocam.data.layouts.builtin import EVERY_FRAME, SIZES, builtin_folder
 from colocam.data.layouts.split_files import SplitRecord, read_split
@@ -31,10 +36,6 @@ from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import VideoLocalizer
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from lib.arguments import add_json, make_parser
-from lib.machine import Machine, describe, file_name_of, headline
-from lib.markdown_table import markdown_table, mean_and_deviation, page
-from lib.result_files import result_path, write_results
 
 SHARES = (0.0, 0.3, 0.5, 0.7)
 BATCH_SIZE = 32

@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_step
-from colocam.cli.train import open_run
-from colocam.data.layouts.builtin import ClipSet, write_clip_set
-from colocam.runtime.distribution import ALONE
 from lib import (
     floor,
     timing,
 )
 from lib.step import input as step_input
+
+import train_step
+from colocam.cli.train import open_run
+from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.runtime.distribution import ALONE
 
 CLIPS = ClipSet(
     width=72, height=54, videos=(2, 1, 1), shots=(1, 1), frames=(9, 10), long_frames=(9, 10)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-import crf_vs_n
 from lib import (
     frames,
     machine,
@@ -22,6 +21,8 @@ from lib import (
 from lib.crf import peers
 from lib.crf import table as crf_table
 from lib.crf.terms import least_bytes, make_term
+
+import crf_vs_n
 
 SUBJECTS = [("joint", "grid"), ("joint", "permutohedral"), ("spatial", "permutohedral")]
 CPU = torch.device("cpu")

@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
+from lib.inference import table as inference_table
+from lib.inference.passes import Passes
+
 import inference
 from colocam.cam import ActivationMap, normalized_map
 from colocam.data.loading.transforms import normalized
 from colocam.models import Localizer
 from colocam.runtime.device import make_autocast
-from lib.inference import table as inference_table
-from lib.inference.passes import Passes
 
 CAMS = ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
 TINY = ["--device", "cpu", "--encoder", "resnet18", "--size", "32", "--seconds", "0.001"]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import paper
-from colocam.data.layouts.open import open_data
-from colocam.training.config import parse_config
 from lib.paper import cells as paper_cells
 from lib.paper import runs as paper_runs
 from lib.paper.cells import Cell, Ground
 from lib.paper.tables import BUDGETS, TABLES, make_table
+
+import paper
+from colocam.data.layouts.open import open_data
+from colocam.training.config import parse_config
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 

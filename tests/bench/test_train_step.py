@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_step
 from lib.step import parts as step_parts
 from lib.step.table import HEADS
+
+import train_step
 
 ALONE_PARTS = ("pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc")
 PARTS = (

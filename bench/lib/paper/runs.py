@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from colocam.runtime.errors import UserError
 from lib import ROOT
+
+from colocam.runtime.errors import UserError
 
 TRAIN = ROOT / "train.py"
 

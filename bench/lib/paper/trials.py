@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from lib.machine import commit_name
+from lib.paper.runs import train
+from lib.paper.tables import Options, Row
+
 from colocam.cam import ActivationMap
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
@@ -21,9 +25,6 @@ from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config, parse_config
-from lib.machine import commit_name
-from lib.paper.runs import train
-from lib.paper.tables import Options, Row
 
 BEST = ("classifier-best-classification", "classifier-best-localization")
 

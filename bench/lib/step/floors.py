@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from colocam.models import Localizer
-from colocam.training.config import Config
 from lib.crf.terms import least_bytes
 from lib.roofline import count_flops
 from lib.step.parts import (
@@ -19,6 +17,9 @@ from lib.step.parts import (
     SEEDS,
     TERMS,
 )
+
+from colocam.models import Localizer
+from colocam.training.config import Config
 
 # Lower bound on bytes per pixel: float32 maps read and gradients written, 8 each; colours 3;
 # labels 1.

@@ -10,6 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib.compilation import compile_errors_reported
+from lib.machine import OtherProcesses
+from lib.stopwatch import PartTimes, Stopwatch
+from lib.timing import GPU_WARM_UPS, MAX_REPEATS, MIN_REPEATS
+
 from colocam.cli.train import placed
 from colocam.data.loading.loader import DrawnBatch, SequenceBatch
 from colocam.losses import LocalizerLoss, Schedule
@@ -18,10 +23,6 @@ from colocam.runtime.device import seed_everything
 from colocam.training.localizer import LocalizerStage, Prepared
 from colocam.training.run import Run
 from colocam.training.update import poisoned
-from lib.compilation import compile_errors_reported
-from lib.machine import OtherProcesses
-from lib.stopwatch import PartTimes, Stopwatch
-from lib.timing import GPU_WARM_UPS, MAX_REPEATS, MIN_REPEATS
 
 COPY, ENCODER, CAM, SEEDS = "copy and augmentation", "encoder", "CAM", "seeds"
 DECODER, LOSSES, BACKWARD = "decoder forward", "losses", "decoder backward"

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from colocam.data.loading.transforms import normalized
 from lib.gpu_wait import first_wait
+
+from colocam.data.loading.transforms import normalized
 
 
 def test_where_the_host_waits_for_the_gpu_is_named(monkeypatch):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from lib.step.floors import make_floors
+
 from colocam.models import Localizer
 from colocam.training.config import Config
-from lib.step.floors import make_floors
 
 
 def count_macs(config, frames):

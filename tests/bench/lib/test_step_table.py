@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from colocam.training.config import Config
 from lib.step import table as step_table
 from lib.step.parts import StepTimes
 from lib.step.setting import Setting
 from lib.stopwatch import PartTimes
+
+from colocam.training.config import Config
 
 PARTS = (
     *("copy and augmentation", "encoder", "CAM", "seeds", "decoder forward", "losses"),
