@@ -37,12 +37,16 @@ def clips(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def error_of(capsys) -> Callable:
-    """Runs a command that must fail with exit status 2 and one line; returns that line."""
+    """Runs a command that must fail with exit status 2 and one line; returns that line.
 
-    def run(main, argv):
+    `warned`: other lines may precede it.
+    """
+
+    def run(main, argv, warned=False):
         assert main(argv) == 2
         error = capsys.readouterr().err
-        *_, line = error.splitlines()
+        *others, line = filter(None, error.splitlines())  # progress bars leave empty lines
+        assert warned or not others
         assert line.startswith("error: ")
         assert error.count("error") == 1
         return line
