@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache

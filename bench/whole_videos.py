@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import EVERY_FRAME, SIZES, builtin_folder
 from colocam.data.layouts.split_files import SplitRecord, read_split
 from colocam.evaluation.boxes import Box, iou

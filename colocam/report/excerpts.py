@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colocam.data.decoding.frame_video import whole_source
+from colocam.data.decoding.enclosing_video import enclosing_video
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import FOLDER_RATE
-from colocam.data.decoding.video_file import ImageFrames
 from colocam.data.records import BoxedFrame, FrameSource
 from colocam.localization.video_writer import mp4_file
 from colocam.models import Localizer
@@ -43,7 +43,7 @@ def excerpt_around(record: BoxedFrame, known: Mapping[tuple, BoxedFrame]) -> Exc
             lies in is its video.
         known: records with boxes by `place_of`.
     """
-    source, index = whole_source(record)
+    source, index = enclosing_video(record)
     start = max(0, min(index - MOST // 2, len(source) - MOST))
     records = []
     for place in range(start, min(len(source), start + MOST)):

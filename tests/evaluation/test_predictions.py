@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from colocam.cli.evaluate import main as evaluate
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import write_clip_set
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.loader import FrameBatch, frame_batches

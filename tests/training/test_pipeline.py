@@ -265,7 +265,7 @@ def test_a_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run
     assert summary["boxes"] == summary["frames"] == 6
     assert summary["corloc_honest"] is not None
     printed = " ".join(capsys.readouterr().out.split())
-    assert "bird/flock: 1 zero-byte frame left out (first: 0003.jpg)" in printed
+    assert "bird/flock: 1 zero-byte frame skipped (first: 0003.jpg)" in printed
     assert "warning: bird/flock frame 4: cannot be decoded, left out" in printed
     assert re.search(r"\d+ frames? could not be decoded and (was|were) left out", printed)
     file = tmp_path / "numbers.json"

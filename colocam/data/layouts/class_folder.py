@@ -11,8 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from colocam.data.decoding.probe_cache import KnownVideos
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, is_image, is_text, open_video
+from colocam.data.decoding.checks import is_unicode
+from colocam.data.decoding.images import ImageFrames, is_image
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.probe_cache import ProbeCache
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
 from colocam.data.records import Box, clamp_box, lies_outside
 from colocam.runtime.errors import UserError
@@ -40,7 +43,7 @@ class Video:
 
 
 def open_class_folders(
-    data: Path, notes: list[str], known: KnownVideos | None = None
+    data: Path, notes: list[str], known: ProbeCache | None = None
 ) -> dict[str, list[Video]]:
     """Open every video of the folder.
 
@@ -83,7 +86,7 @@ def _list_classes(data: Path) -> list[str]:
     if not names:
         raise UserError(f"{data}: holds no class folder; videos go into {data}/<class>/<video>")
     for name in names:
-        if not is_text(name):
+        if not is_unicode(name):
             raise UserError(f"{data / name}: its name is not UTF-8; rename it")
     return names
 
@@ -156,7 +159,7 @@ def _read_box_lines(
 
 
 def _open_videos(
-    data: Path, names: dict[str, list[str]], notes: list[str], known: KnownVideos | None
+    data: Path, names: dict[str, list[str]], notes: list[str], known: ProbeCache | None
 ) -> dict[str, ImageFrames | VideoFrames]:
     """The videos of all classes by name, without those that cannot be used, which are counted."""
     opened: dict[str, ImageFrames | VideoFrames] = {}
@@ -209,7 +212,7 @@ def _lines_by_frame(
     notes: list[str],
 ) -> dict[int, list[BoxLine]]:
     by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
-    promised = frames.promised if isinstance(frames, VideoFrames) else 0
+    promised = frames.reported_frames if isinstance(frames, VideoFrames) else 0
     lost = []
     for line in lines:
         if 0 <= line.frame < len(frames):

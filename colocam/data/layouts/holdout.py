@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from colocam.data.decoding.probe_cache import KnownVideos
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.class_folder import Video
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData
 from colocam.data.shots.shots import cut_into_shots
@@ -20,7 +20,7 @@ def hold_out(
     seed: int,
     notes: list[str],
     cut_over: int | None = None,
-    known: KnownVideos | None = None,
+    known: ProbeCache | None = None,
 ) -> VideoData:
     """Split the videos of each class by a seed.
 
@@ -64,7 +64,7 @@ def hold_out(
 
 
 def _shots(
-    videos: list[Video], cut_over: int | None, notes: list[str], known: KnownVideos | None
+    videos: list[Video], cut_over: int | None, notes: list[str], known: ProbeCache | None
 ) -> list[Shot]:
     """What there is to train on: each video, or its shots where it is longer than `cut_over`."""
     shots, num_cut, parts = [], 0, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from colocam.data.decoding.probe_cache import KnownVideos
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.class_folder import open_class_folders
 from colocam.data.layouts.holdout import hold_out
 from colocam.data.layouts.split_layout import open_split_layout
@@ -55,5 +55,5 @@ def open_data(
             "give their folder with --splits"
         )
     notes: list[str] = []
-    known = None if cache is None else KnownVideos(cache)
+    known = None if cache is None else ProbeCache(cache)
     return hold_out(open_class_folders(data, notes, known), seed, notes, cut_over, known)

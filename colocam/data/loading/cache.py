@@ -25,8 +25,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import UNFINISHED, digest_of
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
 from colocam.data.loading.transforms import resized
 from colocam.data.records import FrameSource

@@ -24,7 +24,7 @@ from colocam.data.loading.sampling import (
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.transforms import Crop, augmented, resized, resized_map, to_tensor
 from colocam.data.records import BoxedFrame, Shot
-from colocam.data.shots.shots import place_in_video
+from colocam.data.shots.shots import position_in_video
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
@@ -153,7 +153,7 @@ class _Sequences(Dataset):
         crop = Crop.draw(settings.resize, settings.crop, rng)
         frames, maps, names, unreadable = [], [], [], []
         for index, frame in zip(indices, self._read(shot, indices), strict=True):
-            video, number = place_in_video(shot.frames, index)
+            video, number = position_in_video(shot.frames, index)
             name = f"{video.name} frame {number}"
             if frame is None:
                 unreadable.append(name)

@@ -26,10 +26,10 @@ from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.loading.sampling import frame_window
 from colocam.data.records import FrameSource, Shot
-from colocam.data.shots.shots import place_in_video
+from colocam.data.shots.shots import position_in_video
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
@@ -134,7 +134,7 @@ class SeedMaps:
 
 
 def _frame_name(frames: FrameSource, index: int) -> str:
-    frames, index = place_in_video(frames, index)
+    frames, index = position_in_video(frames, index)
     name = PurePosixPath(frames.name)
     if name.is_absolute() or ".." in name.parts:
         raise UserError(f"{name}: leads out of the data folder, no seed map can belong to it")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.prepare.atomic_folder import whole_folder
 from colocam.data.prepare.export_splits import choice_of, open_without_splits
 from colocam.data.prepare.place_frames import link_or_copy

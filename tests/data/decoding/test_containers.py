@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from colocam.cli.prepare import main as prepare
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.data.layouts.open import open_data
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

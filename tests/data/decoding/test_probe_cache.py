@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from colocam.data.decoding import video_file as frames
-from colocam.data.decoding.probe_cache import KnownVideos
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.open import open_data
 from colocam.data.shots import shots as shot_frames
 
@@ -74,7 +74,7 @@ def test_a_second_run_goes_through_nothing_and_opens_the_same(data_folder, tmp_p
 
 
 def test_a_changed_video_is_looked_at_anew(tmp_path):
-    known = KnownVideos(tmp_path / "cache")
+    known = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
     assert len(open_video(path, "a", known=known)) == 30
     write_video(path, (50,))
@@ -86,7 +86,7 @@ def test_a_changed_video_is_looked_at_anew(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1, 2]", b"\xff\xfe"])
 def test_a_damaged_record_is_made_anew(tmp_path, damage):
-    known = KnownVideos(tmp_path / "cache")
+    known = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
     first = open_video(path, "a", known=known)
     (record,) = (tmp_path / "cache").iterdir()
@@ -100,12 +100,12 @@ def test_a_damaged_record_is_made_anew(tmp_path, damage):
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     path = write_video(tmp_path / "a.avi", (30,))
     (tmp_path / "file").touch()
-    known = KnownVideos(tmp_path / "file" / "cache")
+    known = ProbeCache(tmp_path / "file" / "cache")
     assert open_video(path, "a", known=known) == open_video(path, "a")
 
 
 def test_what_another_opencv_found_is_not_believed(tmp_path, monkeypatch):
-    known = KnownVideos(tmp_path / "cache")
+    known = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
     open_video(path, "a", known=known)
     monkeypatch.setattr(cv2, "__version__", "0.0")

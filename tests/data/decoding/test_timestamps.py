@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from colocam.data.decoding import timestamps
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import first_size, mean_rate, timed_frames
-from colocam.data.decoding.video_file import VideoFrames, open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.localization.video_writer import has_h264, mp4_file
 
 

@@ -8,14 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.runtime.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 OPEN_EACH = """
 import sys
 from colocam.runtime.errors import UserError
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 for path in sys.argv[1:]:
     try:
         open_video(path, path)

@@ -222,7 +222,7 @@ def test_zero_byte_frames_are_counted_and_not_evaluated(folder, numbers):
     (folder / "boxes.csv").write_text(HEAD + "cat/a,2,1,2,3,4\ncat/a,3,1,2,3,4\n")
     data = open_data(folder)
     assert data.notes[:2] == (
-        "cat/a: 2 zero-byte frames left out (first: 0000.jpg)",
+        "cat/a: 2 zero-byte frames skipped (first: 0000.jpg)",
         "cat/a: 1 frame with boxes cannot be decoded, left out (first: 2)",
     )
     assert [frame.index for frame in data.test] == [3]
@@ -235,7 +235,8 @@ def test_zero_byte_frames_are_counted_and_not_evaluated(folder, numbers):
 def test_a_video_cut_short_is_noted(folder, make_video):
     path = make_video(folder / "dog" / "cut.avi", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert any(note.startswith("dog/cut.avi: promises 30") for note in open_data(folder).notes)
+    notes = open_data(folder).notes
+    assert any(note.startswith("dog/cut.avi: container reports 30") for note in notes)
 
 
 @pytest.fixture
@@ -255,7 +256,7 @@ def test_videos_that_cannot_be_used_are_left_out_with_their_boxes_and_counted(un
     data = open_data(unusable)
     assert [shot.id for shot in data.train] == ["cat/a", "dog/a.mp4", "dog/b.mp4"]
     assert [frame.id for frame in data.test] == ["dog/a.mp4#1"]
-    first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or take the"
+    first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or remove the"
     assert data.notes[0].startswith(f"3 of 6 videos are unusable and left out (first: {first}")
     assert data.notes[1] == "boxes.csv: 2 boxes of videos left out not used"
 
@@ -265,7 +266,7 @@ def test_a_class_without_a_video_that_can_be_used_ends_in_one_line(unusable):
         (unusable / "dog" / name).unlink()
     assert refused(unusable) == (
         f"{unusable}/dog: no video of this class can be used; {unusable}/dog/cut.mp4: cannot be "
-        "decoded; re-encode it or take it out"
+        "decoded; re-encode it or remove it"
     )
 
 

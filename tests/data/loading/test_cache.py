@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.data.decoding import video_file as frames_module
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading import cache as cache_module
 from colocam.data.loading.cache import CacheNews, FrameCache, read_resized
 from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry

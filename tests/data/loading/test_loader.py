@@ -15,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.decoding.video_file import ImageFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
 from colocam.data.loading.loader import SequenceLoader, SequenceSettings, frame_batches
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.records import BoxedFrame, Shot

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.builtin import ClipSet, write_clip_set
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import SplitRecord, write_class_ids, write_split
