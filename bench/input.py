@@ -26,8 +26,9 @@ from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.sampling import frame_window
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError

@@ -557,9 +557,9 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_frames_are_decoded(
     for shot in open_data(plain).train:
         frames = cache.read(shot.frames, [1, 2], range(6), 32)
         assert [frame.shape for frame in frames] == [(32, 32, 3)] * 2
-    (line,) = cache.news().ended
+    (line,) = cache.pop_warnings().disabled
     assert line.startswith(f"{place}: cannot be written (")
-    assert cache.news().ended == ()
+    assert cache.pop_warnings().disabled == ()
     assert place.is_file() or list(place.iterdir()) == []
 
 

@@ -1,5 +1,5 @@
 """Decoding: frame sources for video files, folders of images and arrays.
 
-`open.open_video` returns the `FrameSource` of a path (see `colocam.data.records`): `ImageFrames` for
-a folder of images, `VideoFrames` for a video file.
+`open.open_video` returns a `FrameSource` (see `colocam.data.records`): `ImageFrames` for a folder
+of images, `VideoFrames` for a video file.
 """
