@@ -178,11 +178,12 @@ class FrameCache:
         The folder is scanned when the limit is near, and regularly for what other processes wrote.
         """
         self._written_bytes += size
-        is_recent = self._written_bytes <= self.max_bytes // _SCANS
-        if self._stored_bytes is not None and is_recent:
-            stored = self._stored_bytes + self._written_bytes
-            if stored <= self.max_bytes:
-                return True
+        if (
+            self._stored_bytes is not None
+            and self._written_bytes <= self.max_bytes // _SCANS
+            and self._stored_bytes + self._written_bytes <= self.max_bytes
+        ):
+            return True
         entries = self._entries()
         stored = sum(entry_size for _, entry_size, _ in entries)
         evicted = []
