@@ -41,14 +41,16 @@ from lib.machine import (
 from lib.markdown_table import cell, markdown_table, page
 from lib.result_files import RESULTS, result_path, write_results
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.sampling import frame_window
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
-from colocam.data.shots.shots import place_in_video
+from colocam.data.shots.shots import position_in_video
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 
@@ -324,7 +326,7 @@ def _files_of(shots: Sequence[Shot]) -> list[str]:
     """Files of the shots: images or videos."""
     files: list[str] = []
     for shot in shots:
-        frames, _ = place_in_video(shot.frames, 0)  # a shot may be part of a video
+        frames, _ = position_in_video(shot.frames, 0)  # a shot may be part of a video
         if isinstance(frames, ImageFrames):
             files += frames.paths
         elif isinstance(frames, VideoFrames):

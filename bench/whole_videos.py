@@ -26,7 +26,7 @@ from lib.machine import Machine, describe, file_name_of, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.result_files import result_path, write_results
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import EVERY_FRAME, SIZES, builtin_folder
 from colocam.data.layouts.split_files import SplitRecord, read_split
 from colocam.evaluation.boxes import Box, iou

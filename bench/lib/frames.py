@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.data.layouts.builtin import SIZES
 from colocam.data.layouts.builtin_drawing import draw_shot, draw_video
 from colocam.data.loading.transforms import resized, to_tensor

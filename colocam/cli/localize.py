@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.evaluation.predictions import as_record, write_records
 from colocam.localization.inference import Localization, VideoLocalizer
 from colocam.localization.input_videos import OVERLAY_SUFFIX, file_names, find_videos

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
 from colocam.cam.activation import Method
-from colocam.data.loading.loader import FrameBatch, frame_batches
+from colocam.data.loading.frame_batches import FrameBatch, frame_batches
 from colocam.data.loading.prefetch import prefetched
 from colocam.data.loading.transforms import normalized, resized, to_tensor
 from colocam.data.records import BoxedFrame

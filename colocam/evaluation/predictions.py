@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from colocam.data.loading.loader import FrameBatch
+from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import Box, Size, box_at, threshold_or_default, unscale_box
 from colocam.evaluation.evaluate import Outputs

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from colocam.data.decoding.frame_video import whole_source
+from colocam.data.decoding.enclosing_video import enclosing_video
 from colocam.data.records import BoxedFrame
 from colocam.data.shots.detection import is_cut, signature
 
@@ -93,7 +93,7 @@ def frames_back(share: float) -> int:
 
 
 def _smoothed(record: BoxedFrame, infer: Infer, share: float) -> NDArray[np.floating]:
-    source, index = whole_source(record)
+    source, index = enclosing_video(record)
     first = max(0, index - frames_back(share))
     read = source.read(range(first, index + 1))
     frames = [frame for frame in read if frame is not None]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colocam.data.decoding.arrays import GivenFrames, listed, rgb_array
+from colocam.data.decoding.arrays import InputFrames, frame_list, rgb_array
 from colocam.data.loading.transforms import resized, to_tensor
 from colocam.evaluation.boxes import Box, threshold_or_default
 from colocam.evaluation.emptiness import emptiness
@@ -111,7 +111,7 @@ class VideoLocalizer:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.classes = self.info.classes
 
-    def localize(self, frames: GivenFrames, batch_size: int = 16) -> Localizations:
+    def localize(self, frames: InputFrames, batch_size: int = 16) -> Localizations:
         """Localizes frames independently of each other, one box per frame.
 
         Args:
@@ -129,7 +129,7 @@ class VideoLocalizer:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
-        inputs = listed(frames)
+        inputs = frame_list(frames)
         maps = np.empty((len(inputs), self.info.size, self.info.size), np.float32)
         found: list[Localization] = []
         for start in range(0, len(inputs), batch_size):

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from colocam.data.decoding.video_file import is_image
+from colocam.data.decoding.images import is_image
 from colocam.data.layouts.class_folder import VIDEO_SUFFIXES
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of

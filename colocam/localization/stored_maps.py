@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.data.loading.loader import frame_batches
+from colocam.data.loading.frame_batches import frame_batches
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.records import BoxedFrame, Shot
 from colocam.evaluation.evaluate import run_model, seed_cam_of

@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Iterator
 
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import TimedFrame, first_size, timed_frames
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading.prefetch import prefetched
 from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import Localization, VideoLocalizer

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from colocam.data.loading.loader import FrameBatch
+from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import box_at, scale_box, threshold_or_default
 from colocam.evaluation.evaluate import Outputs, evaluate, seed_cam_of

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from colocam.data.decoding.frame_video import whole_source
+from colocam.data.decoding.enclosing_video import enclosing_video
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import FOLDER_RATE
-from colocam.data.decoding.video_file import ImageFrames
 from colocam.data.records import BoxedFrame, FrameSource
 from colocam.localization.video_writer import mp4_file
 from colocam.report.examples import ExampleMaker
@@ -39,7 +39,7 @@ def excerpt_around(record: BoxedFrame, boxed: Mapping[tuple, BoxedFrame]) -> Exc
         record: the frame. If it is an image file of its own, its video is the image's folder.
         boxed: records with boxes by `frame_key`.
     """
-    source, index = whole_source(record)
+    source, index = enclosing_video(record)
     start = max(0, min(index - MOST // 2, len(source) - MOST))
     records = []
     for number in range(start, min(len(source), start + MOST)):

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.data.loading.loader import FrameBatch
+from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import threshold_or_default
 from colocam.evaluation.contour_workers import useful_processes

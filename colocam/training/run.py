@@ -10,8 +10,9 @@ from torch import nn
 
 from colocam.cam import ActivationMap
 from colocam.data.loading.cache import FrameCache
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import VideoData
 from colocam.evaluation.evaluate import Evaluation, evaluate
 from colocam.models import Localizer

@@ -16,7 +16,7 @@ import pytest
 from colocam.cli.evaluate import main as evaluate
 from colocam.cli.prepare import main as prepare
 from colocam.cli.train import main as train
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import read_split
 from colocam.data.loading import cache as cache_module
@@ -224,7 +224,9 @@ def test_of_a_video_cut_short_the_whole_frames_are_used(plain, write_video, eval
     )
     printed, numbers = evaluated(plain)
     kept = list(open_video(path, "cut"))
-    assert f"note: cross/cut.avi: promises 30 frames but only {len(kept)} decode" in printed
+    assert (
+        f"note: cross/cut.avi: container reports 30 frames but only {len(kept)} decode" in printed
+    )
     assert "note: cross/cut.avi: 2 boxes of frames that do not decode skipped (first: " in printed
     assert numbers["boxes"] == 3
     assert 3 < len(kept) < 28
@@ -497,7 +499,7 @@ def test_names_that_are_no_text_or_lead_in_circles_are_told(plain, evaluated, re
         pytest.skip("this file system takes no such names")
     printed, numbers = evaluated(plain)
     assert "note: 1 of 5 videos is unusable and skipped (first: " in printed
-    assert "OpenCV takes no name that is not UTF-8; rename it)\n" in printed
+    assert "OpenCV accepts only UTF-8 names; rename it)\n" in printed
     assert numbers["frames"] == 3
     (plain / "cross" / "circle.mp4").symlink_to("circle.mp4")
     assert refuses_data(plain).startswith(f"{plain / 'cross' / 'circle.mp4'}: Too many levels")
@@ -555,9 +557,9 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_frames_are_decoded(
     for shot in open_data(plain).train:
         frames = cache.read(shot.frames, [1, 2], range(6), 32)
         assert [frame.shape for frame in frames] == [(32, 32, 3)] * 2
-    (line,) = cache.news().ended
+    (line,) = cache.pop_warnings().disabled
     assert line.startswith(f"{place}: cannot be written (")
-    assert cache.news().ended == ()
+    assert cache.pop_warnings().disabled == ()
     assert place.is_file() or list(place.iterdir()) == []
 
 

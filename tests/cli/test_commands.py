@@ -95,7 +95,7 @@ def test_a_class_of_an_unreadable_video_is_named_and_nothing_else_is_said(folder
     assert done.returncode == 2
     assert done.stderr == (
         f"error: {folder / 'dog'}: no video of this class can be used; {folder / 'dog' / 'a.mp4'}: "
-        "cannot be decoded; re-encode it or take it out\n"
+        "cannot be decoded; re-encode it or remove it\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -11,7 +11,7 @@ import torch
 
 import colocam
 from colocam.cli.localize import CSV_COLUMNS, main
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import VideoLocalizer
 from colocam.runtime.errors import UserError

@@ -1,4 +1,4 @@
-"""Small videos and folders of frames whose brightness tells the frame's number."""
+"""Fixtures: small videos and folders of frames in which brightness encodes the frame number."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-STEP = 8  # grey levels from frame to frame, far more than compression changes
+STEP = 8  # grey levels between consecutive frames, far above compression errors
 
 
 def _picture(number: int, size: tuple[int, int]) -> np.ndarray:
@@ -41,17 +41,17 @@ def _numbers(frames: Sequence[np.ndarray | None]) -> list[int | None]:
 
 @pytest.fixture
 def make_video() -> Callable[..., Path]:
-    """Writes a video file of so many frames."""
+    """Function that writes a video file of a given number of frames."""
     return _make_video
 
 
 @pytest.fixture
 def make_frames() -> Callable[..., Path]:
-    """Writes a folder 0000.jpg, 0001.jpg, … of so many frames."""
+    """Function that writes a folder 0000.jpg, 0001.jpg, … of a given number of frames."""
     return _make_frames
 
 
 @pytest.fixture
 def numbers() -> Callable[..., list[int | None]]:
-    """Tells which frames of such a video these are."""
+    """Function that returns the numbers of frames of such a video; None for a missing frame."""
     return _numbers

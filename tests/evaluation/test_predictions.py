@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from colocam.cli.evaluate import main as evaluate
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.builtin import write_clip_set
 from colocam.data.layouts.open import open_data
-from colocam.data.loading.loader import FrameBatch, frame_batches
+from colocam.data.loading.frame_batches import FrameBatch, frame_batches
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import iou
 from colocam.evaluation.coco import ground_truth, ground_truth_path, results

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding.video_file import ImageFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.smoothing import NEGLIGIBLE, frames_back, smoothed_scores
 

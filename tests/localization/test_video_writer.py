@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import colocam.localization.video_writer
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import mean_rate, timed_frames
-from colocam.data.decoding.video_file import open_video
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.runtime.errors import UserError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import colocam.localization.whole_video
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.localization.whole_video import localized_frames
 
 

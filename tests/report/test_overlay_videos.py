@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.records import BoxedFrame
 from colocam.localization.drawing import GREEN
 from colocam.models import Localizer

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.data.loading.loader import DrawnBatch
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config

@@ -1,7 +1,8 @@
-"""What going through whole videos found, kept in a folder, so that the next run need not do it.
+"""Probe cache: frame counts, seek points and cuts of videos, stored on disk between runs.
 
-A record's name is a digest of what it tells and of all that it depends on: the paths, sizes and
-times of change of the files, and OpenCV's version. A changed file thus gets a record of its own.
+The name of a record is a digest of the kind of probe and of everything that its result depends on:
+paths, sizes and modification times of the files, and OpenCV's version. A modified file thus gets a
+new record.
 """
 
 from __future__ import annotations
@@ -13,63 +14,74 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 
-_ENTRY = ".video"
+_RECORD = ".video"
 UNFINISHED = ".unfinished"
-"""Ends the names of files that are being written; `FrameCache` removes abandoned ones."""
+"""Suffix of files that are being written; `FrameCache` removes abandoned ones."""
 
 
-class KnownVideos:
-    """A folder of records, a few kilobytes each; several processes may share it.
+class ProbeCache:
+    """Folder of probe records, a few kilobytes each; several processes may share it.
 
     Args:
-        folder: is made where it does not exist; where it cannot be written nothing is kept.
+        folder: created if it does not exist; nothing is stored if it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def recall(
-        self, files: Sequence[str], what: str, find_out: Callable[[], dict[str, object]]
-    ) -> dict[str, object]:
-        """What is known of a video, found out where it is not known yet or its record is damaged.
+    def get_or_probe(
+        self, files: Sequence[str], key: str, probe: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Returns the stored result of a probe; without a valid record, probes and stores it.
 
         Args:
-            files: of the video.
-            what: is asked, with all that the answer depends on besides files and OpenCV: the
-                version of `find_out` too.
-            find_out: answers it; not kept if it raises. It must survive JSON, and not be empty.
+            files: files of the video.
+            key: kind of probe, with everything that its result depends on besides the files and
+                OpenCV, the version of `probe` included.
+            probe: computes the result, which is not empty and can be converted to JSON. Nothing is
+                stored if it raises.
+
+        Returns:
+            The result, with tuples as lists if it was stored.
         """
-        path = self.folder / f"{digest_of([what, cv2.__version__], files)}{_ENTRY}"
+        path = self.folder / f"{digest_of([key, cv2.__version__], files)}{_RECORD}"
         try:
-            known = json.loads(path.read_bytes())
+            stored = json.loads(path.read_bytes())
         except (OSError, ValueError):
-            known = None
-        if isinstance(known, dict) and known:
-            return known
-        found = find_out()
+            stored = None
+        if isinstance(stored, dict) and stored:
+            return stored
+        result = probe()
         unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{UNFINISHED}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(found))
+            unfinished.write_text(json.dumps(result))
             os.replace(unfinished, path)
         except OSError:
             pass
         finally:
-            with suppress(OSError):  # once renamed it is gone
+            with suppress(OSError):  # does not exist once renamed
                 unfinished.unlink()
-        return found
+        return result
 
 
 def digest_of(parts: Sequence[object], files: Sequence[str]) -> str:
-    """A name for what depends on these parts and on the files as they are."""
-    text = repr([*parts, *map(_state_of, files)])
+    """Returns a file name for what depends on `parts` and on the current state of the files.
+
+    Args:
+        parts: values with a stable repr.
+        files: paths of the files; their sizes and modification times enter the digest.
+    """
+    text = repr([*parts, *map(_file_state, files)])
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _state_of(file: str) -> tuple[str, int, int] | tuple[str]:
+def _file_state(file: str) -> tuple[str, int, int] | tuple[str]:
+    """Returns absolute path, size and modification time (ns); the path only if there is no file."""
     path = os.path.abspath(file)
     try:
         status = os.stat(path)

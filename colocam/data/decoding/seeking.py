@@ -1,8 +1,9 @@
-"""Seeking in a video file, and making sure of the frame that was reached.
+"""Seeking in a video file, with verification of the frame that is reached.
 
-Seeking alone lands on other frames in some containers. So the pass that counts a video's frames
-keeps landmarks, frames known by their time and their picture; a seek goes to just before one and on
-until the time is the landmark's, and counts only if the picture is the same to the last bit.
+OpenCV's seeking is not frame-accurate in some containers. Probing a file therefore stores seek
+points: frames identified by their time stamp and a checksum of their pixels. `seek` sets the
+position to some frames before a seek point, grabs frames up to its time stamp, and succeeds only
+if the checksum is the same.
 """
 
 from __future__ import annotations
@@ -12,49 +13,64 @@ from dataclasses import dataclass
 
 import cv2
 
-LANDMARK_EVERY = 100
-"""Frames from one landmark of a video file to the next."""
+SEEK_POINT_INTERVAL = 100
+"""Number of frames between two seek points of a video file."""
 
-_BACK = (1, 50, 400)  # frames before the landmark to seek to, where the one before went past it
+_OFFSETS = (1, 50, 400)  # frames before the seek point; the next is tried if one goes past it
 
 
 @dataclass(frozen=True)
-class Landmark:
-    """A frame of a video file: its number, its time in ms, and a checksum of its picture."""
+class SeekPoint:
+    """Position in a video file.
+
+    Attributes:
+        index: number of the frame.
+        time: time stamp of the frame, ms.
+        checksum: CRC-32 of its pixels as OpenCV decodes them.
+    """
 
     index: int
     time: float
     checksum: int
 
 
-def landmark_of(capture: cv2.VideoCapture, index: int) -> Landmark | None:
-    """The frame that `capture` has just grabbed; None where it has no time or no picture.
+def make_seek_point(capture: cv2.VideoCapture, index: int) -> SeekPoint | None:
+    """Returns a seek point of the last grabbed frame; None if it has no time stamp or no picture.
 
     Args:
         capture: an opened video.
-        index: number of the frame.
+        index: number of the last grabbed frame.
     """
     time = capture.get(cv2.CAP_PROP_POS_MSEC)
-    decoded, image = capture.retrieve() if time > 0 else (False, None)
-    return Landmark(index, time, zlib.crc32(image)) if decoded else None
+    checksum = _checksum(capture) if time > 0 else None
+    return None if checksum is None else SeekPoint(index, time, checksum)
 
 
-def seek(capture: cv2.VideoCapture, landmark: Landmark) -> bool:
-    """Goes to a landmark, so that the next frame grabbed is the one after it.
+def seek(capture: cv2.VideoCapture, point: SeekPoint) -> bool:
+    """Moves to a seek point: the next frame that is grabbed is the one after it.
+
+    Args:
+        capture: an opened video.
+        point: seek point of the same video.
 
     Returns:
-        Whether that succeeded; where not, `capture` is anywhere.
+        Whether the seek point was reached; if not, the position of `capture` is undefined.
     """
-    number = round(landmark.time * capture.get(cv2.CAP_PROP_FPS) / 1000)
-    for back in _BACK:
-        # The number counts from the mean rate: it is off where the rate varies.
-        if number < back or not capture.set(cv2.CAP_PROP_POS_FRAMES, number - back):
+    number = round(point.time * capture.get(cv2.CAP_PROP_FPS) / 1000)
+    for offset in _OFFSETS:
+        # The number is computed from the mean rate: for a variable frame rate it is an estimate.
+        if number < offset or not capture.set(cv2.CAP_PROP_POS_FRAMES, number - offset):
             return False
         while capture.grab():
             time = capture.get(cv2.CAP_PROP_POS_MSEC)
-            if time == landmark.time:
-                decoded, image = capture.retrieve()
-                return decoded and zlib.crc32(image) == landmark.checksum
-            if time > landmark.time:
+            if time == point.time:
+                return _checksum(capture) == point.checksum
+            if time > point.time:
                 break
     return False
+
+
+def _checksum(capture: cv2.VideoCapture) -> int | None:
+    """Returns the CRC-32 of the last grabbed frame; None if it cannot be decoded."""
+    decoded, image = capture.retrieve()
+    return zlib.crc32(image.data) if decoded and image is not None else None

@@ -1,4 +1,4 @@
-"""Frames with their times, so that a video can be written at the pace at which it was filmed."""
+"""Time stamps of frames, for writing a video at the speed of the source."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_capture, retrieve
+from colocam.data.decoding.capture import open_capture, retrieve
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.video_file import VideoFrames
 
 FOLDER_RATE = 25.0
-"""Frames a second of a folder of frames, and of a file that does not tell."""
+"""Frames per second of a folder of frames, and of a file that reports no rate."""
 
-_ROUNDING = 0.0011  # seconds: several containers keep whole milliseconds
+_ROUNDING = 0.0011  # seconds: several containers store whole milliseconds
 
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """One frame of a video.
+    """Frame of a video with its time.
 
     Attributes:
-        index: its number, from 0.
-        seconds: from the first frame to this one, always more than for the frame before.
-        image: (H, W, 3) uint8 RGB, None where it cannot be decoded.
+        index: number of the frame, from 0.
+        seconds: time since the first frame; strictly increasing.
+        image: (H, W, 3) uint8 RGB; None if the frame cannot be decoded.
     """
 
     index: int
@@ -32,21 +34,21 @@ class TimedFrame:
 
 
 def mean_rate(source: ImageFrames | VideoFrames) -> float:
-    """Frames a second, their mean where it varies."""
+    """Returns the mean frame rate, frames per second."""
     if isinstance(source, ImageFrames):
         return FOLDER_RATE
     with open_capture(source.path) as capture:
-        told = capture.get(cv2.CAP_PROP_FPS)
+        reported = capture.get(cv2.CAP_PROP_FPS)
         measured = _measured_rate(source, capture)
-    if measured is not None and abs(told / measured - 1) > 0.02:  # some containers tell the highest
-        return measured
-    return told if 0 < told < 1000 else FOLDER_RATE
+    if measured is not None and abs(reported / measured - 1) > 0.02:
+        return measured  # for a variable rate some containers report the highest
+    return reported if 0 < reported < 1000 else FOLDER_RATE
 
 
 def _measured_rate(source: VideoFrames, capture: cv2.VideoCapture) -> float | None:
-    """The mean from the first frame to the last landmark; without one, to the last frame."""
-    if source.landmarks:
-        last, milliseconds = source.landmarks[-1].index, source.landmarks[-1].time
+    """Returns the mean rate up to the last seek point, or up to the last frame if there is none."""
+    if source.seek_points:
+        last, milliseconds = source.seek_points[-1].index, source.seek_points[-1].time
     else:
         last, milliseconds = -1, 0.0
         while capture.grab():
@@ -56,7 +58,17 @@ def _measured_rate(source: VideoFrames, capture: cv2.VideoCapture) -> float | No
 
 
 def timed_frames(source: ImageFrames | VideoFrames) -> Iterator[TimedFrame]:
-    """All frames in order, in one pass: of a file by its time stamps, of a folder by the rate."""
+    """Decodes all frames in order, in one pass, with their times.
+
+    Times of a video file are its time stamps, corrected for rounding; frames without a time stamp,
+    and those of a folder, follow at the mean rate.
+
+    Args:
+        source: the video.
+
+    Yields:
+        One item per frame of `source`; frames that the file no longer provides have no image.
+    """
     step = 1 / mean_rate(source)
     begin, seconds, index = None, -step, -1
     for index, (stamp, image) in enumerate(_stamped(source)):
@@ -64,14 +76,14 @@ def timed_frames(source: ImageFrames | VideoFrames) -> Iterator[TimedFrame]:
         now = stamp - begin
         if abs(now - index * step) < _ROUNDING:
             now = index * step
-        seconds = now if now > seconds else seconds + step  # some containers have no stamps
+        seconds = now if now > seconds else seconds + step  # some containers have no time stamps
         yield TimedFrame(index, seconds, image)
     for missing in range(index + 1, len(source)):
         yield TimedFrame(missing, seconds + step * (missing - index), None)
 
 
 def first_size(source: ImageFrames | VideoFrames) -> tuple[int, int]:
-    """(width, height) of the first frame that can be decoded."""
+    """Returns the (width, height) of the first frame that can be decoded."""
     if isinstance(source, VideoFrames):
         return source.size
     image = next(image for image in source if image is not None)
@@ -79,7 +91,7 @@ def first_size(source: ImageFrames | VideoFrames) -> tuple[int, int]:
 
 
 def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[float, np.ndarray | None]]:
-    """Times in seconds as the file has them, and the frames, as far as the file goes."""
+    """Decodes frames with their time stamps in seconds, up to the end of the file."""
     if isinstance(source, ImageFrames):
         for index, image in enumerate(source):
             yield index / FOLDER_RATE, image

@@ -11,8 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from colocam.data.decoding.probe_cache import KnownVideos
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, is_image, is_text, open_video
+from colocam.data.decoding.checks import is_unicode
+from colocam.data.decoding.images import ImageFrames, is_image
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.probe_cache import ProbeCache
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
 from colocam.data.records import Box, clamp_box, is_outside
 from colocam.runtime.errors import UserError
@@ -44,7 +47,7 @@ class Video:
 
 
 def open_class_folders(
-    data: Path, notes: list[str], probe_cache: KnownVideos | None = None
+    data: Path, notes: list[str], probe_cache: ProbeCache | None = None
 ) -> dict[str, list[Video]]:
     """Opens all videos of the folder.
 
@@ -87,7 +90,7 @@ def _list_classes(data: Path) -> list[str]:
     if not names:
         raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
-        if not is_text(name):
+        if not is_unicode(name):
             raise UserError(f"{data / name}: its name is not UTF-8; rename it")
     return names
 
@@ -160,7 +163,7 @@ def _read_box_lines(
 
 
 def _open_videos(
-    data: Path, names: dict[str, list[str]], notes: list[str], probe_cache: KnownVideos | None
+    data: Path, names: dict[str, list[str]], notes: list[str], probe_cache: ProbeCache | None
 ) -> dict[str, ImageFrames | VideoFrames]:
     """Opens the videos of all classes, by name; unusable ones are skipped and counted."""
     opened: dict[str, ImageFrames | VideoFrames] = {}
@@ -215,7 +218,7 @@ def _lines_by_frame(
 ) -> dict[int, list[BoxLine]]:
     """Lines by frame number; those of frames lost to truncation are skipped and counted."""
     by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
-    promised = frames.promised if isinstance(frames, VideoFrames) else 0
+    promised = frames.reported_frames if isinstance(frames, VideoFrames) else 0
     lost = []
     for line in lines:
         if 0 <= line.frame < len(frames):

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from colocam.data.decoding.probe_cache import KnownVideos
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.class_folder import Video
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData
 from colocam.data.shots.shots import cut_into_shots
@@ -21,7 +21,7 @@ def hold_out(
     seed: int,
     notes: list[str],
     cut_over: int | None = None,
-    probe_cache: KnownVideos | None = None,
+    probe_cache: ProbeCache | None = None,
 ) -> VideoData:
     """Splits the videos of each class by a seed.
 
@@ -70,7 +70,7 @@ def hold_out(
 
 
 def _shots(
-    videos: list[Video], cut_over: int | None, notes: list[str], probe_cache: KnownVideos | None
+    videos: list[Video], cut_over: int | None, notes: list[str], probe_cache: ProbeCache | None
 ) -> list[Shot]:
     """Training shots: each video, or its shots if it has more than `cut_over` frames."""
     shots, num_cut, parts = [], 0, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from colocam.data.decoding.probe_cache import KnownVideos
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.class_folder import open_class_folders
 from colocam.data.layouts.holdout import hold_out
 from colocam.data.layouts.split_layout import open_split_layout
@@ -55,6 +55,6 @@ def open_data(
             "give their folder with --splits"
         )
     notes: list[str] = []
-    probe_cache = None if cache is None else KnownVideos(cache)
+    probe_cache = None if cache is None else ProbeCache(cache)
     videos = open_class_folders(data, notes, probe_cache)
     return hold_out(videos, seed, notes, cut_over, probe_cache)

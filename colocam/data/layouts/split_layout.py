@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from colocam.data.decoding.video_file import ImageFrames, list_frames
+from colocam.data.decoding.images import ImageFrames, list_frames
 from colocam.data.layouts.split_files import SplitRecord, read_class_ids, read_split
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData, clamp_box, is_outside
 from colocam.runtime.errors import UserError

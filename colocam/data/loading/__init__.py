@@ -1,1 +1,1 @@
-"""Loading: frame sampling, transforms, caching and batches."""
+"""Loading: frame sampling, transforms, the frame cache and batches."""

@@ -1,4 +1,4 @@
-"""Batches of whole sequences for training, and of single frames for evaluation."""
+"""Data loader of training batches: whole sequences, one sequence of every shot per epoch."""
 
 import signal
 import sys
@@ -6,48 +6,45 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Sampler
 
-from colocam.data.loading.cache import CacheNews, FrameCache, read_resized
-from colocam.data.loading.sampling import (
-    Direction,
-    Sampling,
-    anchor_place,
-    frame_window,
-    sample_frames,
-)
+from colocam.data.loading.cache import FrameCache
 from colocam.data.loading.seed_maps import SeedMaps
-from colocam.data.loading.transforms import Crop, augmented, resized, resized_map, to_tensor
-from colocam.data.records import BoxedFrame, Shot
-from colocam.data.shots.shots import place_in_video
+from colocam.data.loading.sequence_dataset import (
+    SequenceDataset,
+    SequenceSettings,
+    collate_sequences,
+)
+from colocam.data.loading.transforms import Crop, augmented
+from colocam.data.records import Shot
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
 CPU = torch.device("cpu")
-_LAST_SECONDS = 3.0  # in which a run that was asked to stop finishes its step
+_GRACE_SECONDS = 3.0  # in which a run that is being terminated can complete its step
 
 
 @dataclass(frozen=True)
 class SequenceBatch:
-    """Whole sequences, one behind the other.
+    """Batch of whole sequences, concatenated along the first dimension.
 
     Attributes:
         images: (B, 3, S, S) uint8, channels-last.
-        labels: (B,) class of each frame's video.
-        sequence: (B,) integers 0…G−1: the sequence that each frame belongs to.
+        labels: (B,) class of the video of each frame.
+        sequence: (B,) integers 0…G−1: sequence of each frame.
         num_sequences: G.
-        anchors: (G,) place in the batch of the frame that each sequence was drawn for (see
-            `colocam.data.loading.sampling.anchor_place`).
-        maps: (B, S, S) float32 in [0, 1], the frames' stored maps, cropped and flipped as the
-            frames are; None where there are none.
-        names: of the B frames, as a user recognizes them.
-        unreadable: names of the frames that could not be decoded and are left out.
-        blank: no frame could be decoded, and a black one stands for them; it must not count.
+        anchors: (G,) index in the batch of the anchor frame of each sequence (see
+            `colocam.data.loading.sampling.anchor_index`).
+        maps: (B, S, S) float32 in [0, 1], stored maps of the frames with the same crop and flip;
+            None without stored maps.
+        names: names of the B frames, for messages.
+        unreadable: names of the frames that cannot be decoded and are skipped.
+        blank: whether no frame can be decoded; the batch is then one black frame, to be ignored.
     """
 
     images: Tensor
@@ -63,12 +60,12 @@ class SequenceBatch:
 
 @dataclass(frozen=True)
 class DrawnBatch:
-    """A batch as it was drawn: on the host, and whole yet.
+    """Batch in host memory, before cropping.
 
     Attributes:
-        whole: the batch, its images (B, 3, R, R) and maps (B, R, R) resized frames.
-        crops: of the G sequences.
-        lengths: frames of each sequence.
+        whole: the batch with resized frames (B, 3, R, R) and maps (B, R, R).
+        crops: crops of the G sequences.
+        lengths: number of frames of each sequence.
     """
 
     whole: SequenceBatch
@@ -76,145 +73,76 @@ class DrawnBatch:
     lengths: tuple[int, ...]
 
     def on(self, device: torch.device) -> SequenceBatch:
-        """The batch on `device`, cropped and flipped there; nothing waits for the device."""
-        moved = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self.whole).items()
-            if isinstance(value, Tensor)
-        }
-        for name in moved.keys() & {"images", "maps"}:
-            moved[name] = augmented(moved[name], self.crops, self.lengths)
-        return replace(self.whole, **moved)
+        """Copies the batch to `device`, then crops and flips it there; does not synchronize."""
+        whole = self.whole
+        images = whole.images.to(device, non_blocking=True)
+        maps = None if whole.maps is None else whole.maps.to(device, non_blocking=True)
+        return replace(
+            whole,
+            images=augmented(images, self.crops, self.lengths),
+            labels=whole.labels.to(device, non_blocking=True),
+            sequence=whole.sequence.to(device, non_blocking=True),
+            anchors=whole.anchors.to(device, non_blocking=True),
+            maps=None if maps is None else augmented(maps, self.crops, self.lengths),
+        )
 
 
-@dataclass(frozen=True)
-class SequenceSettings:
-    """How sequences are drawn from shots.
+class EpochOrder(Sampler[list[tuple[int, int]]]):
+    """Batch sampler of one rank: every shot once per epoch, in random order.
+
+    A batch is distributed over the ranks by whole sequences. If the last batch has fewer sequences
+    than there are ranks, it is filled up from the beginning of the order.
+
+    Args:
+        num_shots: number of shots.
+        per_batch: number of sequences per batch, over all ranks; at least one per rank is used.
+        seed: seed of the order, together with the epoch.
+        rank: rank of this process.
+        world: number of ranks.
 
     Attributes:
-        frames: n, frames a sequence.
-        sampling: "adjacent", "interval" or "gaussian".
-        frame_limit: share of a shot's frames, around its middle, that may be drawn.
-        resize, crop: side of the resized frame and of the random crop in it, pixels.
-        seed: everything is drawn from it, the epoch and the shot.
-        direction: where the neighbours of the frame lie that a sequence is drawn for: "before",
-            "after" or "both".
+        epoch: number of the epoch to iterate over.
+        first: number of its first batch.
     """
 
-    frames: int
-    sampling: Sampling
-    frame_limit: float
-    resize: int
-    crop: int
-    seed: int
-    direction: Direction = "before"
-
-
-class _Sequence(NamedTuple):
-    """One sequence, on its way to a batch; `maps` is empty where there are none.
-
-    Frames and maps are whole yet: the batch is cropped where it is trained on.
-    """
-
-    frames: list[np.ndarray]
-    maps: list[np.ndarray]
-    crop: Crop
-    label: int
-    anchor: int
-    names: list[str]
-    unreadable: list[str]
-    news: CacheNews = CacheNews()
-
-
-class _Sequences(Dataset):
-    """One sequence of a shot for an item (epoch, shot)."""
-
-    def __init__(
-        self,
-        shots: Sequence[Shot],
-        settings: SequenceSettings,
-        maps: SeedMaps | None,
-        cache: FrameCache | None,
-    ) -> None:
-        self.shots, self.settings, self.maps, self.cache = shots, settings, maps, cache
-
-    def __getitem__(self, item: tuple[int, int]) -> _Sequence | UserError:
-        try:
-            return self._draw(item)
-        except UserError as error:  # raised in a worker it would come with a traceback
-            return error
-
-    def _draw(self, item: tuple[int, int]) -> _Sequence:
-        settings, shot = self.settings, self.shots[item[1]]
-        rng = np.random.default_rng([settings.seed, *item])
-        indices = sample_frames(
-            len(shot.frames), settings.frames, settings.sampling, rng, settings.frame_limit
-        )
-        crop = Crop.draw(settings.resize, settings.crop, rng)
-        frames, maps, names, unreadable = [], [], [], []
-        for index, frame in zip(indices, self._read(shot, indices), strict=True):
-            video, number = place_in_video(shot.frames, index)
-            name = f"{video.name} frame {number}"
-            if frame is None:
-                unreadable.append(name)
-                continue
-            names.append(name)
-            frames.append(frame)
-            if self.maps is not None:
-                maps.append(resized_map(self.maps.read(shot.frames, index), settings.resize))
-        anchor = anchor_place(len(frames), settings.direction)
-        news = CacheNews() if self.cache is None else self.cache.news()
-        return _Sequence(frames, maps, crop, shot.label, anchor, names, unreadable, news)
-
-    def _read(self, shot: Shot, indices: list[int]) -> list[np.ndarray | None]:
-        """Frames of a shot, resized."""
-        settings = self.settings
-        if self.cache is None:
-            return read_resized(shot.frames, indices, settings.resize)
-        window = frame_window(len(shot.frames), settings.frame_limit)
-        return self.cache.read(shot.frames, indices, window, settings.resize)
-
-
-class _EpochOrder(Sampler):
-    """One rank's batches of items (epoch, shot): every shot once an epoch, in a drawn order.
-
-    A batch is dealt out to the ranks, whole sequences to each. Where the last one has fewer than
-    there are ranks, it is filled up from the beginning of the order.
-    """
-
-    def __init__(self, shots: int, per_batch: int, seed: int, rank: int, world: int) -> None:
-        self.shots, self.per_batch, self.seed = shots, max(per_batch, world), seed
+    def __init__(self, num_shots: int, per_batch: int, seed: int, rank: int, world: int) -> None:
+        self.num_shots, self.per_batch, self.seed = num_shots, max(per_batch, world), seed
         self.rank, self.world = rank, world
         self.epoch = self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.shots)
-        for start in range(self.first * self.per_batch, self.shots, self.per_batch):
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_shots)
+        for start in range(self.first * self.per_batch, self.num_shots, self.per_batch):
             batch = order[start : start + self.per_batch]
             if len(batch) < self.world:
                 batch = np.concatenate([batch, np.resize(order, self.world - len(batch))])
             yield [(self.epoch, int(shot)) for shot in batch[self.rank :: self.world]]
 
     def __len__(self) -> int:
-        return -(-self.shots // self.per_batch) - self.first
+        return self.batches_per_epoch - self.first
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches of a whole epoch."""
+        return -(-self.num_shots // self.per_batch)
 
 
 class SequenceLoader:
-    """Batches of whole sequences, one sequence of every shot an epoch.
+    """Loader of batches of whole sequences, one sequence of every shot per epoch.
 
     Args:
-        shots: to draw from.
-        settings: how a sequence is drawn.
-        batch_size: frames a batch, over all ranks; it holds `batch_size // frames` sequences, at
-            least one a rank.
-        workers: processes that decode ahead; 0: decode in this process.
-        device: where the batches are wanted; they are cropped and flipped there.
-        maps: stored maps that go with the frames; every frame that can be drawn needs one (see
-            `SeedMaps.check`).
-        rank, world: the part of each batch that is wanted here.
-        cache: of resized frames, read and filled; None: every draw decodes. The batches are the
-            same.
-        warn: is told, in a line, what is wrong with the cache; None: it goes to stderr.
+        shots: training shots.
+        settings: settings of frame sampling and augmentation.
+        batch_size: number of frames per batch, over all ranks; a batch has
+            `batch_size // settings.frames` sequences, at least one per rank.
+        workers: number of worker processes; 0: frames are decoded in this process.
+        device: device of the batches, on which they are cropped and flipped.
+        maps: stored maps; every frame that can be drawn needs one (see `SeedMaps.check`).
+        rank: rank of this process.
+        world: number of ranks.
+        cache: cache of resized frames, which does not change the batches; None: frames are decoded
+            at every draw.
+        warn: called with each warning about the cache, one line; None: prints it to stderr.
     """
 
     def __init__(
@@ -231,74 +159,81 @@ class SequenceLoader:
         warn: Callable[[str], None] | None = None,
     ) -> None:
         per_batch = max(1, batch_size // settings.frames)
-        self.order = _EpochOrder(len(shots), per_batch, settings.seed, rank, world)
-        self.loader = DataLoader(
-            _Sequences(shots, settings, maps, cache),
+        self.order = EpochOrder(len(shots), per_batch, settings.seed, rank, world)
+        self.loader: DataLoader | None = DataLoader(
+            SequenceDataset(shots, settings, maps, cache),
             batch_sampler=self.order,
-            collate_fn=partial(_collate, settings=settings, stored=maps is not None),
+            collate_fn=partial(collate_sequences, settings=settings, has_maps=maps is not None),
             num_workers=workers,
-            pin_memory=device.type == "cuda",  # copies from there do not wait
+            pin_memory=device.type == "cuda",  # for asynchronous copies
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_to_the_parent,
-            generator=torch.Generator(),  # else every epoch would draw from torch's own
+            worker_init_fn=_defer_signals,
+            generator=torch.Generator(),  # otherwise every epoch draws from torch's global one
         )
         self.device = device
-        self.warn, self.told = warn or _warn, set()  # of the warnings that say the cache has ended
+        self.warn, self._warned = warn or _print_warning, set[str]()
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-self.order.shots // self.order.per_batch)
+        """Number of batches per epoch."""
+        return self.order.batches_per_epoch
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[SequenceBatch]:
-        """The batches of one epoch from number `first` on; the same for the same seed and epoch.
+        """Iterates over the batches of an epoch; they depend only on the seed and the epoch.
+
+        Args:
+            epoch: number of the epoch.
+            first: number of the first batch.
 
         Raises:
-            UserError: a frame's stored map is missing or cannot be used.
+            UserError: the stored map of a frame is missing or invalid.
         """
         return (batch.on(self.device) for batch in self.drawn(epoch, first))
 
     def drawn(self, epoch: int, first: int = 0) -> Iterator[DrawnBatch]:
-        """The same batches, not on the device yet."""
+        """Iterates over the same batches as `epoch`, in host memory and before cropping."""
+        if self.loader is None:
+            raise RuntimeError("the loader is closed")
         self.order.epoch, self.order.first = epoch, first
-        damaged: dict[str, None] = {}  # a set in order
+        damaged: dict[str, None] = {}  # an ordered set
         for batch in self.loader:
             if isinstance(batch, UserError):
                 raise batch
-            news = batch.pop("news")
-            damaged |= dict.fromkeys(name for one in news for name in one.damaged)
-            self._warn_once(line for one in news for line in one.ended)
+            warnings = batch.pop("warnings")
+            damaged |= dict.fromkeys(name for one in warnings for name in one.damaged)
+            self._warn_once(line for one in warnings for line in one.disabled)
             yield _drawn_batch(batch)
         if damaged:
             self.warn(
-                f"{count_of(len(damaged), 'damaged file')} in the cache of frames, decoded anew "
+                f"{count_of(len(damaged), 'damaged file')} of the frame cache decoded again "
                 f"(first: {next(iter(damaged))})"
             )
 
     def _warn_once(self, lines: Iterable[str]) -> None:
-        """Tells what was not told yet: every process that decodes ahead comes to the same."""
+        """Reports new warnings; every worker process produces the same ones."""
         for line in lines:
-            if line not in self.told:
-                self.told.add(line)
+            if line not in self._warned:
+                self._warned.add(line)
                 self.warn(line)
 
     def close(self) -> None:
-        """Ends the processes that decode ahead; there are no batches after it.
+        """Ends the worker processes; no batches can be loaded afterwards.
 
-        Left to garbage collection, it may take torch 10 s to end them.
+        If this is left to garbage collection, torch may take 10 s to end them.
         """
         self.loader = None
 
 
-def _warn(line: str) -> None:
+def _print_warning(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def _leave_signals_to_the_parent(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent still wants the step's frames.
+def _defer_signals(_: int) -> None:
+    """Initializes a worker process so that the main process can complete its step on a signal.
 
-    SIGTERM may come to all processes of a job as well, and once more from a launcher that passes it
-    on; but it is also how torch ends a process that does not hear it. So the first one is passed
-    over, and the second ends the process when the step should be done.
+    Ctrl-C is sent to all processes of a terminal and is ignored here. SIGTERM may also be sent to
+    all processes of a job, and a second time by a launcher that forwards it; but torch also sends
+    it to end a worker process that does not respond. The first one is therefore ignored, and the
+    second one ends the process a few seconds later.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, _end_soon))
@@ -306,111 +241,14 @@ def _leave_signals_to_the_parent(_: int) -> None:
 
 def _end_soon(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, _LAST_SECONDS)  # SIGALRM ends the process
+    signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)  # SIGALRM ends the process
 
 
-def _collate(
-    items: list[_Sequence | UserError], settings: SequenceSettings, stored: bool
-) -> dict | UserError:
-    """The fields of a `DrawnBatch` and the cache's news; the first error where there is one.
-
-    Small ones are arrays, which go through the pipe between processes: handing over a shared tensor
-    takes a connection each, longer than reading the frames.
-    """
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-    kept = [item for item in items if item.frames]
-    if blank := not kept:
-        square = (settings.resize, settings.resize)
-        maps = [np.zeros(square, np.float32)] if stored else []
-        crop = Crop(0, 0, settings.crop, False)
-        kept = [
-            _Sequence([np.zeros((*square, 3), np.uint8)], maps, crop, 0, 0, ["a black frame"], [])
-        ]
-    frames = [frame for item in kept for frame in item.frames]
-    maps = [stored for item in kept for stored in item.maps]
-    counts = np.array([len(item.frames) for item in kept])
-    labels = np.array([item.label for item in kept])
-    places = np.array([item.anchor for item in kept])
-    return {
-        "images": _stacked(frames).permute(0, 3, 1, 2),
-        "labels": labels.repeat(counts),
-        "sequence": np.arange(len(kept)).repeat(counts),
-        "num_sequences": len(kept),
-        "anchors": counts.cumsum() - counts + places,
-        "maps": _stacked(maps) if maps else None,
-        "names": tuple(name for item in kept for name in item.names),
-        "unreadable": tuple(name for item in items for name in item.unreadable),
-        "blank": blank,
-        "crops": tuple(item.crop for item in kept),
-        "lengths": tuple(counts.tolist()),
-        "news": [item.news for item in items if any(item.news)],
-    }
-
-
-def _drawn_batch(fields: dict) -> DrawnBatch:
-    """The batch of what `_collate` gave, all of it in pinned memory where its images are."""
+def _drawn_batch(fields: dict[str, Any]) -> DrawnBatch:
+    """Converts the result of `collate_sequences`; all tensors are pinned if its images are."""
     pinned = fields["images"].is_pinned()
     crops, lengths = fields.pop("crops"), fields.pop("lengths")
     for name in ("labels", "sequence", "anchors"):
         tensor = torch.from_numpy(fields[name])
         fields[name] = tensor.pin_memory() if pinned else tensor
     return DrawnBatch(SequenceBatch(**fields), crops, lengths)
-
-
-def _stacked(arrays: list[np.ndarray]) -> Tensor:
-    """Arrays of one shape, in a new first dimension; torch puts them into memory that the
-    processes share at once, where there are several.
-    """
-    return default_collate([torch.from_numpy(array) for array in arrays])
-
-
-@dataclass(frozen=True)
-class FrameBatch:
-    """Single frames for evaluation.
-
-    Attributes:
-        images: (B, 3, S, S) uint8.
-        records: the B records that were read.
-        sizes: (width, height) of each original frame.
-        unreadable: ids of the frames that could not be decoded and are left out.
-    """
-
-    images: Tensor
-    records: tuple[BoxedFrame, ...]
-    sizes: tuple[tuple[int, int], ...]
-    unreadable: tuple[str, ...]
-
-
-def frame_batches(
-    records: Sequence[BoxedFrame], side: int, batch_size: int, rank: int = 0, world: int = 1
-) -> Iterator[FrameBatch]:
-    """Reads frames in order, resized to `side`×`side`, a batch for every `batch_size` records.
-
-    Of several ranks each reads every `world`-th batch, from number `rank` on.
-    """
-    for start in range(rank * batch_size, len(records), world * batch_size):
-        of_batch = records[start : start + batch_size]
-        read = list(zip(of_batch, _read(of_batch), strict=True))
-        frames = [frame for _, frame in read if frame is not None]
-        images = [resized(frame, side) for frame in frames]
-        yield FrameBatch(
-            to_tensor(images) if images else torch.empty(0, 3, side, side, dtype=torch.uint8),
-            tuple(record for record, frame in read if frame is not None),
-            tuple((frame.shape[1], frame.shape[0]) for frame in frames),
-            tuple(record.id for record, frame in read if frame is None),
-        )
-
-
-def _read(records: Sequence[BoxedFrame]) -> list[np.ndarray | None]:
-    """The frames of the records; a video file is gone through once for all of its frames."""
-    places: dict[int, list[int]] = {}
-    for place, record in enumerate(records):
-        places.setdefault(id(record.frames), []).append(place)
-    frames: list[np.ndarray | None] = [None] * len(records)
-    for own in places.values():
-        found = records[own[0]].frames.read([records[place].index for place in own])
-        for place, frame in zip(own, found, strict=True):
-            frames[place] = frame
-    return frames

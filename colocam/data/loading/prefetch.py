@@ -1,17 +1,24 @@
-"""Work that a thread does ahead: decoding while the network computes."""
+"""Prefetching: a thread computes the next item, such as decoded frames, while one is used."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-_END = object()
+_END: Any = object()
 
 
 def prefetched(items: Iterator[T]) -> Iterator[T]:
-    """The items of an iterator, each drawn by another thread while the one before is used.
+    """Iterates over `items` in another thread, one item ahead.
 
-    What the iterator raises comes out here. One item at most waits, so that memory stays bounded.
+    At most one item waits, so that memory stays bounded. Exceptions of the iterator are raised
+    here.
+
+    Args:
+        items: the iterator.
+
+    Yields:
+        Its items, in order.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
@@ -20,4 +27,4 @@ def prefetched(items: Iterator[T]) -> Iterator[T]:
             waiting = pool.submit(next, items, _END)
             yield item
     finally:
-        pool.shutdown(cancel_futures=True)  # an item that is being drawn is waited for
+        pool.shutdown(cancel_futures=True)  # waits for an item that is being computed

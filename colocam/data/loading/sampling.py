@@ -1,4 +1,4 @@
-"""Which frames of a shot make a training sequence (CoLo-CAM, Section 4, "Frame sampling")."""
+"""Frame sampling: which frames of a shot form a training sequence (CoLo-CAM, Section 4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Direction = Literal["before", "after", "both"]
 
 
 def frame_window(num_frames: int, limit: float = 0.6) -> range:
-    """The middle share of a shot's frames, the only ones that may be drawn.
+    """Returns the frames in the middle of a shot, the only ones that may be drawn.
 
     Args:
         num_frames: length of the shot, at least 1.
@@ -21,12 +21,12 @@ def frame_window(num_frames: int, limit: float = 0.6) -> range:
         A centred range of round(limit · num_frames) frame numbers, at least one.
 
     Raises:
-        ValueError: for an empty shot or a limit outside (0, 1].
+        ValueError: `num_frames` < 1, or `limit` is outside (0, 1].
     """
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, not {num_frames}")
     if not 0 < limit <= 1:
-        raise ValueError(f"limit must lie in (0, 1], not {limit}")
+        raise ValueError(f"limit must be in (0, 1], not {limit}")
     size = max(1, round(limit * num_frames))
     first = (num_frames - size) // 2
     return range(first, first + size)
@@ -39,23 +39,23 @@ def sample_frames(
     rng: np.random.Generator,
     limit: float = 0.6,
 ) -> list[int]:
-    """Draw the n frames of a sequence from one shot, never the same frame twice.
+    """Draws the n frames of a sequence from one shot, without repetition.
 
     Args:
         num_frames: length of the shot, at least 1.
-        n: frames wanted, at least 1.
-        sampling: "adjacent": a uniformly drawn frame and its n − 1 neighbours, on the side that
-            `anchor_place` tells; "interval": one uniformly drawn frame from each of n equal parts
-            of the window; "gaussian": n frames by a Gaussian around the middle. (The paper leaves
-            its width open; here the window spans three standard deviations to either side.)
-        rng: source of randomness.
+        n: number of frames of the sequence, at least 1.
+        sampling: "adjacent": a uniformly drawn frame and its n − 1 neighbours, on the side given by
+            `anchor_index`; "interval": one uniformly drawn frame from each of n equal parts of the
+            window; "gaussian": n frames by a Gaussian around the middle. (The paper does not state
+            its width; here the window spans three standard deviations to either side.)
+        rng: random number generator.
         limit: share of the shot, around its middle, that may be drawn (see `frame_window`).
 
     Returns:
-        Sorted frame numbers inside the window; a window of fewer than n frames is given whole.
+        Sorted frame numbers in the window; all of them if the window has at most n frames.
 
     Raises:
-        ValueError: for n < 1, an empty shot, a bad limit or an unknown sampling.
+        ValueError: `n` < 1, `num_frames` < 1, or an invalid `limit` or `sampling`.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
@@ -78,26 +78,26 @@ def sample_frames(
     return [window[int(offset)] for offset in offsets]
 
 
-def anchor_place(count: int, direction: Direction) -> int:
-    """Where the anchor, the frame that a sequence is drawn for, stands in it.
+def anchor_index(count: int, direction: Direction) -> int:
+    """Returns the index of the anchor, the frame that a sequence is drawn for, in the sequence.
 
     TCAM samples "a time position t" uniformly and adds the frames before it (Section 3), CoLo-CAM
-    "a first frame" and its n − 1 predecessors (Section 4). Neighbours outside of the window may
-    not be drawn, and only a short shot may give fewer than n frames: so the anchor is uniform
-    over those frames of the window that have all their neighbours in it. A sequence is then any n
-    frames in a row, each as likely as another, whatever the direction; the direction decides
-    which of them is the anchor. Sequences of the other samplings have it at the same place.
+    "a first frame" and its n − 1 predecessors (Section 4). Neighbours outside the window may not be
+    drawn, and only a short shot may give fewer than n frames: so the anchor is uniform over the
+    frames of the window whose neighbours are all in the window. A sequence thus consists of any n
+    consecutive frames with equal probability, for every direction; the direction only decides which
+    of them is the anchor. In sequences of the other samplings it has the same index.
 
     Args:
-        count: frames of the sequence, at least 1.
-        direction: where its neighbours lie. "before": it stands last; "after": first; "both": in
-            the middle, behind one frame more than follow it where these are odd in number.
+        count: number of frames of the sequence, at least 1.
+        direction: where the neighbours of the anchor are. "before": the anchor is the last frame;
+            "after": the first; "both": the middle one, or the later of the two middle ones.
 
     Returns:
-        0 … count − 1: the number of frames before it.
+        Index 0 … count − 1.
 
     Raises:
-        ValueError: for an unknown direction.
+        ValueError: an invalid `direction`.
     """
     if direction not in get_args(Direction):
         raise ValueError(f"direction must be before, after or both, not {direction!r}")

@@ -1,18 +1,16 @@
-"""Stored maps in the place of CAMs: any localizer's maps can teach the decoder.
+"""Stored maps: activation maps read from files, which replace the CAMs of the classifier as seeds.
 
-One NumPy file a frame, `DIR/<frame>.npy`, where <frame> is
+One NumPy file per frame, `DIR/<frame>.npy`, where <frame> is
 
-- the path of the frame's image below the data folder, its suffix included: the map of
-  `cat/data/0004/shots/010/frame0101.jpg` is `cat/data/0004/shots/010/frame0101.jpg.npy`, and so in
-  every data set of images, YouTube-Objects or a plain folder. It is the name that `numpy.save`
-  makes of the image's own.
-- for a frame of a video file, the path of that file and the frame's number in eight digits,
-  counted from 0 in decoding order: frame 12 of `dog/street.mp4` has
-  `dog/street.mp4/00000012.npy`. So it has where the video is cut into shots: frames are counted in
-  the whole video.
+- for an image, its path relative to the data folder, including the suffix: the map of
+  `cat/data/0004/shots/010/frame0101.jpg` is `cat/data/0004/shots/010/frame0101.jpg.npy`, in every
+  data set of images, YouTube-Objects or a plain folder. `numpy.save` appends `.npy` in this way.
+- for a frame of a video file, the path of that file and the frame number in eight digits, from 0
+  in decoding order: the map of frame 12 of `dog/street.mp4` is `dog/street.mp4/00000012.npy`. If
+  the video is cut into shots, frames are still numbered in the video.
 
-An array (h, w) of any size covers the whole frame; higher means more object. uint8: 0…255. float16
-and float32: any finite values, stretched from their smallest to their largest.
+An array (h, w) of any size covers the whole frame; higher values mean more object. uint8: 0…255.
+float16 and float32: any finite values, scaled so that their minimum is 0 and their maximum 1.
 """
 
 from __future__ import annotations
@@ -26,65 +24,69 @@ from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.loading.sampling import frame_window
 from colocam.data.records import FrameSource, Shot
-from colocam.data.shots.shots import place_in_video
+from colocam.data.shots.shots import position_in_video
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
 _DTYPES = (np.uint8, np.float16, np.float32)
-_READ_AT_CHECK = 4096  # maps; reading every one of a large set would take longer than training
+_READ_AT_CHECK = 4096  # maps; reading all maps of a large data set takes longer than training
 _DECODED_AT_CHECK = 1000  # frames without a map
+_DECODED_AT_ONCE = 64  # of these, to bound memory
 
 
 @dataclass(frozen=True)
 class SeedMaps:
-    """A folder of stored maps, laid out as this file's head tells; can be pickled.
+    """Folder of stored maps, in the layout described in this module's docstring; picklable.
 
     Attributes:
-        folder: DIR; need not exist where maps are only written.
+        folder: DIR; created when the first map is written.
     """
 
     folder: Path
 
     def path(self, frames: FrameSource, index: int) -> Path:
-        """Where the map of a frame lies.
+        """Returns the path of the map of a frame.
 
         Args:
-            frames: source of a shot, or of a frame with boxes.
-            index: number of the frame in it.
+            frames: frame source of a shot or of an evaluation frame.
+            index: number of the frame in `frames`.
 
         Raises:
-            UserError: the frame is named by a path that leads out of the data folder.
+            UserError: the name of the frame source is a path outside the data folder.
         """
         return self.folder / f"{_frame_name(frames, index)}.npy"
 
     def read(self, frames: FrameSource, index: int) -> np.ndarray:
-        """The map of a frame: (h, w) float32 in [0, 1]; a constant float map becomes 0 everywhere.
+        """Reads the map of a frame.
 
         Args:
-            frames: as in `path`.
-            index: as in `path`.
+            frames: see `path`.
+            index: see `path`.
+
+        Returns:
+            (h, w) float32 in [0, 1]; a constant float map is 0 everywhere.
 
         Raises:
-            UserError: there is none, or it cannot be used, and why.
+            UserError: the map does not exist or is invalid.
         """
         return _scaled(_load(self.path(frames, index)))
 
     def write(self, frames: FrameSource, index: int, values: np.ndarray) -> Path:
-        """Stores the map of a frame as float16; the file appears whole or not at all.
+        """Writes the map of a frame as float16; the file is written atomically.
 
         Args:
-            frames: as in `path`.
-            index: as in `path`.
-            values: (h, w), finite, within ±65504.
+            frames: see `path`.
+            index: see `path`.
+            values: (h, w), finite, in ±65504.
 
         Returns:
-            the file.
+            The path of the file.
 
         Raises:
-            ValueError: `values` of another shape or range.
+            ValueError: `values` has another shape or range.
             UserError: the folder cannot be written.
         """
         with np.errstate(over="ignore"):
@@ -98,18 +100,17 @@ class SeedMaps:
         return path
 
     def check(self, shots: Sequence[Shot], frame_limit: float) -> None:
-        """Makes sure, before training, that the maps are there and can be used.
+        """Checks the maps before training.
 
-        Every frame that can be drawn and decoded must have its map. Up to 4096 of the maps, evenly
-        spread, are read; what is wrong with another one `read` tells when it is drawn.
+        Every frame that can be drawn and decoded must have a map. Up to 4096 evenly spaced maps are
+        read; errors in the others are raised by `read` when they are drawn.
 
         Args:
-            shots: to train on.
+            shots: training shots.
             frame_limit: share of a shot, around its middle, that may be drawn.
 
         Raises:
-            UserError: in one line: there is no such folder; so many maps are missing, and the
-                first of them; a map cannot be used, and why.
+            UserError: the folder does not exist, maps are missing, or a map is invalid.
         """
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder of seed maps")
@@ -128,71 +129,76 @@ class SeedMaps:
                 f"{self.folder}: no map for {len(missing)} of {count_of(total, 'frame')} that can "
                 f"be drawn; the first missing file is {self.path(*missing[0])}"
             )
-        places = np.linspace(0, len(present) - 1, min(len(present), _READ_AT_CHECK))
-        for place in places.round().astype(int):
-            self.read(*present[place])
+        spaced = np.linspace(0, len(present) - 1, min(len(present), _READ_AT_CHECK))
+        for number in spaced.round().astype(int):
+            self.read(*present[number])
 
 
 def _frame_name(frames: FrameSource, index: int) -> str:
-    frames, index = place_in_video(frames, index)
+    """Returns <frame> of a map's path."""
+    frames, index = position_in_video(frames, index)
     name = PurePosixPath(frames.name)
     if name.is_absolute() or ".." in name.parts:
-        raise UserError(f"{name}: leads out of the data folder, no seed map can belong to it")
+        raise UserError(f"{name}: leads out of the data folder; such a frame has no seed map")
     if not isinstance(frames, ImageFrames):
         return f"{name}/{index:08d}"
     image = PurePath(frames.paths[index])
-    named_by_itself = image.parts[-len(name.parts) :] == name.parts  # else by its folder
-    return str(name) if named_by_itself else f"{name}/{image.name}"
+    is_image_name = image.parts[-len(name.parts) :] == name.parts  # otherwise that of its folder
+    return str(name) if is_image_name else f"{name}/{image.name}"
 
 
 def _decodable(absent: list[tuple[FrameSource, list[int]]]) -> list[tuple[FrameSource, int]]:
-    """Those frames that can be decoded; all of them where they are too many to try."""
+    """Returns the frames that can be decoded; all frames if they are too many to decode."""
     if sum(len(indices) for _, indices in absent) > _DECODED_AT_CHECK:
         return [(source, index) for source, indices in absent for index in indices]
     return [
         (source, index)
         for source, indices in absent
-        for start in range(0, len(indices), 64)  # so many pictures are held at once
-        for index, picture in zip(
-            indices[start : start + 64], source.read(indices[start : start + 64]), strict=True
+        for start in range(0, len(indices), _DECODED_AT_ONCE)
+        for index, frame in zip(
+            indices[start : start + _DECODED_AT_ONCE],
+            source.read(indices[start : start + _DECODED_AT_ONCE]),
+            strict=True,
         )
-        if picture is not None
+        if frame is not None
     ]
 
 
 def _load(path: Path) -> np.ndarray:
+    """Reads the array of a map and checks it."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such seed map") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception:  # a broken header makes NumPy raise errors of many kinds
+    except Exception:  # NumPy raises many kinds of errors for an invalid header
         array = None
     if not isinstance(array, np.ndarray):  # None, or an archive of arrays
-        raise UserError(f"{path}: not a whole .npy file of numbers; write it by numpy.save")
+        raise UserError(f"{path}: not a valid .npy file of numbers; write it with numpy.save")
     if array.ndim != 2 or not array.size:
-        raise UserError(f"{path}: a seed map has the shape (height, width), not {array.shape}")
+        raise UserError(f"{path}: a seed map must have shape (height, width), not {array.shape}")
     if array.dtype.type not in _DTYPES:
-        raise UserError(f"{path}: a seed map is uint8, float16 or float32, not {array.dtype}")
+        raise UserError(f"{path}: a seed map must be uint8, float16 or float32, not {array.dtype}")
     if not np.isfinite(array).all():
-        raise UserError(f"{path}: the seed map holds values that are not finite (NaN or infinity)")
+        raise UserError(f"{path}: the seed map has values that are not finite (NaN or infinity)")
     return array
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
-    """To float32 in [0, 1]."""
+    """Scales an array to float32 in [0, 1]."""
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
-    values = array.astype(np.float64)  # the span of two float32 may exceed float32
+    values = array.astype(np.float64)  # the difference of two float32 may overflow float32
     low, high = values.min(), values.max()
-    # What a constant map was computed with leaves differences of some last digits.
+    # Values of a constant map may differ by rounding errors.
     if high - low <= 16 * np.finfo(np.float32).eps * max(high, -low):
         return np.zeros(array.shape, np.float32)
     return ((values - low) / (high - low)).astype(np.float32)
 
 
 def _replace(path: Path, data: bytes) -> None:
+    """Writes a file atomically."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,5 +207,5 @@ def _replace(path: Path, data: bytes) -> None:
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):  # once renamed it is gone
+        with suppress(OSError):  # does not exist once renamed
             unfinished.unlink()

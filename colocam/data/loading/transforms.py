@@ -1,4 +1,4 @@
-"""From decoded frames to what the network and the losses see."""
+"""Transforms of decoded frames and maps: resizing, crops and flips, normalization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop and flip, the same for all frames of a sequence.
+    """Crop and horizontal flip, the same for all frames of a sequence.
 
     Attributes:
-        x, y: upper left corner, pixels of the resized frame.
-        side: of the square crop, pixels.
-        flip: mirrored left to right.
+        x: left edge, pixels of the resized frame.
+        y: upper edge, pixels of the resized frame.
+        side: side of the square crop, pixels.
+        flip: whether the crop is flipped horizontally.
     """
 
     x: int
@@ -31,23 +32,29 @@ class Crop:
 
     @classmethod
     def draw(cls, resized: int, side: int, rng: np.random.Generator) -> "Crop":
-        """A uniformly drawn place in a `resized`×`resized` frame, flipped with probability ½."""
+        """Draws a crop uniformly, flipped with probability ½.
+
+        Args:
+            resized: side of the resized frame, pixels.
+            side: side of the crop, pixels.
+            rng: random number generator.
+        """
         x, y = rng.integers(0, resized - side + 1, 2)
         return cls(int(x), int(y), side, bool(rng.random() < 0.5))
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """That part of resized frames or maps (..., H, W), wherever they are."""
+        """Crops and flips resized frames or maps (..., H, W), on any device."""
         part = augmentations.crop(frames, self.y, self.x, self.side, self.side)
         return augmentations.horizontal_flip(part) if self.flip else part
 
 
 def augmented(frames: Tensor, crops: Sequence[Crop], lengths: Sequence[int]) -> Tensor:
-    """Crops and flips whole sequences, on the device that they are on.
+    """Crops and flips whole sequences, on their device.
 
     Args:
-        frames: (B, 3, R, R) frames or (B, R, R) maps, sequences one behind the other.
-        crops: one a sequence, all of the same side S.
-        lengths: frames of each sequence, B in all.
+        frames: (B, 3, R, R) frames or (B, R, R) maps, concatenated sequences.
+        crops: crops of the sequences, all of the same side S.
+        lengths: number of frames of each sequence; the sum is B.
 
     Returns:
         (B, 3, S, S), channels-last, or (B, S, S).
@@ -61,7 +68,15 @@ def augmented(frames: Tensor, crops: Sequence[Crop], lengths: Sequence[int]) -> 
 
 
 def resized(frame: np.ndarray, side: int) -> np.ndarray:
-    """A frame (H, W, 3) uint8 resized to (side, side, 3): bilinear, averaging where it shrinks."""
+    """Resizes a frame, by area averaging if both sides shrink, by bilinear interpolation otherwise.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        side: side of the resized frame, pixels.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     height, width = frame.shape[:2]
     shrinks = height >= side and width >= side
     return cv2.resize(
@@ -70,24 +85,39 @@ def resized(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def resized_map(values: np.ndarray, side: int) -> np.ndarray:
-    """A map (h, w) float32 in [0, 1] resized as a frame is, to (side, side) in [0, 1]."""
-    return np.clip(resized(values, side), 0, 1)  # averaging rounds past 1
+    """Resizes a map in the same way as a frame.
+
+    Args:
+        values: (h, w) float32 in [0, 1].
+        side: side of the resized map, pixels.
+
+    Returns:
+        (side, side) float32 in [0, 1].
+    """
+    return np.clip(resized(values, side), 0, 1)  # averages may exceed 1 by rounding
 
 
 def to_tensor(frames: list[np.ndarray]) -> Tensor:
-    """Frames (H, W, 3) uint8 of one size to a tensor (B, 3, H, W) uint8, channels-last."""
+    """Stacks frames (H, W, 3) uint8 of one size to a tensor (B, 3, H, W) uint8, channels-last."""
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
 def normalized(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) uint8 to float32 with ImageNet mean and standard deviation."""
+    """Normalizes images by ImageNet's mean and standard deviation.
+
+    Args:
+        images: (B, 3, H, W) uint8, RGB.
+
+    Returns:
+        (B, 3, H, W) float32.
+    """
     mean, std = _channel_statistics(images.device)
     return (images.float() / 255 - mean) / std
 
 
 @cache
 def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (1, 3, 1, 1), once a device: the copy from the host waits."""
+    """Returns mean and standard deviation (1, 3, 1, 1), cached: the copy to a device is slow."""
     with torch.inference_mode(False):
         both = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device)
     return both[0].view(1, 3, 1, 1), both[1].view(1, 3, 1, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.prepare.atomic_folder import atomic_folder
 from colocam.data.prepare.export_splits import open_without_splits, splits_of
 from colocam.data.prepare.place_frames import link_or_copy

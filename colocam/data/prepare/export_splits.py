@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
-from colocam.data.decoding.video_file import ImageFrames
+from colocam.data.decoding.images import ImageFrames
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import SplitRecord
 from colocam.data.prepare.atomic_folder import atomic_folder

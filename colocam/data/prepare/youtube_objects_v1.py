@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from colocam.data.decoding.video_file import is_image
+from colocam.data.decoding.images import is_image
 from colocam.data.prepare.mat_files import read_sticks
 from colocam.data.prepare.source_set import Faults, SourceSet, SourceShot, walk
 from colocam.data.records import Box

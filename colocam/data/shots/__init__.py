@@ -1,1 +1,1 @@
-"""Shots: cut detection, and shots as frame sources."""
+"""Shots: shot detection, and shots of a video as frame sources."""

@@ -1,4 +1,4 @@
-"""Video files and frames as they come in the wild: every one opens, and gives the right frames."""
+"""Containers, codecs, pixel formats, orientations and file names: frames are decoded correctly."""
 
 import shutil
 import struct
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from colocam.cli.prepare import main as prepare
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 from colocam.data.layouts.open import open_data
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -32,7 +32,7 @@ def corners(size):
 
 
 def pictures(count, size):
-    """RGB frames whose middle gets brighter from one to the next."""
+    """RGB frames whose centre gets brighter from frame to frame."""
     for number in range(count):
         image = corners(size)
         image[size[1] // 4 : -size[1] // 4, size[0] // 4 : -size[0] // 4] = 8 * (number % 32)
@@ -40,10 +40,10 @@ def pictures(count, size):
 
 
 def write(path, codec, count=12, size=(96, 64)):
-    """A video of `pictures`; skips the test where OpenCV cannot write it."""
+    """Writes a video of `pictures`; skips the test if OpenCV cannot write it."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, size)
     if not writer.isOpened():
-        pytest.skip(f"this OpenCV writes no {codec} in {path.suffix}")
+        pytest.skip(f"this OpenCV cannot write {codec} in {path.suffix}")
     for image in pictures(count, size):
         writer.write(image[..., ::-1])
     writer.release()
@@ -51,7 +51,7 @@ def write(path, codec, count=12, size=(96, 64)):
 
 
 def assert_same(found, expected, tolerance=16):
-    """The frames are those expected, but for what the codec changes."""
+    """Asserts that the frames are the expected ones, up to compression errors."""
     found, expected = list(found), list(expected)
     assert [frame.shape for frame in found] == [frame.shape for frame in expected]
     for frame, wanted in zip(found, expected, strict=True):
@@ -66,7 +66,7 @@ def assert_same(found, expected, tolerance=16):
 
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
-def test_every_container_opens_and_gives_its_frames_in_order(tmp_path, container, codec):
+def test_frames_of_all_containers_are_decoded_in_order(tmp_path, container, codec):
     path = write(tmp_path / f"a.{container}", codec)
     notes = []
     frames = open_video(path, "a", notes)
@@ -76,11 +76,13 @@ def test_every_container_opens_and_gives_its_frames_in_order(tmp_path, container
 
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
-def test_late_frames_of_every_container_are_those_of_a_pass(tmp_path, container, codec):
+def test_seeking_in_all_containers_reads_the_frames_of_a_sequential_pass(
+    tmp_path, container, codec
+):
     frames = open_video(write(tmp_path / f"a.{container}", codec, 230, (32, 32)), "a")
     every = list(frames)
     assert len(every) == 230
-    assert len(frames.landmarks) == 2
+    assert len(frames.seek_points) == 2
     for start in (99, 100, 101, 222):
         found = frames.read(range(start, start + 8))
         assert all(map(np.array_equal, found, every[start : start + 8]))
@@ -96,7 +98,7 @@ def test_late_frames_of_every_container_are_those_of_a_pass(tmp_path, container,
         ("mkv", "libvpx-vp9"),
     ],
 )
-def test_odd_sizes_are_kept(tmp_path, container, codec):
+def test_odd_sizes_are_preserved(tmp_path, container, codec):
     images = list(pictures(4, (101, 67)))
     write_timed(tmp_path / f"a.{container}", codec, images, range(4))
     frames = open_video(tmp_path / f"a.{container}", "a")
@@ -105,7 +107,7 @@ def test_odd_sizes_are_kept(tmp_path, container, codec):
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "gray", "bgra", "yuv420p10le"])
-def test_pixel_formats_and_odd_sizes_become_8_bit_rgb(tmp_path, pixels):
+def test_pixel_formats_and_odd_sizes_are_converted_to_8_bit_rgb(tmp_path, pixels):
     path = tmp_path / "a.mkv"
     write_timed(path, "ffv1", list(pictures(4, (101, 67))), range(4), pixels)
     expected = list(pictures(4, (101, 67)))
@@ -118,13 +120,13 @@ def test_pixel_formats_and_odd_sizes_become_8_bit_rgb(tmp_path, pixels):
 
 
 def write_timed(path, codec, images, times, pixels="yuv420p"):
-    """A video whose frames stand at `times` in tenths of a second; skips without PyAV."""
+    """Writes a video with the given `times` in tenths of a second; skips without PyAV."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         try:
             stream = container.add_stream(codec, rate=10)
         except ValueError:
-            pytest.skip(f"this PyAV has no encoder {codec}")
+            pytest.skip(f"this PyAV does not provide the encoder {codec}")
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         stream.codec_context.time_base = Fraction(1, 1000)
@@ -139,18 +141,16 @@ def write_timed(path, codec, images, times, pixels="yuv420p"):
     ("container", "codec"),
     [("mp4", "libx264"), ("mov", "mpeg4"), ("mkv", "libx264"), ("webm", "libvpx")],
 )
-def test_frames_of_a_variable_frame_rate_are_counted_as_they_are_decoded(
-    tmp_path, container, codec
-):
+def test_frames_of_a_variable_frame_rate_are_numbered_in_decoding_order(tmp_path, container, codec):
     images = list(pictures(260, (64, 48)))
     durations = np.random.default_rng(0).choice([1, 2, 7], len(images))
-    durations[:60], durations[60:120] = 1, 9  # the mean rate is far from that of either part
+    durations[:60], durations[60:120] = 1, 9  # the mean rate is far from the rate of both parts
     times = (durations.cumsum() - durations).tolist()
     path = tmp_path / f"a.{container}"
     write_timed(path, codec, images, times)
     frames = open_video(path, "a", notes := [])
     assert len(frames) == 260
-    assert notes == []  # a number of frames that the container only guesses is no loss
+    assert notes == []  # a wrong estimate of the number of frames is not reported
     every = list(frames)
     assert_same(every, images)
     for start in (101, 150, 201, 252):
@@ -163,11 +163,11 @@ def test_frames_of_a_variable_frame_rate_are_counted_as_they_are_decoded(
     ("turn", "matrix"),
     [(0, (1, 0, 0, 1)), (1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))],
 )
-def test_a_turned_video_comes_out_upright(tmp_path, container, turn, matrix):
-    """`turn`: quarter turns clockwise that a player makes."""
+def test_stored_rotation_of_a_video_is_applied(tmp_path, container, turn, matrix):
+    """`turn`: clockwise quarter turns that a player applies."""
     path = write(tmp_path / f"a.{container}", "mp4v", 3)
     data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 44  # of the matrix in the track's header, version 0
+    place = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
     assert struct.unpack_from(">9i", data, place) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     a, b, c, d = (value << 16 for value in matrix)
     struct.pack_into(">9i", data, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
@@ -178,7 +178,7 @@ def test_a_turned_video_comes_out_upright(tmp_path, container, turn, matrix):
     assert_same(frames, expected)
 
 
-def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path):
+def test_exif_orientation_of_an_image_is_applied(tmp_path):
     _, data = cv2.imencode(".jpg", corners((96, 64))[..., ::-1])
     image = data.tobytes()
     for orientation, turn in ((1, 0), (6, 1), (3, 2), (8, 3)):
@@ -213,7 +213,7 @@ KINDS = [
         if (*kind, channels) != (".JPG", 8, 4)
     ],
 )
-def test_images_of_any_kind_become_8_bit_rgb(tmp_path, suffix, depth, channels):
+def test_image_formats_are_converted_to_8_bit_rgb(tmp_path, suffix, depth, channels):
     image = corners((101, 67))
     if channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -229,7 +229,7 @@ def test_images_of_any_kind_become_8_bit_rgb(tmp_path, suffix, depth, channels):
     assert_same([frame], [expected], tolerance=6)
 
 
-def test_images_of_different_sizes_and_kinds_may_lie_in_one_folder(tmp_path):
+def test_a_folder_may_contain_images_of_different_sizes_and_formats(tmp_path):
     for number, size in enumerate(((101, 67), (64, 48), (1, 1))):
         _, data = cv2.imencode(".png", np.full(size[::-1], 9 * number, np.uint8))
         data.tofile(tmp_path / f"{number}.PnG")
@@ -243,7 +243,7 @@ def test_images_of_different_sizes_and_kinds_may_lie_in_one_folder(tmp_path):
 
 @pytest.fixture
 def named(tmp_path):
-    """A folder with names as people give them, in every container; the number of its videos."""
+    """Data folder of names with spaces, accents and symbols; the number of its videos."""
     data = tmp_path / "my vidéos 100%" / "Möwe & 鳥"
     data.mkdir(parents=True)
     first = write(tmp_path / "first.mp4", "mp4v", 6)
@@ -266,7 +266,7 @@ def named(tmp_path):
     return data.parent, 9
 
 
-def test_names_with_spaces_and_letters_of_any_kind_open(named):
+def test_names_with_spaces_and_non_ascii_letters_can_be_opened(named):
     data = open_data(named[0])
     assert len({record.video for record in data.train + data.val + data.test}) == named[1]
     for shot in data.train:
@@ -276,7 +276,7 @@ def test_names_with_spaces_and_letters_of_any_kind_open(named):
         assert_same([found], [list(pictures(6, (96, 64)))[frame.index]])
 
 
-def test_names_with_spaces_and_letters_of_any_kind_are_exported(named, tmp_path, capsys):
+def test_names_with_spaces_and_non_ascii_letters_can_be_exported(named, tmp_path, capsys):
     new = tmp_path / "neue Bilder ü"
     assert prepare(["splits", str(named[0]), "--frames", str(new)]) == 0
     assert "48 decoded" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Videos are gone through once for all runs that share a cache, and anew where they changed."""
+"""Probe cache: videos are probed once for all runs that share a cache, and again if modified."""
 
 import json
 import os
@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding import video_file as frames
-from colocam.data.decoding.probe_cache import KnownVideos
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding import video_file
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.open import open_data
-from colocam.data.shots import shots as shot_frames
+from colocam.data.shots import shots
 
 
 def scenes(lengths):
-    """Pictures (48, 64, 3): a bar that moves, in another colour in every scene."""
+    """Pictures (48, 64, 3): a moving bar, with different colours in every scene."""
     for scene, length in enumerate(lengths):
         colour = np.random.default_rng(scene).integers(0, 256, (2, 3), np.uint8)
         for number in range(length):
@@ -33,7 +33,7 @@ def write_video(path, lengths):
 
 @pytest.fixture
 def data_folder(tmp_path):
-    """A long file, a long folder, and a file that is cut short."""
+    """Data folder of a long file, a long folder of images, and a truncated file."""
     data = tmp_path / "data"
     write_video(data / "cat" / "long.avi", (60, 50))
     (data / "dog" / "long").mkdir(parents=True)
@@ -47,67 +47,67 @@ def data_folder(tmp_path):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """What goes through a whole video from now on: names of functions."""
+    """Names of the functions that decode a whole video, one for each call."""
     done = []
 
     def watch(module, name):
         function = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args: done.append(name) or function(*args))
 
-    watch(frames, "_go_through")
-    watch(shot_frames, "find_shots")
+    watch(video_file, "_probe")
+    watch(shots, "find_shots")
     return done
 
 
-def test_a_second_run_goes_through_nothing_and_opens_the_same(data_folder, tmp_path, passes):
+def test_a_second_run_probes_nothing_and_returns_the_same_data(data_folder, tmp_path, passes):
     without = open_data(data_folder, cut_over=80)
-    assert any("promises 60 frames" in note for note in without.notes)
+    assert any("container reports 60 frames" in note for note in without.notes)
     assert any("cut into 4 shots" in note for note in without.notes)
-    assert sorted(passes) == ["_go_through"] * 2 + ["find_shots"] * 2
+    assert sorted(passes) == ["_probe"] * 2 + ["find_shots"] * 2
     for _ in range(2):
         assert open_data(data_folder, cut_over=80, cache=tmp_path / "cache") == without
     assert len(passes) == 2 * 4
-    # As soon as another length is long, one more video may have to be cut.
+    # With a lower limit, more videos may have to be cut.
     assert open_data(data_folder, cut_over=20, cache=tmp_path / "cache") == open_data(
         data_folder, cut_over=20
     )
 
 
-def test_a_changed_video_is_looked_at_anew(tmp_path):
-    known = KnownVideos(tmp_path / "cache")
+def test_a_modified_video_is_probed_again(tmp_path):
+    cache = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
-    assert len(open_video(path, "a", known=known)) == 30
+    assert len(open_video(path, "a", probe_cache=cache)) == 30
     write_video(path, (50,))
-    assert len(open_video(path, "a", known=known)) == 50
+    assert len(open_video(path, "a", probe_cache=cache)) == 50
     os.utime(path, ns=(0, 0))
-    assert len(open_video(path, "a", known=known)) == 50
+    assert len(open_video(path, "a", probe_cache=cache)) == 50
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1, 2]", b"\xff\xfe"])
-def test_a_damaged_record_is_made_anew(tmp_path, damage):
-    known = KnownVideos(tmp_path / "cache")
+def test_a_damaged_record_is_replaced(tmp_path, damage):
+    cache = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
-    first = open_video(path, "a", known=known)
+    first = open_video(path, "a", probe_cache=cache)
     (record,) = (tmp_path / "cache").iterdir()
     whole = record.read_bytes()
     assert json.loads(whole)["num_frames"] == 30
     record.write_bytes(damage)
-    assert open_video(path, "a", known=known) == first
+    assert open_video(path, "a", probe_cache=cache) == first
     assert record.read_bytes() == whole
 
 
-def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
+def test_a_folder_that_cannot_be_written_is_ignored(tmp_path):
     path = write_video(tmp_path / "a.avi", (30,))
     (tmp_path / "file").touch()
-    known = KnownVideos(tmp_path / "file" / "cache")
-    assert open_video(path, "a", known=known) == open_video(path, "a")
+    cache = ProbeCache(tmp_path / "file" / "cache")
+    assert open_video(path, "a", probe_cache=cache) == open_video(path, "a")
 
 
-def test_what_another_opencv_found_is_not_believed(tmp_path, monkeypatch):
-    known = KnownVideos(tmp_path / "cache")
+def test_records_of_another_opencv_version_are_not_used(tmp_path, monkeypatch):
+    cache = ProbeCache(tmp_path / "cache")
     path = write_video(tmp_path / "a.avi", (30,))
-    open_video(path, "a", known=known)
+    open_video(path, "a", probe_cache=cache)
     monkeypatch.setattr(cv2, "__version__", "0.0")
-    open_video(path, "a", known=known)
+    open_video(path, "a", probe_cache=cache)
     assert len(list((tmp_path / "cache").iterdir())) == 2

@@ -1,15 +1,16 @@
-"""Frames with their times."""
+"""Time stamps of frames."""
 
 import numpy as np
 import pytest
 
 from colocam.data.decoding import timestamps
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import first_size, mean_rate, timed_frames
-from colocam.data.decoding.video_file import VideoFrames, open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.localization.video_writer import has_h264, mp4_file
 
 
-def test_a_folder_has_the_usual_rate_and_keeps_what_cannot_be_decoded(write_video, tmp_path):
+def test_a_folder_has_the_default_rate_and_bad_frames_keep_their_number(write_video, tmp_path):
     folder = write_video(tmp_path / "clip", 4)
     (folder / "0000.jpg").write_bytes(b"")
     source = open_video(folder, "clip")
@@ -20,7 +21,7 @@ def test_a_folder_has_the_usual_rate_and_keeps_what_cannot_be_decoded(write_vide
     assert first_size(source) == (64, 48)
 
 
-def test_a_file_has_its_own_rate(write_video, tmp_path):
+def test_a_file_has_the_rate_of_its_container(write_video, tmp_path):
     source = open_video(write_video(tmp_path / "clip.mp4", 5), "clip")
     assert mean_rate(source) == pytest.approx(10)
     frames = list(timed_frames(source))
@@ -31,7 +32,7 @@ def test_a_file_has_its_own_rate(write_video, tmp_path):
 
 
 def stamped(monkeypatch, stamps, number=None):
-    """Times of a file whose container gives these, in seconds, at 10 frames a second."""
+    """Times of a file with the given time stamps in seconds, at 10 frames per second."""
     monkeypatch.setattr(timestamps, "mean_rate", lambda _: 10.0)
     monkeypatch.setattr(timestamps, "_stamped", lambda _: ((stamp, None) for stamp in stamps))
     source = VideoFrames("clip.mp4", "clip", number or len(stamps), (64, 48))
@@ -41,23 +42,23 @@ def stamped(monkeypatch, stamps, number=None):
 @pytest.mark.parametrize(
     ("stamps", "seconds"),
     [
-        ([0.0, 0.0, 0.0], [0, 0.1, 0.2]),  # none at all
-        ([5.0, 5.1, 5.2], [0, 0.1, 0.2]),  # they start later
-        ([0.0, 0.101, 0.199], [0, 0.1, 0.2]),  # in milliseconds
-        ([0.0, 0.04, 0.3], [0, 0.04, 0.3]),  # the rate varies
-        ([0.0, 0.5, 0.0, 0.7], [0, 0.5, 0.6, 0.7]),  # one is missing
+        ([0.0, 0.0, 0.0], [0, 0.1, 0.2]),  # no time stamps
+        ([5.0, 5.1, 5.2], [0, 0.1, 0.2]),  # a later start
+        ([0.0, 0.101, 0.199], [0, 0.1, 0.2]),  # rounded to milliseconds
+        ([0.0, 0.04, 0.3], [0, 0.04, 0.3]),  # a variable rate
+        ([0.0, 0.5, 0.0, 0.7], [0, 0.5, 0.6, 0.7]),  # a missing time stamp
     ],
 )
-def test_times_begin_at_zero_and_grow(monkeypatch, stamps, seconds):
+def test_times_start_at_zero_and_increase(monkeypatch, stamps, seconds):
     assert stamped(monkeypatch, stamps) == pytest.approx(seconds)
 
 
-def test_frames_that_the_file_no_longer_gives_keep_their_number(monkeypatch):
+def test_frames_missing_at_the_end_of_the_file_keep_their_number(monkeypatch):
     assert stamped(monkeypatch, [0.0, 0.1], 4) == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("frames", [30, 230])
-def test_a_mean_rate_is_that_of_the_whole_video(tmp_path, frames):
+def test_the_mean_rate_is_measured_over_the_whole_video(tmp_path, frames):
     if not has_h264():
         pytest.skip("PyAV is not installed")
     path, seconds = tmp_path / "clip.mp4", 0.0

@@ -1,3 +1,5 @@
+"""Frame sources of video files and folders of images: opening, reading and invalid files."""
+
 import os
 import pickle
 import subprocess
@@ -8,14 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.runtime.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 OPEN_EACH = """
 import sys
 from colocam.runtime.errors import UserError
-from colocam.data.decoding.video_file import open_video
+from colocam.data.decoding.open import open_video
 for path in sys.argv[1:]:
     try:
         open_video(path, path)
@@ -25,7 +29,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_frames_of_a_file_are_counted_and_read_in_decoding_order(
+def test_frames_of_a_file_are_numbered_and_read_in_decoding_order(
     tmp_path, make_video, numbers, suffix
 ):
     frames = open_video(make_video(tmp_path / f"a{suffix}", 12, (64, 48)), "cat/a")
@@ -37,7 +41,7 @@ def test_frames_of_a_file_are_counted_and_read_in_decoding_order(
     assert numbers(frames) == list(range(12))
 
 
-def test_frames_of_a_folder_come_in_sorted_file_order(tmp_path, make_frames, numbers):
+def test_frames_of_a_folder_are_sorted_by_file_name(tmp_path, make_frames, numbers):
     folder = make_frames(tmp_path / "a", 6)
     (folder / "0000.jpg").rename(folder / "9999.jpg")
     (folder / "notes.txt").write_text("no frame")
@@ -51,7 +55,7 @@ def test_frames_of_a_folder_come_in_sorted_file_order(tmp_path, make_frames, num
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_frames_come_in_the_order_asked_for_repeats_included(
+def test_frames_are_returned_in_the_requested_order_with_repetitions(
     tmp_path, make_video, make_frames, numbers, kind
 ):
     path = make_video(tmp_path / "a.mp4") if kind == "file" else make_frames(tmp_path / "a")
@@ -64,15 +68,13 @@ def test_frames_come_in_the_order_asked_for_repeats_included(
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_sources_pickle_for_the_workers_of_a_loader(
-    tmp_path, make_video, make_frames, numbers, kind
-):
+def test_frame_sources_are_picklable(tmp_path, make_video, make_frames, numbers, kind):
     path = make_video(tmp_path / "a.mp4") if kind == "file" else make_frames(tmp_path / "a")
     frames = pickle.loads(pickle.dumps(open_video(path, "a")))
     assert numbers(frames.read([4])) == [4]
 
 
-def test_a_relative_path_still_opens_after_the_working_folder_changes(
+def test_a_relative_path_stays_valid_when_the_working_directory_changes(
     tmp_path, make_video, numbers, monkeypatch
 ):
     make_video(tmp_path / "a.mp4")
@@ -83,7 +85,7 @@ def test_a_relative_path_still_opens_after_the_working_folder_changes(
     assert numbers(frames.read([5])) == [5]
 
 
-def test_a_read_stops_after_the_last_frame_asked_for_and_decodes_only_those(
+def test_a_read_stops_at_the_last_requested_frame_and_retrieves_only_requested_frames(
     tmp_path, make_video, monkeypatch
 ):
     frames = open_video(make_video(tmp_path / "a.mp4"), "a")
@@ -111,9 +113,9 @@ def test_a_read_stops_after_the_last_frame_asked_for_and_decodes_only_those(
     assert calls == ["grab"] * 3 + ["retrieve"] + ["grab"] * 2 + ["retrieve", "release"]
 
 
-def test_colours_are_red_green_blue(tmp_path):
+def test_channels_are_in_rgb_order(tmp_path):
     image = np.zeros((16, 16, 3), np.uint8)
-    image[..., 2] = 255  # red, as OpenCV orders channels
+    image[..., 2] = 255  # red in BGR order
     cv2.imwrite(str(tmp_path / "0.png"), image)
     writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (16, 16))
     writer.write(image)
@@ -134,7 +136,7 @@ def test_colours_are_red_green_blue(tmp_path):
     ],
     ids=["grey", "alpha", "16 bit"],
 )
-def test_other_pixel_formats_become_8_bit_rgb(tmp_path, image):
+def test_other_pixel_formats_are_converted_to_8_bit_rgb(tmp_path, image):
     cv2.imwrite(str(tmp_path / "0.png"), image)
     (frame,) = open_video(tmp_path, "a").read([0])
     assert frame.shape == (20, 30, 3)
@@ -143,7 +145,9 @@ def test_other_pixel_formats_become_8_bit_rgb(tmp_path, image):
 
 
 @pytest.mark.parametrize("name", ["ein Käfer, größer", "猫 1", "50% clip01", "a:b"])
-def test_any_name_works(tmp_path, make_video, make_frames, numbers, name):
+def test_names_with_special_characters_can_be_opened(
+    tmp_path, make_video, make_frames, numbers, name
+):
     folder = make_frames(tmp_path / name, 3)
     (folder / "0002.jpg").rename(folder / f"{name}.jpg")
     made = make_video(tmp_path / "made.mp4", 3)
@@ -152,7 +156,7 @@ def test_any_name_works(tmp_path, make_video, make_frames, numbers, name):
     assert numbers(open_video(file, name)) == [0, 1, 2]
 
 
-def test_zero_byte_frames_keep_their_number_read_as_none_and_are_counted(
+def test_zero_byte_frames_keep_their_number_are_read_as_none_and_are_counted(
     tmp_path, make_frames, numbers
 ):
     folder = make_frames(tmp_path / "a", 6)
@@ -165,7 +169,7 @@ def test_zero_byte_frames_keep_their_number_read_as_none_and_are_counted(
     assert notes == ["cat/a: 2 zero-byte frames skipped (first: 0000.jpg)"]
 
 
-def test_an_undecodable_or_vanished_frame_reads_as_none(tmp_path, make_frames, numbers):
+def test_an_undecodable_or_missing_frame_is_read_as_none(tmp_path, make_frames, numbers):
     folder = make_frames(tmp_path / "a", 4)
     (folder / "0001.jpg").write_bytes(b"this is no picture")
     frames = open_video(folder, "a")
@@ -180,7 +184,7 @@ def jpeg(size, *options):
 
 
 def with_thumbnail(whole):
-    """The JPEG with a small one of its own in front, as cameras write them."""
+    """The JPEG with an embedded thumbnail, as written by cameras."""
     segment = b"Exif\0\0" + jpeg((8, 8))
     return whole[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + whole[2:]
 
@@ -196,7 +200,7 @@ def with_thumbnail(whole):
     ],
     ids=["baseline", "progressive", "restarts", "thumbnail", "trailer"],
 )
-def test_a_jpeg_is_read_whole_or_not_at_all(tmp_path, whole):
+def test_a_truncated_jpeg_is_read_as_none(tmp_path, whole):
     frames = ImageFrames((str(tmp_path / "a.jpg"),), "a")
     (tmp_path / "a.jpg").write_bytes(whole)
     assert frames.frame_size(0) == (64, 48)
@@ -206,7 +210,7 @@ def test_a_jpeg_is_read_whole_or_not_at_all(tmp_path, whole):
         assert frames.read([0]) == [None]
 
 
-def test_a_file_that_became_unreadable_reads_as_none(tmp_path, make_video):
+def test_frames_of_a_file_that_became_unreadable_are_none(tmp_path, make_video):
     path = make_video(tmp_path / "a.mp4", 4)
     frames = open_video(path, "a")
     path.write_bytes(b"")
@@ -214,7 +218,7 @@ def test_a_file_that_became_unreadable_reads_as_none(tmp_path, make_video):
     assert list(frames) == [None] * 4
 
 
-def test_a_folder_without_a_good_frame_is_named(tmp_path, make_frames):
+def test_a_folder_without_a_decodable_frame_is_rejected(tmp_path, make_frames):
     folder = make_frames(tmp_path / "a", 3)
     for path in folder.iterdir():
         path.write_bytes(b"")
@@ -227,32 +231,32 @@ def test_a_folder_without_a_good_frame_is_named(tmp_path, make_frames):
         open_video(tmp_path / "c.mp4", "c")
 
 
-def test_an_unreadable_file_is_named_without_other_noise(tmp_path, make_video):
+def test_an_unreadable_file_is_rejected_without_log_output_of_opencv(tmp_path, make_video):
     garbage, empty = tmp_path / "clip01.mp4", tmp_path / "empty.mp4"
     garbage.write_bytes(np.random.default_rng(0).bytes(5000))
     empty.write_bytes(b"")
-    halved = make_video(tmp_path / "halved.mp4", 30)  # the index stands at the end of the file
+    halved = make_video(tmp_path / "halved.mp4", 30)  # the index is at the end of the file
     halved.write_bytes(halved.read_bytes()[: halved.stat().st_size // 2])
     broken = [garbage, empty, halved]
     for path in broken:
         with pytest.raises(UserError) as error:
             open_video(path, path.name)
-        assert str(error.value) == f"{path}: cannot be decoded; re-encode it or take it out"
-    # FFmpeg takes its log level once a process, and here an encoder may have run first.
+        assert str(error.value) == f"{path}: cannot be decoded; re-encode it or remove it"
+    # FFmpeg reads its log level once per process; here an encoder may have run before.
     command = [sys.executable, "-c", OPEN_EACH, *map(str, broken)]
     environment = {name: text for name, text in os.environ.items() if "OPENCV" not in name}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=CHECKOUT)
     assert (done.stdout, done.stderr) == ("refused\n" * 3, "")
 
 
-def test_opening_a_video_leaves_the_log_level_as_it_was(tmp_path, make_video):
+def test_opening_a_video_restores_the_log_level(tmp_path, make_video):
     log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     level = log.getLogLevel()
     open_video(make_video(tmp_path / "a.mp4", 2), "a")
     assert log.getLogLevel() == level
 
 
-def test_a_file_cut_short_is_used_as_far_as_it_goes_with_a_note(tmp_path, make_video, numbers):
+def test_decodable_frames_of_a_truncated_file_are_used_with_a_note(tmp_path, make_video, numbers):
     path = make_video(tmp_path / "cut.avi", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     notes = []
@@ -260,10 +264,12 @@ def test_a_file_cut_short_is_used_as_far_as_it_goes_with_a_note(tmp_path, make_v
     assert 1 <= len(frames) < 28
     assert numbers(frames) == list(range(len(frames)))
     assert len(notes) == 1
-    assert notes[0].startswith(f"cat/cut.avi: promises 30 frames but only {len(frames)} decode")
+    assert notes[0].startswith(
+        f"cat/cut.avi: container reports 30 frames but only {len(frames)} decode"
+    )
 
 
-def test_the_real_clips_have_their_known_lengths_and_sizes(shared):
+def test_real_clips_have_the_expected_lengths_and_sizes(shared):
     swan = open_video(shared / "clips/bird/swan.mp4", "bird/swan.mp4")
     court = open_video(shared / "clips/tennis/court", "tennis/court")
     assert (len(swan), swan.frame_size(0)) == (50, (854, 480))
@@ -273,14 +279,14 @@ def test_the_real_clips_have_their_known_lengths_and_sizes(shared):
         assert np.array_equal(frame, every[index])
 
 
-def test_a_jpeg_is_cut_short_where_its_own_end_is_missing(tmp_path):
-    """Whatever stands before its scan, as a thumbnail, or behind its end, as a camera's film."""
+def test_a_jpeg_without_its_own_end_marker_is_truncated(tmp_path):
+    """Markers of a thumbnail before the scan or of data after the end are not counted."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 60, 3), np.uint8)
     for progressive in (0, 1):
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
         whole = data.tobytes()
-        thumbnail = b"\xff\xe1" + (2 + len(whole)).to_bytes(2, "big") + whole  # an Exif segment
+        thumbnail = b"\xff\xe1" + (2 + len(whole)).to_bytes(2, "big") + whole  # Exif segment
         with_thumbnail = whole[:2] + thumbnail + whole[2:]
         files = {
             "whole": whole,

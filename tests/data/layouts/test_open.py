@@ -240,7 +240,9 @@ def test_zero_byte_frames_are_counted_and_not_evaluated(folder, numbers):
 def test_a_truncated_video_is_noted(folder, make_video):
     path = make_video(folder / "dog" / "cut.avi", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert any(note.startswith("dog/cut.avi: promises 30") for note in open_data(folder).notes)
+    assert any(
+        note.startswith("dog/cut.avi: container reports 30") for note in open_data(folder).notes
+    )
 
 
 @pytest.fixture
@@ -260,7 +262,7 @@ def test_unusable_videos_are_skipped_with_their_boxes_and_counted(unusable):
     data = open_data(unusable)
     assert [shot.id for shot in data.train] == ["cat/a", "dog/a.mp4", "dog/b.mp4"]
     assert [frame.id for frame in data.test] == ["dog/a.mp4#1"]
-    first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or take the"
+    first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or remove the"
     assert data.notes[0].startswith(f"3 of 6 videos are unusable and skipped (first: {first}")
     assert data.notes[1] == "boxes.csv: 2 boxes of skipped videos not used"
 
@@ -270,7 +272,7 @@ def test_a_class_without_a_usable_video_is_an_error(unusable):
         (unusable / "dog" / name).unlink()
     assert refused(unusable) == (
         f"{unusable}/dog: no video of this class can be used; {unusable}/dog/cut.mp4: cannot be "
-        "decoded; re-encode it or take it out"
+        "decoded; re-encode it or remove it"
     )
 
 

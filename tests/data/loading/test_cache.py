@@ -14,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.data.decoding import video_file as frames_module
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames, open_video
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading import cache as cache_module
-from colocam.data.loading.cache import CacheNews, FrameCache, read_resized
+from colocam.data.loading.cache import CacheWarnings, FrameCache, read_resized
 from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.loader import SequenceLoader
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
 
 SETTINGS = SequenceSettings(
@@ -194,7 +197,7 @@ def test_a_frame_that_cannot_be_decoded_stays_none_and_is_tried_again(tmp_path, 
     found = cache.read(frames, [6, 5], range(2, 8), SIDE)
     for frame, expected in zip(found, read_resized(frames, [6, 5], SIDE), strict=True):
         assert np.array_equal(frame, expected)
-    assert cache.news() == CacheNews()
+    assert cache.pop_warnings() == CacheWarnings()
 
 
 def test_files_that_are_gone_are_none(tmp_path, cache):
@@ -237,8 +240,8 @@ def test_a_damaged_entry_is_decoded_anew_replaced_and_counted(video, cache, how)
     damage(entry, how)
     found = cache.read(video, indices, window, SIDE)
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
-    assert cache.news() == CacheNews(damaged=("video.mp4",))
-    assert cache.news() == CacheNews()
+    assert cache.pop_warnings() == CacheWarnings(damaged=("video.mp4",))
+    assert cache.pop_warnings() == CacheWarnings()
     assert entry.read_bytes() == whole
     assert entries(cache) == [entry]
 
@@ -304,7 +307,7 @@ def fill(folder, video, barrier, errors):
             barrier.wait(30)
             for frame in cache.read(video, [2, 3, 4], range(2, 8), side):
                 assert frame.shape == (side, side, 3)
-        assert cache.news() == CacheNews()
+        assert cache.pop_warnings() == CacheWarnings()
         errors.put(None)
     except BaseException as error:
         errors.put(repr(error))
@@ -335,7 +338,7 @@ def test_an_entry_that_another_process_removes_stays_with_who_reads_it(video, ca
     assert np.array_equal(found, read_resized(video, [3], SIDE)[0])
     cache.read(video, [4], range(2, 8), SIDE)
     assert len(entries(cache)) == 1
-    assert cache.news() == CacheNews()
+    assert cache.pop_warnings() == CacheWarnings()
 
 
 # ---- room

@@ -15,9 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.decoding.video_file import ImageFrames, open_video
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings, frame_batches
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
+from colocam.data.loading.frame_batches import frame_batches
+from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import BoxedFrame, Shot
 from colocam.runtime.errors import UserError
 
@@ -470,7 +473,8 @@ def test_the_processes_that_decode_ahead_end_when_the_loader_is_closed():
 ENDING = """
 import gc, os, signal, multiprocessing, sys
 import numpy as np
-from colocam.data.loading.loader import SequenceLoader, SequenceSettings
+from colocam.data.loading.loader import SequenceLoader
+from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
 
 class Frames:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.loading.sampling import anchor_place, frame_window, sample_frames
+from colocam.data.loading.sampling import anchor_index, frame_window, sample_frames
 
 SCHEMES = ["adjacent", "interval", "gaussian"]
 DRAWS = 4000
@@ -127,15 +127,15 @@ def test_adjacent_draws_any_n_frames_in_a_row_alike(num_frames, n):
 )
 def test_the_anchor_is_uniform_over_the_frames_that_have_their_neighbours(direction, first, last):
     """Of the window 4 … 15; of three neighbours, "both" has two before and one behind."""
-    place = anchor_place(4, direction)
+    place = anchor_index(4, direction)
     assert_uniform(draw(20, 4, "adjacent")[:, place], first, last)
 
 
 @given(st.integers(1, 64))
 def test_the_anchor_stands_last_first_or_in_the_middle(count):
-    assert anchor_place(count, "before") == count - 1
-    assert anchor_place(count, "after") == 0
-    before = anchor_place(count, "both")
+    assert anchor_index(count, "before") == count - 1
+    assert anchor_index(count, "after") == 0
+    before = anchor_index(count, "both")
     assert before - (count - 1 - before) in (0, 1)
 
 
@@ -223,4 +223,4 @@ def test_bad_arguments_are_named():
         with pytest.raises(ValueError, match="sampling"):
             sample_frames(10, n, "random", rng)
     with pytest.raises(ValueError, match="direction"):
-        anchor_place(3, "around")
+        anchor_index(3, "around")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from colocam.data.decoding.video_file import ImageFrames, VideoFrames
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.builtin import write_clip_set
 from colocam.data.layouts.builtin_settings import ClipSet
 from colocam.data.layouts.open import open_data

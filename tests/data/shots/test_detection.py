@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from colocam.cli.prepare import main as prepare
 from colocam.cli.train import open_run
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.seeking import LANDMARK_EVERY
-from colocam.data.decoding.video_file import VideoFrames, open_video
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache, read_resized
 from colocam.data.loading.seed_maps import SeedMaps
