@@ -12,7 +12,7 @@ import pytest
 
 from lib.paper import runs as paper_runs
 from lib.paper import trials as paper_trials
-from lib.paper.tables import BUDGETS, TABLES, make_table
+from lib.paper.tables import BUDGETS, TABLES, Row, make_table
 from lib.paper.trials import Experiment, Trial
 
 import paper
@@ -227,6 +227,20 @@ def test_given_number_of_shots_per_class_is_excluded(tmp_path, clips):
         kept.append([shot.id for shot in data.train])
     assert kept[0] == kept[1]
     assert len({tuple(ids) for ids in kept}) > 1
+
+
+def test_activation_map_of_stage_1_is_evaluated_on_validation_and_test(tmp_path, tiny_run):
+    experiment = Experiment(tmp_path, tiny_run.data, None, {"preset": "smoke"})
+    trial = Trial(experiment, Row("LayerCAM", None), 0)
+    trial.classifier.symlink_to(tiny_run.out)
+    assert trial.has_classifier
+    assert not trial.done
+    trial.evaluate_map()
+    assert trial.done
+    assert trial.commit == paper_trials.commit_name()
+    scores = trial.scores()
+    assert scores.pop("one_sided") is None
+    assert all(0 <= score <= 100 for score in scores.values())
 
 
 @pytest.mark.parametrize(
