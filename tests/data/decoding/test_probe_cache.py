@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding import probe_cache, video_file
+from colocam.data.decoding import video_file
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.open import open_data

@@ -1,4 +1,4 @@
-"""The cache of frames: what is drawn never depends on it, whatever becomes of its files."""
+"""Frame cache: batches never depend on its contents; entries, damage, eviction, disk errors."""
 
 import errno
 import multiprocessing
@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.decoding import video_file as frames_module
+from colocam.data.decoding import images, video_file
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.video_file import VideoFrames
@@ -37,7 +37,7 @@ def cache(tmp_path) -> FrameCache:
 
 @pytest.fixture
 def shots(tmp_path, write_video) -> list[Shot]:
-    """Two folders of frames, one with a frame that cannot be decoded, and two video files."""
+    """Shots of two folders of images, one with an undecodable frame, and of two video files."""
     names = ("one", "two", "three.mp4", "four.mp4")
     paths = [
         write_video(tmp_path / "data" / name, num_frames=9 + k) for k, name in enumerate(names)
@@ -62,8 +62,8 @@ def no_decoding(monkeypatch):
     def refuse(*_):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(frames_module, "_decode_image", refuse)
-    monkeypatch.setattr(frames_module, "open_capture", refuse)
+    monkeypatch.setattr(images, "_decode_image", refuse)
+    monkeypatch.setattr(video_file, "open_capture", refuse)
 
 
 def assert_same(batches, others):
@@ -79,23 +79,23 @@ def assert_same(batches, others):
         )
 
 
-# ---- the same batches
+# ---- batches
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("sampling", ["adjacent", "interval", "gaussian"])
 def test_batches_are_the_same_with_and_without_a_cache(shots, cache, sampling, workers):
     options = replace(SETTINGS, sampling=sampling)
     plain = SequenceLoader(shots, options, 6)
     cached = SequenceLoader(shots, options, 6, workers=workers, cache=cache)
-    for epoch in range(3):  # it is filled in the first
+    for epoch in range(3):  # filled in the first epoch
         assert_same(plain.epoch(epoch), cached.epoch(epoch))
     cached.close()
     assert len(entries(cache)) == len(shots)
 
 
-def test_batches_after_resuming_in_an_epoch_are_the_same(shots, cache):
+def test_batches_are_the_same_after_resuming_in_an_epoch(shots, cache):
     whole = list(SequenceLoader(shots, SETTINGS, 3, cache=cache).epoch(0))
     again = SequenceLoader(shots, SETTINGS, 3, cache=replace_folder(cache, "other"))
     assert_same(whole[2:], again.epoch(0, first=2))
@@ -105,8 +105,8 @@ def replace_folder(cache, name):
     return FrameCache(cache.folder.with_name(name), cache.max_bytes)
 
 
-def test_what_is_stored_is_not_decoded_again(shots, cache, monkeypatch):
-    del shots[0]  # has a frame that is tried again
+def test_stored_frames_are_not_decoded_again(shots, cache, monkeypatch):
+    del shots[0]  # has an undecodable frame, which is decoded again
     first = list(SequenceLoader(shots, SETTINGS, 6, cache=cache).epoch(0))
     no_decoding(monkeypatch)
     for epoch in range(4):
@@ -115,7 +115,7 @@ def test_what_is_stored_is_not_decoded_again(shots, cache, monkeypatch):
     assert_same(first, SequenceLoader(shots, SETTINGS, 6, cache=cache).epoch(0))
 
 
-def test_only_the_frames_that_may_be_drawn_are_stored(video, cache):
+def test_only_frames_that_may_be_drawn_are_stored(video, cache):
     (first,) = cache.read(video, [2], range(2, 8), SIDE)
     assert np.array_equal(first, read_resized(video, [2], SIDE)[0])
     (entry,) = entries(cache)
@@ -123,7 +123,7 @@ def test_only_the_frames_that_may_be_drawn_are_stored(video, cache):
     assert entry.stat().st_size - 6 * 3 * SIDE**2 <= 4096
 
 
-def test_a_source_that_is_not_known_to_be_files_is_read_itself(cache):
+def test_other_frame_sources_are_not_cached(cache):
     class Drawn:
         name = "drawn"
 
@@ -138,14 +138,12 @@ def test_a_source_that_is_not_known_to_be_files_is_read_itself(cache):
     assert not cache.folder.exists()
 
 
-# ---- what an entry belongs to
+# ---- names of entries
 
 
-def test_every_side_window_and_change_of_the_file_has_an_entry_of_its_own(
-    video, cache, write_video
-):
+def test_each_side_window_and_file_state_has_its_own_entry(video, cache, write_video):
     def numbers(side, window):
-        fresh = FrameCache(cache.folder, PLENTY)  # as the next run
+        fresh = FrameCache(cache.folder, PLENTY)  # as in the next run
         fresh.read(video, [window.start], window, side)
         return len(entries(cache))
 
@@ -162,7 +160,7 @@ def test_every_side_window_and_change_of_the_file_has_an_entry_of_its_own(
     assert numbers(40, range(2, 8)) == 6
 
 
-def test_a_changed_frame_of_a_folder_is_seen(tmp_path, write_video, cache):
+def test_a_modified_frame_of_a_folder_is_decoded_again(tmp_path, write_video, cache):
     folder = write_video(tmp_path / "frames")
     frames = open_video(folder, "frames")
     before = cache.read(frames, [4], range(2, 8), SIDE)[0].copy()
@@ -172,7 +170,7 @@ def test_a_changed_frame_of_a_folder_is_seen(tmp_path, write_video, cache):
     assert not np.array_equal(before, after)
 
 
-def test_two_videos_with_the_same_name_are_told_apart(tmp_path, write_video, cache):
+def test_videos_of_the_same_name_have_separate_entries(tmp_path, write_video, cache):
     one, other = (
         open_video(write_video(tmp_path / name / "a.mp4", size=size), "a.mp4")
         for name, size in (("x", (64, 48)), ("y", (48, 64)))
@@ -182,10 +180,10 @@ def test_two_videos_with_the_same_name_are_told_apart(tmp_path, write_video, cac
         assert np.array_equal(found, read_resized(frames, [3], SIDE)[0])
 
 
-# ---- frames that cannot be decoded
+# ---- undecodable frames
 
 
-def test_a_frame_that_cannot_be_decoded_stays_none_and_is_tried_again(tmp_path, write_video, cache):
+def test_an_undecodable_frame_is_none_and_is_decoded_again(tmp_path, write_video, cache):
     folder = write_video(tmp_path / "frames")
     good, bad = (folder / "0005.jpg").read_bytes(), b"x" * 100
     (folder / "0005.jpg").write_bytes(bad)
@@ -193,14 +191,14 @@ def test_a_frame_that_cannot_be_decoded_stays_none_and_is_tried_again(tmp_path, 
     for _ in range(2):
         found = cache.read(frames, [4, 5, 6], range(2, 8), SIDE)
         assert [frame is None for frame in found] == [False, True, False]
-    (folder / "0005.jpg").write_bytes(good)  # a disk that answers again
+    (folder / "0005.jpg").write_bytes(good)  # the file is readable again
     found = cache.read(frames, [6, 5], range(2, 8), SIDE)
     for frame, expected in zip(found, read_resized(frames, [6, 5], SIDE), strict=True):
         assert np.array_equal(frame, expected)
     assert cache.pop_warnings() == CacheWarnings()
 
 
-def test_files_that_are_gone_are_none(tmp_path, cache):
+def test_missing_files_are_none(tmp_path, cache):
     frames = ImageFrames((str(tmp_path / "gone.jpg"),), "gone")
     assert cache.read(frames, [0], range(1), SIDE) == [None]
 
@@ -232,7 +230,7 @@ def damage(path, how):
         *("half of it never reached the disk", "another format"),
     ],
 )
-def test_a_damaged_entry_is_decoded_anew_replaced_and_counted(video, cache, how):
+def test_a_damaged_entry_is_decoded_again_replaced_and_reported(video, cache, how):
     window, indices = range(2, 8), [5, 6, 7]
     expected = [frame.copy() for frame in cache.read(video, indices, window, SIDE)]
     (entry,) = entries(cache)
@@ -248,7 +246,7 @@ def test_a_damaged_entry_is_decoded_anew_replaced_and_counted(video, cache, how)
 
 @given(st.data())
 @settings(deadline=None, max_examples=60)
-def test_a_flipped_bit_is_found_or_harmless(tmp_path_factory, data):
+def test_a_flipped_bit_is_detected_or_harmless(tmp_path_factory, data):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (8, 8, 3), np.uint8), None, np.zeros((8, 8, 3), np.uint8)]
     path = tmp_path_factory.mktemp("entry") / "entry"
@@ -268,20 +266,20 @@ def test_a_flipped_bit_is_found_or_harmless(tmp_path_factory, data):
         assert (frame is None and expected is None) or np.array_equal(frame, expected)
 
 
-def test_the_loader_tells_once_an_epoch_how_many_were_damaged(shots, cache):
-    told = []
-    loader = SequenceLoader(shots, SETTINGS, 6, cache=cache, warn=told.append)
+def test_the_loader_reports_damaged_entries_once_per_epoch(shots, cache):
+    warnings = []
+    loader = SequenceLoader(shots, SETTINGS, 6, cache=cache, warn=warnings.append)
     list(loader.epoch(0))
-    assert told == []
+    assert warnings == []
     for entry in entries(cache)[:3]:
         damage(entry, "cut short")
     list(loader.epoch(1))
     list(loader.epoch(2))
-    (line,) = told
-    assert line.startswith("3 damaged files in the cache of frames, decoded anew (first: ")
+    (line,) = warnings
+    assert line.startswith("3 damaged files of the frame cache decoded again (first: ")
 
 
-def test_what_a_killed_process_left_is_never_read_and_goes_after_an_hour(video, cache):
+def test_unfinished_files_of_killed_processes_are_not_read_and_removed_after_an_hour(video, cache):
     cache.read(video, [3], range(2, 8), SIDE)
     (entry,) = entries(cache)
     fresh, old = (cache.folder / f".{entry.stem}-{k}.unfinished" for k in (1, 2))
@@ -313,7 +311,7 @@ def fill(folder, video, barrier, errors):
         errors.put(repr(error))
 
 
-def test_two_processes_may_fill_the_same_entries_at_the_same_time(video, cache):
+def test_two_processes_may_write_the_same_entries_concurrently(video, cache):
     fork = multiprocessing.get_context("fork")
     barrier, errors = fork.Barrier(2), fork.Queue()
     processes = [
@@ -324,14 +322,14 @@ def test_two_processes_may_fill_the_same_entries_at_the_same_time(video, cache):
     assert [errors.get(timeout=60) for _ in processes] == [None, None]
     for process in processes:
         process.join()
-    assert len(list(cache.folder.iterdir())) == 20  # nothing unfinished
+    assert len(list(cache.folder.iterdir())) == 20  # no unfinished files
     for side in (40, 59):
         (found,) = cache.read(video, [7], range(2, 8), side)
         assert np.array_equal(found, read_resized(video, [7], side)[0])
     assert len(entries(cache)) == 20
 
 
-def test_an_entry_that_another_process_removes_stays_with_who_reads_it(video, cache):
+def test_frames_stay_valid_when_another_process_removes_their_entry(video, cache):
     (found,) = cache.read(video, [3], range(2, 8), SIDE)
     for entry in entries(cache):
         entry.unlink()
@@ -341,10 +339,10 @@ def test_an_entry_that_another_process_removes_stays_with_who_reads_it(video, ca
     assert cache.pop_warnings() == CacheWarnings()
 
 
-# ---- room
+# ---- eviction
 
 
-def test_least_recently_used_entries_make_way(video, cache):
+def test_least_recently_used_entries_are_evicted(video, cache):
     size = entry_bytes(6, SIDE)
     windows = [range(start, start + 6) for start in range(4)]
     kept = {}
@@ -364,7 +362,7 @@ def test_least_recently_used_entries_make_way(video, cache):
     assert sum(path.stat().st_size for path in entries(cache)) <= 2 * size
 
 
-def test_reading_counts_as_use(video, cache):
+def test_reading_an_entry_is_a_use(video, cache):
     windows = [range(start, start + 6) for start in range(3)]
     for window in windows[:2]:
         cache.read(video, [4], window, SIDE)
@@ -379,12 +377,12 @@ def test_reading_counts_as_use(video, cache):
     assert len(entries(cache)) == 2
 
 
-def test_what_this_run_uses_stays_when_not_all_fits_and_that_is_told_once(shots, cache):
+def test_entries_used_in_this_run_are_not_evicted_and_the_limit_is_reported_once(shots, cache):
     plain = SequenceLoader(shots, SETTINGS, 6)
     two = entry_bytes(7, SIDE) * 2
-    told = []
+    warnings = []
     small = FrameCache(cache.folder, two)
-    loader = SequenceLoader(shots, SETTINGS, 6, cache=small, warn=told.append)
+    loader = SequenceLoader(shots, SETTINGS, 6, cache=small, warn=warnings.append)
     assert_same(plain.epoch(0), loader.epoch(0))
     stored = entries(cache)
     assert len(stored) >= 2
@@ -392,11 +390,11 @@ def test_what_this_run_uses_stays_when_not_all_fits_and_that_is_told_once(shots,
         assert_same(plain.epoch(epoch), loader.epoch(epoch))
     assert entries(cache) == stored
     assert sum(path.stat().st_size for path in stored) <= two
-    (line,) = told
-    assert "do not hold all frames" in line
+    (line,) = warnings
+    assert "not all frames fit" in line
 
 
-def test_frames_in_use_survive_their_entry(video, cache):
+def test_frames_stay_valid_when_their_entry_is_evicted(video, cache):
     size = entry_bytes(6, SIDE)
     (found,) = cache.read(video, [4], range(6), SIDE)
     long_ago = time.time_ns() - 10**12
@@ -407,7 +405,7 @@ def test_frames_in_use_survive_their_entry(video, cache):
     assert np.array_equal(found, read_resized(video, [4], SIDE)[0])
 
 
-def test_other_files_in_the_folder_are_left_alone(video, cache):
+def test_other_files_in_the_folder_are_not_removed(video, cache):
     cache.folder.mkdir()
     (cache.folder / "thesis.tex").write_text("years of work" * 1000)
     os.utime(cache.folder / "thesis.tex", ns=(0, 0))
@@ -416,30 +414,30 @@ def test_other_files_in_the_folder_are_left_alone(video, cache):
     assert (cache.folder / "thesis.tex").exists()
 
 
-# ---- folders that cannot be written
+# ---- disk errors
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_ends_caching_with_one_warning(shots, cache, monkeypatch, workers):
+def test_a_full_disk_disables_writing_with_one_warning(shots, cache, monkeypatch, workers):
     def fill_up(file, frames, count, side):
         file.write(b"some of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache_module, "write_entry", fill_up)
-    plain, told = SequenceLoader(shots, SETTINGS, 6), []
-    loader = SequenceLoader(shots, SETTINGS, 6, workers=workers, cache=cache, warn=told.append)
+    plain, warnings = SequenceLoader(shots, SETTINGS, 6), []
+    loader = SequenceLoader(shots, SETTINGS, 6, workers=workers, cache=cache, warn=warnings.append)
     for epoch in range(2):
         assert_same(plain.epoch(epoch), loader.epoch(epoch))
     loader.close()
-    assert told == [
-        f"{cache.folder}: cannot be written (No space left on device); frames that are not there "
-        "yet are decoded every time"
+    assert warnings == [
+        f"{cache.folder}: cannot be written (No space left on device); frames that are not stored "
+        "yet are decoded in every epoch"
     ]
     assert list(cache.folder.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_ends_caching_with_one_warning(shots, tmp_path, capsys):
+def test_a_folder_that_cannot_be_created_disables_writing_with_one_warning(shots, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     plain = SequenceLoader(shots, SETTINGS, 6)
     loader = SequenceLoader(shots, SETTINGS, 6, cache=FrameCache(tmp_path / "file", PLENTY))
@@ -450,20 +448,20 @@ def test_a_folder_that_cannot_be_made_ends_caching_with_one_warning(shots, tmp_p
     assert error.count("\n") == 1
 
 
-def test_what_stands_in_a_read_only_folder_is_read(shots, cache, monkeypatch):
-    del shots[0]  # has a frame that is tried again
+def test_entries_in_a_read_only_folder_are_read(shots, cache, monkeypatch):
+    del shots[0]  # has an undecodable frame, which is decoded again
     list(SequenceLoader(shots[:2], SETTINGS, 6, cache=cache).epoch(0))
 
     def refuse(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    told = []
+    warnings = []
     expected = list(SequenceLoader(shots, SETTINGS, 6).epoch(1))
     monkeypatch.setattr(cache_module.os, "utime", refuse)
     monkeypatch.setattr(cache_module, "write_entry", refuse)
-    loader = SequenceLoader(shots, SETTINGS, 6, cache=cache, warn=told.append)
+    loader = SequenceLoader(shots, SETTINGS, 6, cache=cache, warn=warnings.append)
     assert_same(expected, loader.epoch(1))
-    assert len(told) == 1
-    assert "Read-only file system" in told[0]
+    assert len(warnings) == 1
+    assert "Read-only file system" in warnings[0]
     no_decoding(monkeypatch)
-    list(SequenceLoader(shots[:2], SETTINGS, 6, cache=cache, warn=told.append).epoch(2))
+    list(SequenceLoader(shots[:2], SETTINGS, 6, cache=cache, warn=warnings.append).epoch(2))

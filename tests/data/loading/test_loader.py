@@ -1,4 +1,4 @@
-"""Batches of whole sequences, and of single frames."""
+"""Batches of whole sequences for training, and of single frames for evaluation."""
 
 import collections
 import multiprocessing
@@ -30,7 +30,7 @@ SETTINGS = SequenceSettings(
 
 
 class Numbered:
-    """Frames whose first channels tell column and row, and the third the frame's number."""
+    """Frames whose first two channels encode column and row, and the third the frame number."""
 
     def __init__(self, name, num_frames, bad=(), size=(60, 50)):
         self.name, self.num_frames, self.bad, self.size = name, num_frames, bad, size
@@ -69,7 +69,7 @@ def sequences(batch):
 
 
 @pytest.mark.parametrize(("batch_size", "per_batch"), [(8, 2), (11, 2), (12, 3), (3, 1), (4, 1)])
-def test_a_batch_holds_whole_sequences_and_no_more_frames_than_asked_for(batch_size, per_batch):
+def test_a_batch_contains_whole_sequences_and_at_most_batch_size_frames(batch_size, per_batch):
     loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, batch_size)
     batches = list(loader.epoch(0))
     assert len(batches) == len(loader) == -(-5 // per_batch)
@@ -83,16 +83,16 @@ def test_a_batch_holds_whole_sequences_and_no_more_frames_than_asked_for(batch_s
             assert numbers == list(range(numbers[0], numbers[0] + 4))
 
 
-def test_sequences_are_numbered_from_zero_one_behind_the_other():
+def test_sequences_are_concatenated_and_numbered_from_zero():
     (batch,) = SequenceLoader(shots_of(9, 2, 9), SETTINGS, 99).epoch(0)
     counts = torch.bincount(batch.sequence).tolist()
-    assert sorted(counts) == [2, 4, 4]  # the short shot gives what it has
+    assert sorted(counts) == [2, 4, 4]  # all frames of the short shot
     assert batch.sequence.tolist() == [k for k, count in enumerate(counts) for _ in range(count)]
     assert batch.num_sequences == 3
     assert len(batch.labels) == len(batch.images) == 10
 
 
-def test_all_frames_of_a_sequence_get_the_same_crop_and_flip_and_others_their_own():
+def test_crop_and_flip_are_the_same_within_a_sequence_and_differ_between_sequences():
     (batch,) = SequenceLoader(shots_of(*[9] * 12), SETTINGS, 99).epoch(0)
     views = []
     for _, _, images in sequences(batch):
@@ -101,10 +101,10 @@ def test_all_frames_of_a_sequence_get_the_same_crop_and_flip_and_others_their_ow
     assert len({view.numpy().tobytes() for view in views}) > 6
     flips = [bool(view[0, 0, 0] > view[0, 0, -1]) for view in views]
     assert 0 < sum(flips) < 12
-    assert all(view[1, 0, 0] < view[1, -1, 0] for view in views)  # never upside down
+    assert all(view[1, 0, 0] < view[1, -1, 0] for view in views)  # no vertical flip
 
 
-def test_every_shot_comes_once_an_epoch_with_its_label():
+def test_every_shot_is_drawn_once_per_epoch_with_its_label():
     shots = shots_of(*[9] * 7)
     for epoch in range(3):
         for shot in shots:
@@ -118,7 +118,7 @@ def test_every_shot_comes_once_an_epoch_with_its_label():
         assert labels == collections.Counter(shot.label for shot in shots)
 
 
-def test_an_epoch_depends_on_seed_and_number_alone():
+def test_an_epoch_depends_only_on_seed_and_number():
     def images(seed, epoch, first=0):
         settings = SequenceSettings(4, "gaussian", 1.0, 40, 32, seed)
         loader = SequenceLoader(shots_of(*[30] * 6), settings, 8)
@@ -131,8 +131,8 @@ def test_an_epoch_depends_on_seed_and_number_alone():
     assert not torch.equal(images(0, 2), images(1, 2))
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
-def test_processes_that_decode_ahead_change_nothing(tmp_path, make_frames):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+def test_batches_are_the_same_with_worker_processes(tmp_path, make_frames):
     shots = []
     for number in range(5):
         source = open_video(make_frames(tmp_path / f"{number}", 8 + number), f"{number}")
@@ -149,7 +149,7 @@ def test_processes_that_decode_ahead_change_nothing(tmp_path, make_frames):
     ahead.close()
 
 
-def test_unreadable_frames_are_left_out_and_named():
+def test_unreadable_frames_are_skipped_and_named():
     (batch,) = SequenceLoader(shots_of(4, 4, bad=(1, 3)), SETTINGS, 99).epoch(0)
     assert [numbers for _, numbers, _ in sequences(batch)] == [[0, 2], [0, 2]]
     assert sorted(batch.unreadable) == [
@@ -166,7 +166,7 @@ def test_a_sequence_without_a_readable_frame_is_dropped():
     assert len(batch.unreadable) == 3
 
 
-def test_one_black_frame_that_must_not_count_stands_for_a_batch_without_a_readable_one():
+def test_a_batch_without_readable_frames_is_blank_with_one_black_frame():
     (batch,) = SequenceLoader(shots_of(3, bad=range(3)), SETTINGS, 99).epoch(0)
     assert batch.blank
     assert batch.images.shape == (1, 3, 32, 32)
@@ -180,14 +180,14 @@ def test_one_black_frame_that_must_not_count_stands_for_a_batch_without_a_readab
     assert len(batch.unreadable) == 3
 
 
-def test_one_readable_frame_is_enough_for_a_batch_to_count():
+def test_a_batch_with_a_readable_frame_is_not_blank():
     shots = [*shots_of(1), Shot("lost", 2, "lost", Numbered("lost", 3, bad=range(3)))]
     (batch,) = SequenceLoader(shots, SETTINGS, 99).epoch(0)
     assert not batch.blank
     assert (len(batch.images), batch.names) == (1, ("shot0 frame 0",))
 
 
-def test_every_frame_of_a_batch_has_its_name():
+def test_frames_of_a_batch_have_names():
     for batch in SequenceLoader(shots_of(9, 9, 2, 9, 9, bad=(1, 5)), SETTINGS, 12).epoch(0):
         assert len(batch.names) == len(batch.images)
         numbers, labels = batch.images[:, 2, 0, 0].tolist(), batch.labels.tolist()
@@ -197,15 +197,15 @@ def test_every_frame_of_a_batch_has_its_name():
             assert int(shot.removeprefix("shot")) % 3 == label
 
 
-@pytest.mark.parametrize(("direction", "place"), [("before", 3), ("after", 0), ("both", 2)])
-def test_the_frame_that_a_sequence_is_drawn_for_is_named(direction, place):
+@pytest.mark.parametrize(("direction", "index"), [("before", 3), ("after", 0), ("both", 2)])
+def test_anchors_are_the_frames_that_sequences_are_drawn_for(direction, index):
     settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
     for batch in SequenceLoader(shots_of(9, 9, 9, 9, 9), settings, 8).epoch(0):
         numbers = batch.images[batch.anchors, 2, 0, 0].tolist()
-        assert numbers == [frames[place] for _, frames, _ in sequences(batch)]
+        assert numbers == [frames[index] for _, frames, _ in sequences(batch)]
 
 
-def test_short_sequences_and_those_with_unreadable_frames_name_one_of_theirs():
+def test_anchors_are_readable_frames_of_short_and_incomplete_sequences():
     for direction, numbers in (("before", [3, 2, 1]), ("after", [0, 0, 0]), ("both", [2, 1, 1])):
         settings = SequenceSettings(9, "adjacent", 1.0, 40, 32, 3, direction)
         shots = shots_of(4, 3, 2)
@@ -215,10 +215,10 @@ def test_short_sequences_and_those_with_unreadable_frames_name_one_of_theirs():
         assert sorted(anchors) == sorted(numbers)
         assert batch.sequence[batch.anchors].tolist() == [0, 1, 2]
     (batch,) = SequenceLoader(shots_of(4, bad=(3,)), SETTINGS, 99).epoch(0)
-    assert batch.images[batch.anchors, 2, 0, 0].tolist() == [2]  # the last that can be read
+    assert batch.images[batch.anchors, 2, 0, 0].tolist() == [2]  # the last readable frame
 
 
-def test_the_direction_changes_no_frame():
+def test_frames_do_not_depend_on_the_direction():
     def images(direction):
         settings = SequenceSettings(4, "adjacent", 1.0, 40, 32, 3, direction)
         batches = SequenceLoader(shots_of(*[30] * 6), settings, 8).epoch(1)
@@ -228,11 +228,11 @@ def test_the_direction_changes_no_frame():
     assert torch.equal(images("before"), images("both"))
 
 
-# ---- several ranks, and going on within an epoch
+# ---- ranks, and resuming within an epoch
 
 
 def shots_drawn(shots, batch_size, world, epoch=0, first=0):
-    """Numbers of the shots of every rank's batches: [rank][batch] is a list."""
+    """Numbers of the shots of the batches of every rank: [rank][batch] is a list."""
     found = []
     for rank in range(world):
         loader = SequenceLoader(shots, SETTINGS, batch_size, rank=rank, world=world)
@@ -243,12 +243,12 @@ def shots_drawn(shots, batch_size, world, epoch=0, first=0):
 
 @given(st.integers(1, 23), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3))
 @settings(deadline=None, max_examples=60)
-def test_the_ranks_share_every_batch_and_draw_every_shot_once(count, per_batch, world, epoch):
-    """But for the last batch, which is filled up where it has fewer sequences than there are ranks.
+def test_ranks_share_every_batch_and_draw_every_shot_once(count, per_batch, world, epoch):
+    """Compares with the batches of one process, with at least one sequence per rank.
 
-    Against the batches of one process, of as many sequences as there are ranks at the least.
+    The last batch is filled up if it has fewer sequences than there are ranks.
     """
-    shots = shots_of(*[4] * count)  # four frames a sequence: all of a shot
+    shots = shots_of(*[4] * count)  # all four frames of a shot form the sequence
     ranks = shots_drawn(shots, 4 * per_batch, world, epoch)
     (alone,) = shots_drawn(shots, 4 * max(per_batch, world), 1, epoch)
     order = [shot for batch in alone for shot in batch]
@@ -265,12 +265,12 @@ def test_the_ranks_share_every_batch_and_draw_every_shot_once(count, per_batch, 
         else:
             assert number == len(alone) - 1
             assert dealt[: len(expected)] == expected
-            fill = (order * world)[: world - len(expected)]  # the first ones of the epoch
+            fill = (order * world)[: world - len(expected)]  # from the beginning of the epoch
             assert dealt[len(expected) :] == fill
 
 
-def test_a_rank_draws_the_same_frames_and_crops_as_one_process_does():
-    """Sequences stay whole, and each is to the last bit what it is without other ranks."""
+def test_ranks_draw_the_same_frames_and_crops_as_one_process():
+    """Sequences are not divided, and each is bit-identical to that of a single process."""
     shots = shots_of(*[30] * 7)
     kinds = SequenceSettings(4, "gaussian", 1.0, 40, 32, 3)
     for epoch in range(2):
@@ -283,22 +283,22 @@ def test_a_rank_draws_the_same_frames_and_crops_as_one_process_does():
         for number, whole in enumerate(alone):
             parts = [batches[number] for batches in ranks]
             assert sum(part.num_sequences for part in parts) == whole.num_sequences
-            for place in range(whole.num_sequences):
-                part, own = parts[place % 2], parts[place % 2].sequence == place // 2
-                one = whole.sequence == place
+            for index in range(whole.num_sequences):
+                part, own = parts[index % 2], parts[index % 2].sequence == index // 2
+                one = whole.sequence == index
                 assert own.sum() == 4
                 assert torch.equal(part.images[own], whole.images[one])
                 assert torch.equal(part.labels[own], whole.labels[one])
-                anchor, expected = part.anchors[place // 2], whole.anchors[place]
+                anchor, expected = part.anchors[index // 2], whole.anchors[index]
                 assert torch.equal(part.images[anchor], whole.images[expected])
 
 
-def test_no_shots_make_no_batch_for_any_rank():
+def test_without_shots_no_rank_has_a_batch():
     assert shots_drawn([], 8, 3) == [[], [], []]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_an_epoch_goes_on_from_any_of_its_batches(world):
+def test_an_epoch_can_be_resumed_at_any_batch(world):
     shots = shots_of(*[4] * 10)
     whole = shots_drawn(shots, 8, world, epoch=1)
     for first in range(len(whole[0]) + 2):
@@ -306,9 +306,9 @@ def test_an_epoch_goes_on_from_any_of_its_batches(world):
         assert rest == [batches[first:] for batches in whole]
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_one_loader_goes_on_in_the_middle_and_begins_the_next_epoch_at_its_beginning(workers):
+def test_a_loader_can_resume_within_an_epoch_and_start_the_next_one(workers):
     shots = shots_of(*[9] * 7)
     expected = {
         epoch: [batch.images for batch in SequenceLoader(shots, SETTINGS, 8).epoch(epoch)]
@@ -316,11 +316,11 @@ def test_one_loader_goes_on_in_the_middle_and_begins_the_next_epoch_at_its_begin
     }
     loader = SequenceLoader(shots, SETTINGS, 8, workers=workers)
     for epoch, first in ((0, 2), (1, 0), (2, 3)):
-        assert len(loader) == 4  # of a whole epoch, wherever it began
+        assert len(loader) == 4  # of a whole epoch
         got = [batch.images for batch in loader.epoch(epoch, first)]
         assert len(got) == 4 - first
         assert all(map(torch.equal, got, expected[epoch][first:]))
-    abandoned = loader.epoch(0)  # a run that stops in the middle
+    abandoned = loader.epoch(0)  # a run that stops within the epoch
     next(abandoned)
     del abandoned
     got = [batch.images for batch in loader.epoch(1)]
@@ -328,9 +328,9 @@ def test_one_loader_goes_on_in_the_middle_and_begins_the_next_epoch_at_its_begin
     loader.close()
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 1])
-def test_batches_draw_nothing_from_the_global_random_states(workers):
+def test_global_random_states_are_not_used(workers):
     loader = SequenceLoader(shots_of(*[9] * 5), SETTINGS, 8, workers=workers)
     torch.manual_seed(4)
     np.random.seed(4)
@@ -351,10 +351,10 @@ def test_batches_draw_nothing_from_the_global_random_states(workers):
 
 @pytest.fixture
 def textured(tmp_path):
-    """Five shots of folders of smooth noise, and maps of the red channel for all their frames.
+    """Five shots of smooth noise, and the red channels of all frames as maps.
 
-    Each shot's maps have a size of their own; the red channel spans 0 … 255 in every frame, so
-    that reading a map does not stretch it.
+    The size of the maps differs between shots. The red channel of every frame covers 0 … 255, so
+    that maps are not scaled when they are read.
     """
     rng = np.random.default_rng(0)
     maps, shots = SeedMaps(tmp_path / "maps"), []
@@ -375,8 +375,8 @@ def textured(tmp_path):
     return shots, maps
 
 
-def test_maps_are_cropped_and_flipped_as_their_frames_are(textured):
-    """A map that is made of its frame stays so: its red channel, whatever the map's size."""
+def test_maps_are_cropped_and_flipped_like_their_frames(textured):
+    """A map of the red channel equals the red channel of the crop, for maps of any size."""
     shots, maps = textured
     settings = SequenceSettings(4, "interval", 1.0, 48, 32, 0)
     errors, turned = [], []
@@ -395,14 +395,14 @@ def test_maps_are_cropped_and_flipped_as_their_frames_are(textured):
     assert min(turned) > 0.1
 
 
-def test_a_map_of_the_frames_size_is_the_frames_own_pixels(textured):
+def test_a_map_of_the_frame_size_has_the_same_pixels(textured):
     shots, maps = textured
     (batch,) = SequenceLoader(shots[:1], SETTINGS, 4, maps=maps).epoch(0)
     red = batch.images[:, 0].float() / 255
     assert (batch.maps - red).abs().max() < 1.6 / 255  # rounded to bytes; float16
 
 
-def test_without_maps_a_batch_holds_none_and_with_them_the_same_images(textured):
+def test_images_are_the_same_with_and_without_maps(textured):
     shots, maps = textured
     with_maps = SequenceLoader(shots, SETTINGS, 8, maps=maps)
     for one, other in zip(
@@ -413,8 +413,8 @@ def test_without_maps_a_batch_holds_none_and_with_them_the_same_images(textured)
         assert torch.equal(one.sequence, other.sequence)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
-def test_maps_are_read_by_the_processes_that_decode_ahead(textured):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+def test_maps_are_read_by_worker_processes(textured):
     shots, maps = textured
     alone = SequenceLoader(shots, SETTINGS, 8, maps=maps)
     ahead = SequenceLoader(shots, SETTINGS, 8, workers=2, maps=maps)
@@ -427,21 +427,21 @@ def test_maps_are_read_by_the_processes_that_decode_ahead(textured):
     for loader in (alone, ahead):
         with pytest.raises(UserError) as error:
             list(loader.epoch(1))
-        assert "not a whole .npy file" in str(error.value)
+        assert "not a valid .npy file" in str(error.value)
         assert "\n" not in str(error.value)
         loader.close()
 
 
 def running(others):
-    """The processes that decode ahead, but for those of other loaders."""
+    """Worker processes, except for those of other loaders."""
     return {child for child in multiprocessing.active_children() if child not in others}
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
-def test_signals_to_all_processes_do_not_take_away_the_frames_of_the_last_step():
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+def test_workers_complete_the_step_after_signals_to_all_processes():
     others = set(multiprocessing.active_children())
     loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
-    list(loader.epoch(0))  # both are at work
+    list(loader.epoch(0))  # both workers are running
     batches = loader.epoch(1)
     next(batches)
     for child in running(others):
@@ -451,13 +451,13 @@ def test_signals_to_all_processes_do_not_take_away_the_frames_of_the_last_step()
     batches = loader.epoch(2)
     next(batches)
     for child in running(others):
-        os.kill(child.pid, signal.SIGTERM)  # as a launcher passes it on
+        os.kill(child.pid, signal.SIGTERM)  # as forwarded by a launcher
     assert len(list(batches)) == 5
     loader.close()
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
-def test_the_processes_that_decode_ahead_end_when_the_loader_is_closed():
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+def test_worker_processes_end_when_the_loader_is_closed():
     others = set(multiprocessing.active_children())
     loader = SequenceLoader(shots_of(*[9] * 6), SETTINGS, 4, workers=2)
     batches = loader.epoch(0)
@@ -467,7 +467,7 @@ def test_the_processes_that_decode_ahead_end_when_the_loader_is_closed():
     batches.close()
     loader.close()
     assert not running(others)
-    assert time.monotonic() - started < 4  # torch waits 5 s before it uses force
+    assert time.monotonic() - started < 4  # torch kills them after 5 s
 
 
 ENDING = """
@@ -489,13 +489,13 @@ next(batches)
 if "signal" in sys.argv:
     for child in multiprocessing.active_children():
         os.kill(child.pid, signal.SIGTERM)
-loader.circle = [loader, batches]  # its queues go before it can tell the processes to end
+loader.circle = [loader, batches]  # its queues are deleted before the processes end
 del loader, batches
 gc.collect()
 """
 
 
-def test_a_program_ends_whatever_becomes_of_its_loader():
+def test_a_program_ends_without_closing_its_loader():
     programs = [
         subprocess.Popen([sys.executable, "-c", ENDING, *options], stderr=subprocess.PIPE)
         for options in ([], ["signal"])
@@ -505,7 +505,7 @@ def test_a_program_ends_whatever_becomes_of_its_loader():
         assert program.returncode == 0, errors
 
 
-def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
+def test_undecodable_frames_have_no_map_in_the_batch(tmp_path):
     (shot,) = shots_of(4, bad=(1,))
     maps = SeedMaps(tmp_path)
     for index in (0, 2, 3):
@@ -522,7 +522,7 @@ def test_a_frame_that_cannot_be_decoded_has_no_map_in_the_batch(tmp_path):
     assert (batch.maps == 0).all()
 
 
-def test_a_batch_moves_as_a_whole(textured):
+def test_all_tensors_of_a_batch_are_moved(textured):
     shots, maps = textured
     meta = torch.device("meta")
     loader = SequenceLoader(shots, SETTINGS, 99, maps=maps)
@@ -548,7 +548,7 @@ def records_of(source, indices, label=1):
     ]
 
 
-def test_frames_come_in_order_with_their_original_sizes():
+def test_frames_are_in_order_with_their_original_sizes():
     one, other = Numbered("one", 9), Numbered("other", 9, size=(30, 20))
     records = [*records_of(one, [5, 2]), *records_of(other, [7]), *records_of(one, [3, 3])]
     batches = list(frame_batches(records, 16, 2))
@@ -561,7 +561,7 @@ def test_frames_come_in_order_with_their_original_sizes():
     assert sizes == [(60, 50), (60, 50), (30, 20), (60, 50), (60, 50)]
 
 
-def test_a_source_is_gone_through_once_a_batch():
+def test_a_source_is_read_once_per_batch():
     one, other = Numbered("one", 9), Numbered("other", 9)
     records = [*records_of(one, [5]), *records_of(other, [7]), *records_of(one, [3, 8])]
     list(frame_batches(records, 16, 3))
@@ -569,7 +569,7 @@ def test_a_source_is_gone_through_once_a_batch():
     assert other.reads == [[7]]
 
 
-def test_frames_of_evaluation_that_cannot_be_read_are_left_out_and_named(tmp_path):
+def test_unreadable_evaluation_frames_are_skipped_and_named(tmp_path):
     source = Numbered("one", 9, bad=(2, 4, 6))
     missing = ImageFrames((str(tmp_path / "gone.jpg"),), "gone.jpg")
     records = [*records_of(source, [1, 2, 4, 6, 3]), *records_of(missing, [0])]
@@ -583,13 +583,13 @@ def test_frames_of_evaluation_that_cannot_be_read_are_left_out_and_named(tmp_pat
     assert third.unreadable == ("gone.jpg#0",)
 
 
-def test_no_records_give_no_batch():
+def test_without_records_there_is_no_batch():
     assert list(frame_batches([], 16, 4)) == []
 
 
 @given(st.integers(0, 17), st.integers(1, 5), st.integers(1, 4))
 @settings(deadline=None, max_examples=40)
-def test_the_ranks_read_every_frame_once_in_the_batches_of_one_process(count, batch_size, world):
+def test_ranks_read_every_frame_once_in_the_batches_of_one_process(count, batch_size, world):
     source = Numbered("one", 20, bad=(3, 8))
     records = records_of(source, range(count))
     alone = list(frame_batches(records, 16, batch_size))

@@ -1,4 +1,4 @@
-"""Work done ahead by a thread."""
+"""Prefetching in a thread."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from colocam.data.loading.prefetch import prefetched
 
 
-def test_items_come_in_order_from_another_thread():
+def test_items_are_computed_in_order_in_another_thread():
     def items():
         for number in range(20):
             assert threading.current_thread() is not threading.main_thread()
@@ -18,7 +18,7 @@ def test_items_come_in_order_from_another_thread():
     assert list(prefetched(iter(()))) == []
 
 
-def test_one_item_is_drawn_while_the_one_before_is_used_and_no_more():
+def test_only_one_item_is_computed_ahead():
     drawn = []
 
     def items():
@@ -31,7 +31,7 @@ def test_one_item_is_drawn_while_the_one_before_is_used_and_no_more():
         assert drawn[-1] == min(number + 1, 9)
 
 
-def test_what_the_iterator_raises_comes_out_and_no_thread_stays():
+def test_exceptions_of_the_iterator_are_raised_and_the_thread_ends():
     def items():
         yield 1
         raise RuntimeError("broken")
@@ -43,7 +43,7 @@ def test_what_the_iterator_raises_comes_out_and_no_thread_stays():
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 
-def test_a_reader_that_stops_early_leaves_no_thread():
+def test_the_thread_ends_when_iteration_stops_early():
     reader = prefetched(iter(range(1000)))
     assert next(reader) == 0
     reader.close()

@@ -1,4 +1,4 @@
-"""Frames of a sequence: the window, the three samplings and their distributions, the anchor."""
+"""Frame sampling: the window, the distributions of the three samplings, the anchor."""
 
 import itertools
 import math
@@ -20,13 +20,13 @@ def draw(num_frames, n, sampling, draws=DRAWS):
 
 
 def assert_distributed(values, probabilities):
-    """A chi-square test of draws against {value: probability} at 5 deviations and more."""
+    """Chi-square test of draws against {value: probability}, at more than 5 deviations."""
     keys, counts = np.unique(values, return_counts=True)
     assert set(keys.tolist()) <= set(probabilities)
     found = dict(zip(keys.tolist(), counts.tolist(), strict=True))
     expected = {key: len(values) * p for key, p in probabilities.items()}
     assert sum(expected.values()) == pytest.approx(len(values))
-    assert min(expected.values()) > 5  # else the sum is not distributed as chi-square
+    assert min(expected.values()) > 5  # required by the chi-square approximation
     total = sum((found.get(key, 0) - e) ** 2 / e for key, e in expected.items())
     freedom = len(expected) - 1
     assert total < freedom + 5 * math.sqrt(2 * freedom) + 10
@@ -37,7 +37,7 @@ def assert_uniform(values, first, last):
 
 
 def gaussian(first, size):
-    """{frame: share} of a Gaussian around a window's middle, three deviations to either side."""
+    """{frame: probability} of a Gaussian around the middle of a window of ± three deviations."""
     middle, deviation = first + (size - 1) / 2, size / 6
     heights = [
         math.exp(-((frame - middle) ** 2) / (2 * deviation**2))
@@ -57,17 +57,17 @@ def gaussian(first, size):
         (30, range(6, 24)),
     ],
 )
-def test_the_window_is_the_middle_sixty_percent(num_frames, expected):
+def test_the_window_is_the_middle_60_percent(num_frames, expected):
     assert frame_window(num_frames) == expected
 
 
-def test_the_window_of_a_full_limit_is_the_whole_shot():
+def test_the_window_for_limit_1_is_the_whole_shot():
     assert frame_window(7, limit=1.0) == range(7)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 500), st.floats(0.01, 1.0))
-def test_the_window_is_centred_inside_the_shot_and_never_empty(num_frames, limit):
+def test_the_window_is_centred_in_the_shot_and_never_empty(num_frames, limit):
     window = frame_window(num_frames, limit)
     left, right = window.start, num_frames - window.stop
     assert left >= 0
@@ -85,7 +85,7 @@ def test_the_window_is_centred_inside_the_shot_and_never_empty(num_frames, limit
     st.integers(0, 2**32 - 1),
     st.floats(0.05, 1.0),
 )
-def test_frames_are_sorted_distinct_and_inside_the_window(num_frames, n, sampling, seed, limit):
+def test_frames_are_sorted_distinct_and_in_the_window(num_frames, n, sampling, seed, limit):
     frames = sample_frames(num_frames, n, sampling, np.random.default_rng(seed), limit)
     window = frame_window(num_frames, limit)
     assert len(frames) == min(n, len(window))
@@ -95,13 +95,13 @@ def test_frames_are_sorted_distinct_and_inside_the_window(num_frames, n, samplin
 
 
 @pytest.mark.parametrize("sampling", SCHEMES)
-def test_a_window_of_n_frames_or_fewer_is_given_whole(sampling):
+def test_all_frames_of_a_window_of_at_most_n_frames_are_drawn(sampling):
     rng = np.random.default_rng(0)
     assert sample_frames(20, 12, sampling, rng) == list(range(4, 16))
     assert sample_frames(20, 18, sampling, rng) == list(range(4, 16))
 
 
-def test_any_number_of_frames_is_drawn_up_to_64():
+def test_up_to_64_frames_can_be_drawn():
     rng = np.random.default_rng(0)
     for n, sampling in itertools.product(range(1, 65), SCHEMES):
         for num_frames in (1, 10, 107, 1000):
@@ -115,7 +115,7 @@ def test_any_number_of_frames_is_drawn_up_to_64():
 
 
 @pytest.mark.parametrize(("num_frames", "n"), [(20, 1), (20, 3), (20, 11), (110, 4), (110, 64)])
-def test_adjacent_draws_any_n_frames_in_a_row_alike(num_frames, n):
+def test_adjacent_draws_any_n_consecutive_frames_with_equal_probability(num_frames, n):
     frames = draw(num_frames, n, "adjacent")
     window = frame_window(num_frames)
     assert np.all(np.diff(frames, axis=1) == 1)
@@ -125,14 +125,16 @@ def test_adjacent_draws_any_n_frames_in_a_row_alike(num_frames, n):
 @pytest.mark.parametrize(
     ("direction", "first", "last"), [("before", 7, 15), ("after", 4, 12), ("both", 6, 14)]
 )
-def test_the_anchor_is_uniform_over_the_frames_that_have_their_neighbours(direction, first, last):
-    """Of the window 4 … 15; of three neighbours, "both" has two before and one behind."""
-    place = anchor_index(4, direction)
-    assert_uniform(draw(20, 4, "adjacent")[:, place], first, last)
+def test_the_anchor_is_uniform_over_frames_with_all_neighbours_in_the_window(
+    direction, first, last
+):
+    """The window is 4 … 15; for "both", two of three neighbours are before the anchor."""
+    index = anchor_index(4, direction)
+    assert_uniform(draw(20, 4, "adjacent")[:, index], first, last)
 
 
 @given(st.integers(1, 64))
-def test_the_anchor_stands_last_first_or_in_the_middle(count):
+def test_the_anchor_is_the_last_first_or_middle_frame(count):
     assert anchor_index(count, "before") == count - 1
     assert anchor_index(count, "after") == 0
     before = anchor_index(count, "both")
@@ -140,7 +142,7 @@ def test_the_anchor_stands_last_first_or_in_the_middle(count):
 
 
 @pytest.mark.parametrize(("num_frames", "n"), [(20, 4), (20, 5), (110, 8), (110, 64), (30, 1)])
-def test_interval_draws_one_frame_uniformly_from_each_equal_part(num_frames, n):
+def test_interval_draws_one_frame_uniformly_from_each_part(num_frames, n):
     frames = draw(num_frames, n, "interval")
     window = frame_window(num_frames)
     for part in range(n):
@@ -150,7 +152,7 @@ def test_interval_draws_one_frame_uniformly_from_each_equal_part(num_frames, n):
 
 @given(st.integers(2, 400), st.integers(1, 64), st.integers(0, 99))
 @settings(deadline=None, max_examples=60)
-def test_the_parts_of_interval_are_disjoint_fill_the_window_and_differ_by_one_frame(
+def test_the_parts_of_interval_partition_the_window_and_differ_by_at_most_one_frame(
     num_frames, n, seed
 ):
     window = frame_window(num_frames)
@@ -164,25 +166,23 @@ def test_the_parts_of_interval_are_disjoint_fill_the_window_and_differ_by_one_fr
         assert frame in window[first:end]
 
 
-def test_interval_draws_its_parts_independently():
+def test_interval_draws_from_its_parts_independently():
     frames = draw(20, 4, "interval")
     correlation = np.corrcoef(frames.T)
     assert np.abs(correlation[~np.eye(4, dtype=bool)]).max() < 5 / np.sqrt(DRAWS)
 
 
 @pytest.mark.parametrize(("num_frames", "first", "size"), [(30, 6, 18), (50, 10, 30), (19, 4, 11)])
-def test_gaussian_draws_around_the_middle_with_a_sixth_of_the_window_as_deviation(
-    num_frames, first, size
-):
+def test_the_standard_deviation_of_gaussian_is_a_sixth_of_the_window(num_frames, first, size):
     assert frame_window(num_frames) == range(first, first + size)
     frames = draw(num_frames, 1, "gaussian", 20_000)[:, 0]
     assert_distributed(frames, gaussian(first, size))
     deviation = size / 6
     assert abs(frames.mean() - (first + (size - 1) / 2)) < 5 * deviation / np.sqrt(20_000)
-    assert abs(frames.std() / deviation - 1) < 0.04  # the ends are cut off: 1.4 % less
+    assert abs(frames.std() / deviation - 1) < 0.04  # truncation reduces it by 1.4 %
 
 
-def test_two_gaussian_frames_are_those_of_an_urn_without_putting_back():
+def test_gaussian_draws_without_replacement():
     share = gaussian(2, 6)
     pairs = {
         10 * i + j: share[i] * share[j] * (1 / (1 - share[i]) + 1 / (1 - share[j]))
@@ -193,7 +193,7 @@ def test_two_gaussian_frames_are_those_of_an_urn_without_putting_back():
 
 
 @pytest.mark.parametrize("n", [4, 16, 59])
-def test_gaussian_frames_lie_evenly_to_both_sides_of_the_middle(n):
+def test_gaussian_frames_are_symmetric_around_the_middle(n):
     frames = draw(100, n, "gaussian", 1000)
     counts = np.bincount(frames.flatten(), minlength=100)[20:80]
     assert abs(frames.mean() - 49.5) < 5 * frames.mean(1).std() / np.sqrt(1000)
@@ -201,7 +201,7 @@ def test_gaussian_frames_lie_evenly_to_both_sides_of_the_middle(n):
     assert thirds[1] > max(thirds[0], thirds[2])
 
 
-def test_gaussian_lies_between_adjacent_and_interval_in_spread():
+def test_the_spread_of_gaussian_is_between_adjacent_and_interval():
     spread = {scheme: np.ptp(draw(100, 4, scheme, 500), axis=1).mean() for scheme in SCHEMES}
     assert spread["adjacent"] < spread["gaussian"] < spread["interval"]
 
@@ -211,7 +211,7 @@ def test_the_same_seed_gives_the_same_frames(sampling):
     assert np.array_equal(draw(60, 4, sampling, 20), draw(60, 4, sampling, 20))
 
 
-def test_bad_arguments_are_named():
+def test_invalid_arguments_are_rejected():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="num_frames"):
         frame_window(0)
@@ -219,7 +219,7 @@ def test_bad_arguments_are_named():
         frame_window(10, limit=0.0)
     with pytest.raises(ValueError, match="n must"):
         sample_frames(10, 0, "adjacent", rng)
-    for n in (2, 20):  # a short shot, too
+    for n in (2, 20):  # also for a short shot
         with pytest.raises(ValueError, match="sampling"):
             sample_frames(10, n, "random", rng)
     with pytest.raises(ValueError, match="direction"):

@@ -1,4 +1,4 @@
-"""Stored maps: where they lie, what is read and written, and what is refused."""
+"""Stored maps: paths, reading and writing, invalid files, and the check before training."""
 
 import pickle
 
@@ -42,21 +42,21 @@ def refused(call, *args):
 
 
 def put(maps, frames, index, array):
-    """Stores an array as it is."""
+    """Saves an array as the map of a frame, without conversion."""
     path = maps.path(frames, index)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
     return path
 
 
-# ---- where a frame's map lies
+# ---- paths
 
 
 def below(maps, frames, index):
     return maps.path(frames, index).relative_to(maps.folder).as_posix()
 
 
-def test_the_map_of_an_image_has_the_name_that_numpy_makes_of_the_images(maps, tmp_path):
+def test_the_map_of_an_image_is_named_as_by_numpy_save(maps, tmp_path):
     frames = ImageFrames(("/data/cat/a/x.jpg", "/data/cat/a/x.png"), "cat/a")
     assert below(maps, frames, 0) == "cat/a/x.jpg.npy"
     assert below(maps, frames, 1) == "cat/a/x.png.npy"
@@ -64,13 +64,13 @@ def test_the_map_of_an_image_has_the_name_that_numpy_makes_of_the_images(maps, t
     assert (tmp_path / "x.jpg.npy").is_file()
 
 
-def test_the_map_of_a_videos_frame_lies_in_a_folder_named_as_the_file(maps):
+def test_maps_of_a_video_file_are_in_a_folder_of_its_name(maps):
     video = VideoFrames("/data/dog/street.mp4", "dog/street.mp4", 99, (64, 48))
     assert below(maps, video, 12) == "dog/street.mp4/00000012.npy"
 
 
 @pytest.mark.parametrize("given_as", ["absolute", "relative", "here"])
-def test_a_frame_has_the_same_map_in_its_shot_and_alone_with_its_boxes(
+def test_a_frame_has_the_same_map_in_its_shot_and_as_evaluation_frame(
     given_as, maps, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(write_clip_set(tmp_path / "data", CLIPS).parent)
@@ -104,7 +104,7 @@ def test_the_layout_of_youtube_objects_v2_is_mirrored_alike(maps, tmp_path, make
     assert expected in [below(maps, data.train[0].frames, index) for index in range(3)]
 
 
-def test_plain_folders_name_their_frames_alike_in_training_and_evaluation(
+def test_maps_of_plain_folders_have_the_same_names_in_training_and_evaluation(
     maps, tmp_path, make_video, make_frames
 ):
     make_frames(tmp_path / "data" / "Möwe, 1" / "court")
@@ -117,13 +117,13 @@ def test_plain_folders_name_their_frames_alike_in_training_and_evaluation(
 
 
 @pytest.mark.parametrize("name", ["../a", "cat/../../a", "/etc/a", "cat/.."])
-def test_a_name_that_leads_out_of_the_folder_is_refused(name, maps):
+def test_a_name_outside_the_data_folder_is_rejected(name, maps):
     video = VideoFrames("/x.mp4", name, 9, (64, 48))
     assert "leads out of the data folder" in refused(maps.path, video, 0)
     assert "leads out" in refused(maps.write, ImageFrames(("/x.jpg",), name), 0, np.zeros((2, 2)))
 
 
-# ---- what is read and written
+# ---- reading and writing
 
 
 @given(
@@ -134,7 +134,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(name, maps):
     )
 )
 @settings(deadline=None, max_examples=40)
-def test_what_is_written_is_read_stretched_from_0_to_1(tmp_path_factory, values):
+def test_written_maps_are_read_scaled_to_0_to_1(tmp_path_factory, values):
     maps = SeedMaps(tmp_path_factory.mktemp("maps"))
     written = maps.write(source(), 3, values)
     assert np.load(written).dtype == np.float16
@@ -149,14 +149,14 @@ def test_what_is_written_is_read_stretched_from_0_to_1(tmp_path_factory, values)
     assert read.max() in (0, 1)
 
 
-def test_only_one_file_is_left_and_a_new_map_takes_the_place_of_the_old(maps):
+def test_a_new_map_replaces_the_old_one(maps):
     for values in (np.eye(4), np.fliplr(np.eye(4))):
         path = maps.write(source(), 0, values)
     assert [file.name for file in path.parent.iterdir()] == ["0000.jpg.npy"]
     np.testing.assert_array_equal(maps.read(source(), 0), np.fliplr(np.eye(4)))
 
 
-def test_a_map_appears_whole_or_not_at_all(maps, monkeypatch):
+def test_maps_are_written_atomically(maps, monkeypatch):
     maps.write(source(), 0, np.eye(4))
 
     def fails(*_):
@@ -171,7 +171,7 @@ def test_a_map_appears_whole_or_not_at_all(maps, monkeypatch):
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
-        (np.array([[0, 51, 102]], np.uint8), [[0, 0.2, 0.4]]),  # not stretched
+        (np.array([[0, 51, 102]], np.uint8), [[0, 0.2, 0.4]]),  # not scaled
         (np.array([[7, 7]], np.uint8), [[7 / 255, 7 / 255]]),
         (np.array([[-3, 1, 5]], np.float16), [[0, 0.5, 1]]),
         (np.array([[-3, 1, 5]], ">f4"), [[0, 0.5, 1]]),
@@ -182,7 +182,7 @@ def test_a_map_appears_whole_or_not_at_all(maps, monkeypatch):
         (np.array([[0.3, np.nextafter(np.float32(0.3), np.float32(1))]], np.float32), [[0, 0]]),
     ],
 )
-def test_bytes_are_divided_by_255_and_floats_stretched_to_0_and_1(array, expected, maps):
+def test_uint8_is_divided_by_255_and_floats_are_scaled_to_0_to_1(array, expected, maps):
     put(maps, source(), 0, array)
     np.testing.assert_allclose(maps.read(source(), 0), expected, rtol=1e-6)
 
@@ -190,18 +190,18 @@ def test_bytes_are_divided_by_255_and_floats_stretched_to_0_and_1(array, expecte
 @pytest.mark.parametrize(
     "values", [np.zeros(4), np.zeros((2, 2, 1)), np.zeros((0, 3)), [[1, np.nan]], [[1e6, 0]]]
 )
-def test_what_cannot_be_stored_is_not_written(values, maps):
+def test_invalid_values_are_not_written(values, maps):
     with pytest.raises(ValueError, match="values"):
         maps.write(source(), 0, values)
     assert not maps.folder.exists()
 
 
-def test_a_folder_of_maps_travels_to_other_processes(maps):
+def test_seed_maps_are_picklable(maps):
     maps.write(source(), 0, np.eye(3))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(maps)).read(source(), 0), np.eye(3))
 
 
-# ---- what is refused
+# ---- invalid files
 
 BAD = [
     (np.zeros((2, 2, 2), np.float32), "shape"),
@@ -217,7 +217,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("array", "why"), BAD)
-def test_an_array_that_is_no_map_is_refused_with_its_file_and_the_reason(array, why, maps):
+def test_an_invalid_array_is_rejected_with_file_and_reason(array, why, maps):
     path = put(maps, source(), 4, array)
     message = refused(maps.read, source(), 4)
     assert message.startswith(f"{path}: ")
@@ -225,7 +225,7 @@ def test_an_array_that_is_no_map_is_refused_with_its_file_and_the_reason(array, 
 
 
 class Planted:
-    """Leaves a trace where it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -234,25 +234,25 @@ class Planted:
         return open, (str(self.trace), "w")
 
 
-def test_pickled_objects_are_refused_and_never_run(maps, tmp_path):
+def test_pickled_objects_are_rejected_and_not_unpickled(maps, tmp_path):
     planted = np.array([[Planted(tmp_path / "trace")]], dtype=object)
     path = put(maps, source(), 0, planted)
-    assert "not a whole .npy file" in refused(maps.read, source(), 0)
+    assert "not a valid .npy file" in refused(maps.read, source(), 0)
     path.write_bytes(pickle.dumps(Planted(tmp_path / "trace")))
-    assert "not a whole .npy file" in refused(maps.read, source(), 0)
+    assert "not a valid .npy file" in refused(maps.read, source(), 0)
     assert not (tmp_path / "trace").exists()
 
 
-def test_broken_files_are_refused(maps):
+def test_damaged_files_are_rejected(maps):
     path = maps.write(source(), 0, np.eye(9))
     whole = path.read_bytes()
     header = whole[:128].replace(b"'shape': (9, 9)", b"'shape': (9, 9")
     for broken in (b"", b"text", whole[:50], whole[:-1], header + whole[128:], b"PK\3\4" + whole):
         path.write_bytes(broken)
-        assert "not a whole .npy file" in refused(maps.read, source(), 0)
+        assert "not a valid .npy file" in refused(maps.read, source(), 0)
     with path.open("wb") as file:
         np.savez(file, a=np.eye(9, dtype=np.float32))
-    assert "not a whole .npy file" in refused(maps.read, source(), 0)
+    assert "not a valid .npy file" in refused(maps.read, source(), 0)
     path.unlink()
     assert refused(maps.read, source(), 0) == f"{path}: no such seed map"
     path.mkdir()
@@ -263,7 +263,7 @@ def test_broken_files_are_refused(maps):
 
 
 class Readable:
-    """A video of black frames, but for some that cannot be decoded."""
+    """A video of black frames, some of which cannot be decoded."""
 
     def __init__(self, name, num_frames, bad=()):
         self.name, self.num_frames, self.bad = name, num_frames, bad
@@ -288,14 +288,14 @@ def write_drawable(maps, shots, limit=0.6):
             maps.write(shot.frames, index, np.eye(3))
 
 
-def test_maps_of_all_frames_that_can_be_drawn_are_enough(maps):
+def test_only_frames_that_can_be_drawn_need_a_map(maps):
     shots = shots_of(10, 1, 30)
     write_drawable(maps, shots)
     maps.check(shots, 0.6)
     assert "no map for 2 of 8 frames" in refused(maps.check, shots[:1], 0.8)
 
 
-def test_missing_maps_are_counted_and_the_first_is_named(maps):
+def test_missing_maps_are_counted_and_the_first_one_is_named(maps):
     shots = shots_of(10, 20)  # frames 2 … 7 and 4 … 15 can be drawn
     write_drawable(maps, shots)
     gone = [(0, 5), (1, 9), (1, 4)]
@@ -318,20 +318,20 @@ def test_a_frame_that_cannot_be_decoded_needs_no_map(maps):
     assert "no map for 2 of 180 frames" in refused(maps.check, shots, 0.6)
 
 
-def test_a_folder_of_other_maps_is_refused_without_decoding_all_frames(maps):
+def test_a_folder_without_matching_maps_is_rejected_without_decoding_all_frames(maps):
     shots = shots_of(5000, bad=range(5000))
     maps.folder.mkdir()
     assert "no map for 3000 of 3000 frames" in refused(maps.check, shots, 0.6)
 
 
-def test_a_folder_that_is_none_is_refused(maps):
+def test_a_missing_folder_is_rejected(maps):
     assert refused(maps.check, shots_of(3), 0.6) == f"{maps.folder}: no such folder of seed maps"
     maps.folder.write_bytes(b"")
     assert "no such folder" in refused(maps.check, shots_of(3), 0.6)
 
 
 @pytest.mark.parametrize(("array", "why"), BAD)
-def test_the_check_finds_any_map_that_cannot_be_used(array, why, maps):
+def test_the_check_finds_invalid_maps(array, why, maps):
     shots = shots_of(40, 20)
     write_drawable(maps, shots)
     path = put(maps, shots[1].frames, 6, array)
@@ -340,7 +340,7 @@ def test_the_check_finds_any_map_that_cannot_be_used(array, why, maps):
     assert why in message
 
 
-def test_of_very_many_maps_some_are_read_the_last_among_them(maps, monkeypatch):
+def test_of_very_many_maps_a_spaced_subset_including_the_last_is_read(maps, monkeypatch):
     shots = shots_of(40, 20)
     write_drawable(maps, shots)
     monkeypatch.setattr(seed_maps, "_READ_AT_CHECK", 5)

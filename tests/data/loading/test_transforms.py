@@ -1,4 +1,4 @@
-"""Resizing, cropping, flipping, normalizing."""
+"""Transforms: resizing, cropping, flipping, normalization."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from colocam.data.loading.transforms import (
 )
 
 
-def test_a_shrunk_frame_averages_its_pixels():
+def test_downscaling_averages_pixels():
     frame = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     small = resized(frame, 20)
     blocks = frame.reshape(20, 2, 20, 3, 3).mean((1, 3))
@@ -23,15 +23,15 @@ def test_a_shrunk_frame_averages_its_pixels():
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (10, 60), (60, 10), (32, 32)])
-def test_any_frame_becomes_a_square_of_the_side_asked_for(shape):
+def test_frames_of_any_shape_are_resized_to_a_square(shape):
     frame = np.full((*shape, 3), (10, 20, 30), np.uint8)
     assert (resized(frame, 32) == (10, 20, 30)).all()
     assert resized(frame, 32).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (1, 9), (28, 14), (64, 48), (64, 9)])
-def test_a_map_of_any_size_covers_the_whole_frame(shape):
-    """A ramp along each axis stays that ramp, but for half a cell at its ends."""
+def test_a_resized_map_covers_the_whole_frame(shape):
+    """A ramp along each axis is preserved, except for half a cell at its ends."""
     height, width = shape
     for ramp, axis in (
         (np.tile((np.arange(width) + 0.5) / width, (height, 1)), 0),
@@ -46,14 +46,14 @@ def test_a_map_of_any_size_covers_the_whole_frame(shape):
         assert np.ptp(found, axis=axis).max() < 1e-6
 
 
-def test_a_resized_map_never_leaves_0_to_1():
+def test_a_resized_map_is_in_0_to_1():
     maps = (np.random.default_rng(0).random((50, 97, 83)) < 0.9).astype(np.float32)
     found = np.stack([resized_map(values, 32) for values in maps])
     assert found.min() >= 0
     assert found.max() == 1
 
 
-def test_crops_stay_inside_reach_every_place_and_flip_half_of_the_time():
+def test_crops_have_all_positions_and_half_of_them_are_flipped():
     rng = np.random.default_rng(0)
     crops = [Crop.draw(8, 5, rng) for _ in range(400)]
     assert {(crop.x, crop.y) for crop in crops} == {(x, y) for x in range(4) for y in range(4)}
@@ -61,16 +61,16 @@ def test_crops_stay_inside_reach_every_place_and_flip_half_of_the_time():
     assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
 
 
-def test_a_crop_takes_the_rows_and_columns_it_names():
+def test_a_crop_selects_its_rows_and_columns():
     frames = torch.arange(2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
     assert torch.equal(Crop(1, 2, 3, False)(frames), frames[..., 2:5, 1:4])
     assert torch.equal(Crop(1, 2, 3, True)(frames), frames[..., 2:5, 1:4].flip(3))
-    for flip in (False, True):  # a map as its frame
+    for flip in (False, True):  # maps as frames
         crop = Crop(1, 2, 3, flip)
         assert torch.equal(crop(frames[:, 0]), crop(frames)[:, 0])
 
 
-def test_every_sequence_of_a_batch_gets_its_own_crop_and_flip():
+def test_each_sequence_of_a_batch_has_its_own_crop_and_flip():
     frames = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8).contiguous(
         memory_format=torch.channels_last
     )
@@ -83,7 +83,7 @@ def test_every_sequence_of_a_batch_gets_its_own_crop_and_flip():
     assert torch.equal(augmented(frames[:, 1], crops, (2, 1, 3)), found[:, 1])
 
 
-def test_frames_become_a_channels_last_batch_of_bytes():
+def test_frames_are_stacked_to_a_channels_last_uint8_batch():
     frames = list(np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8))
     images = to_tensor(frames)
     assert images.shape == (2, 3, 4, 5)
@@ -92,7 +92,7 @@ def test_frames_become_a_channels_last_batch_of_bytes():
     assert images[1, 2, 3, 4] == frames[1][3, 4, 2]
 
 
-def test_normalization_is_that_of_imagenet():
+def test_normalization_uses_imagenet_statistics():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     low = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     high = torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])

@@ -1,4 +1,4 @@
-"""Cuts: where they are found, and long videos that are trained on as shots."""
+"""Shot detection, shots as frame sources, and long videos that are cut into shots for training."""
 
 import pickle
 from dataclasses import replace
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from colocam.cli.prepare import main as prepare
 from colocam.cli.train import open_run
 from colocam.data.decoding.open import open_video
-from colocam.data.decoding.seeking import LANDMARK_EVERY
+from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL
 from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache, read_resized
@@ -24,11 +24,11 @@ from colocam.data.shots.shots import ShotFrames, cut_into_shots
 from colocam.runtime.distribution import ALONE
 from colocam.training.config import parse_config
 
-LENGTHS = (130, 90, 110)  # frames of the scenes that a long video here is made of
+LENGTHS = (130, 90, 110)  # frames of the scenes of a long video
 
 
 def picture(scene, number):
-    """Waves that move, between two colours of the scene's own."""
+    """Moving waves between two colours of the scene."""
     down, across = np.indices((48, 64))
     wave = np.sin((down * (scene % 3) + across + number) / 9)[..., None] / 2 + 0.5
     colours = np.random.default_rng(scene).integers(0, 256, (2, 3))
@@ -68,57 +68,57 @@ def long_video(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(shared):
-    """Up to 80 frames of each of the real clips, at half their size."""
+    """Up to 80 frames of each real clip, at half their size."""
     return [
         [frame[::2, ::2] for frame in islice(open_video(path, path.name), 80)]
         for path in sorted((shared / "clips").glob("*/*"))
     ]
 
 
-# ---- the detector
+# ---- detection
 
 
-def test_no_cut_is_found_within_a_real_clip(clips):
+def test_no_cut_is_found_in_real_clips(clips):
     assert [find_shots(clip) for clip in clips] == [[range(len(clip))] for clip in clips]
 
 
-def test_every_cut_between_two_real_clips_is_found(clips):
+def test_cuts_between_real_clips_are_found(clips):
     for one, other in permutations(clips, 2):
         assert find_shots(one[-30:] + other[:30]) == [range(30), range(30, 60)]
 
 
-def test_cuts_are_found_and_the_shots_together_are_all_frames():
+def test_cuts_are_found_and_shots_cover_all_frames():
     assert find_shots(scenes()) == ranges(LENGTHS)
     assert find_shots(scenes()[:100]) == [range(100)]
     assert find_shots([]) == []
 
 
-def test_a_flash_is_no_cut():
+def test_a_flash_is_not_a_cut():
     for many in (1, 4):
         flashing = scenes((100,))
         flashing[50 : 50 + many] = [np.full_like(flashing[0], 255)] * many
         assert find_shots(flashing) == [range(100)]
 
 
-def test_light_that_changes_gradually_is_no_cut():
+def test_a_gradual_change_of_light_is_not_a_cut():
     for image in (picture(0, 0), np.full((48, 64, 3), 255, np.uint8)):
         fading = [(image * (1 - step / 120)).astype(np.uint8) for step in range(60)]
         assert find_shots(fading + fading[::-1]) == [range(120)]
 
 
-def test_cuts_are_found_in_the_dark_and_noise_is_none():
+def test_cuts_are_found_in_dark_noisy_frames():
     rng = np.random.default_rng(0)
     dark = [image * 0.15 + rng.normal(0, 12, image.shape) for image in scenes()]
     assert find_shots(image.clip(0, 255).astype(np.uint8) for image in dark) == ranges(LENGTHS)
 
 
-def test_what_is_shorter_than_a_shot_is_joined_to_what_follows_or_at_the_end_to_what_precedes():
+def test_short_shots_are_merged_with_the_next_one_or_at_the_end_with_the_previous_one():
     pictures = scenes((40, 10, 40, 10))
     assert find_shots(pictures) == [range(40), range(40, 100)]
     assert find_shots(pictures, min_length=8) == ranges((40, 10, 40, 10))
 
 
-def test_frames_that_cannot_be_decoded_neither_cut_nor_hide_a_cut():
+def test_undecodable_frames_neither_make_nor_hide_a_cut():
     pictures = scenes((60, 60))
     for gap in ((20, 22), (55, 65), (0, 5), (115, 120)):
         torn = [None if gap[0] <= i < gap[1] else image for i, image in enumerate(pictures)]
@@ -131,7 +131,7 @@ def test_frames_that_cannot_be_decoded_neither_cut_nor_hide_a_cut():
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12)), max_size=12), st.integers(1, 9)
 )  # fmt: skip
-def test_shots_are_never_too_short_and_cover_every_frame_once(parts, min_length):
+def test_shots_have_the_minimum_length_and_cover_every_frame_once(parts, min_length):
     pictures = [
         None if scene == 4 else picture(scene, 0) for scene, many in parts for _ in range(many)
     ]
@@ -140,7 +140,7 @@ def test_shots_are_never_too_short_and_cover_every_frame_once(parts, min_length)
     assert len(shots) <= 1 or min(map(len, shots)) >= min_length
 
 
-def test_a_signature_hardly_depends_on_the_size_of_the_frame():
+def test_a_signature_hardly_depends_on_the_frame_size():
     small = cv2.GaussianBlur(picture(1, 0), (0, 0), 2)
     large = cv2.resize(small, (1280, 960), interpolation=cv2.INTER_LINEAR)
     assert signature(small).shape == signature(large).shape == (216,)
@@ -150,11 +150,11 @@ def test_a_signature_hardly_depends_on_the_size_of_the_frame():
     assert is_cut(signature(other), signature(tiny))
 
 
-# ---- reading late frames of a long file
+# ---- seeking in a long file
 
 
 def grabs(monkeypatch):
-    """Counts the frames that are decoded from now on."""
+    """Counts the frames that are grabbed after this call."""
     count = [0]
 
     class Counted:
@@ -173,9 +173,11 @@ def grabs(monkeypatch):
     return count
 
 
-def test_late_frames_are_those_of_a_pass_and_do_not_cost_one(long_video, monkeypatch):
+def test_seeking_reads_the_frames_of_a_sequential_pass_without_decoding_all(
+    long_video, monkeypatch
+):
     every = list(long_video)
-    assert [landmark.index for landmark in long_video.landmarks] == [100, 200, 300]
+    assert [point.index for point in long_video.seek_points] == [100, 200, 300]
     count = grabs(monkeypatch)
     for start in (99, 100, 101, 260, 322):
         found = long_video.read(range(start, start + 6))
@@ -183,18 +185,18 @@ def test_late_frames_are_those_of_a_pass_and_do_not_cost_one(long_video, monkeyp
     long_video.read([321])
     count[0] = 0
     assert np.array_equal(long_video.read([321])[0], every[321])
-    assert count[0] <= LANDMARK_EVERY
+    assert count[0] <= SEEK_POINT_INTERVAL
 
 
 @pytest.mark.parametrize("wrong", [{"time": 4321.0}, {"checksum": 1}, {"time": 1e9}])
-def test_where_a_landmark_is_not_found_again_frames_are_counted_from_the_start(long_video, wrong):
-    landmarks = tuple(replace(landmark, **wrong) for landmark in long_video.landmarks)
-    moved = replace(long_video, landmarks=landmarks)
+def test_a_file_is_decoded_from_its_start_if_a_seek_point_is_not_found(long_video, wrong):
+    seek_points = tuple(replace(point, **wrong) for point in long_video.seek_points)
+    moved = replace(long_video, seek_points=seek_points)
     for found, expected in zip(moved.read([315, 250]), long_video.read([315, 250]), strict=True):
         assert np.array_equal(found, expected)
 
 
-# ---- shots of a video as something to train on
+# ---- shots as frame sources
 
 
 @pytest.fixture(params=["file", "folder"])
@@ -208,7 +210,7 @@ def shot(request, long_video, tmp_path):
     return shots[1]
 
 
-def test_a_shot_reads_as_that_part_of_its_video(shot):
+def test_a_shot_reads_the_frames_of_its_part_of_the_video(shot):
     every = list(shot.video)[130:220]
     assert len(shot) == 90
     assert shot.name == f"{shot.video.name}#130-219"
@@ -224,7 +226,7 @@ def test_a_shot_reads_as_that_part_of_its_video(shot):
             shot.read([bad])
 
 
-def test_the_map_of_a_frame_is_that_of_the_whole_video(shot, tmp_path):
+def test_seed_maps_of_a_shot_are_those_of_its_video(shot, tmp_path):
     maps = SeedMaps(tmp_path / "maps")
     for index in (0, 89):
         assert maps.path(shot, index) == maps.path(shot.video, 130 + index)
@@ -233,7 +235,7 @@ def test_the_map_of_a_frame_is_that_of_the_whole_video(shot, tmp_path):
     assert np.array_equal(maps.read(shot, 10), values)
 
 
-def test_a_shot_is_cached_as_its_frames_and_decoded_alone(shot, tmp_path, monkeypatch):
+def test_a_cache_entry_of_a_shot_contains_only_its_frames(shot, tmp_path, monkeypatch):
     cache = FrameCache(tmp_path / "cache", 10**8)
     expected = read_resized(shot, [20, 50], 32)
     count = grabs(monkeypatch)
@@ -249,7 +251,7 @@ def test_a_shot_is_cached_as_its_frames_and_decoded_alone(shot, tmp_path, monkey
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_videos_that_are_short_or_not_cut_stay_as_they_are(long_video):
+def test_short_videos_are_not_cut(long_video):
     assert cut_into_shots(long_video, sum(LENGTHS)) == [long_video]
     assert len(cut_into_shots(long_video, sum(LENGTHS) - 1)) == 3
 
@@ -259,7 +261,7 @@ def test_videos_that_are_short_or_not_cut_stay_as_they_are(long_video):
 
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory):
-    """Two classes of few videos: one long file, one long folder, one file without a cut."""
+    """Data folder of two classes: a long file, a long folder of images, a file without a cut."""
     data = tmp_path_factory.mktemp("data")
     write_video(data / "cat" / "long one.avi", scenes())
     write_folder(data / "dog" / "long", scenes((70, 60)))
@@ -270,7 +272,7 @@ def data_folder(tmp_path_factory):
     return data
 
 
-def test_long_training_videos_are_cut_and_boxes_stay_with_the_video(data_folder):
+def test_long_training_videos_are_cut_and_boxes_belong_to_the_whole_video(data_folder):
     whole, cut = open_data(data_folder), open_data(data_folder, cut_over=100)
     assert [shot.id for shot in whole.train] == ["cat/long one.avi", "dog/long", "dog/still.mp4"]
     assert [(shot.id, shot.label, shot.video, len(shot.frames)) for shot in cut.train] == [
@@ -292,7 +294,7 @@ def test_long_training_videos_are_cut_and_boxes_stay_with_the_video(data_folder)
     assert open_data(data_folder, cut_over=330).train == whole.train
 
 
-def test_videos_that_are_held_out_are_not_cut(tmp_path):
+def test_held_out_videos_are_not_cut(tmp_path):
     for name in range(3):
         write_video(tmp_path / "cat" / f"{name}.avi", scenes((40, 40)))
     data = open_data(tmp_path, cut_over=50)
@@ -303,9 +305,7 @@ def test_videos_that_are_held_out_are_not_cut(tmp_path):
         assert len(frame.frames) == 80
 
 
-def test_a_frame_that_may_be_drawn_has_its_map_whether_its_video_is_cut_or_not(
-    data_folder, tmp_path
-):
+def test_seed_maps_of_a_video_are_found_whether_it_is_cut_or_not(data_folder, tmp_path):
     maps = SeedMaps(tmp_path / "maps")
     for shot in open_data(data_folder).train:
         for index in range(len(shot.frames)):
@@ -321,7 +321,7 @@ def test_a_frame_that_may_be_drawn_has_its_map_whether_its_video_is_cut_or_not(
     assert not missing
 
 
-def test_frames_are_exported_by_video(data_folder, tmp_path, monkeypatch):
+def test_frames_are_exported_per_video(data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(export_frames, "QUALITY", 50)
     assert prepare(["splits", str(data_folder), "--frames", str(tmp_path / "new")]) == 0
     exported = open_data(tmp_path / "new")
@@ -332,7 +332,7 @@ def test_frames_are_exported_by_video(data_folder, tmp_path, monkeypatch):
     }
 
 
-def test_training_cuts_long_videos_unless_told_not_to(data_folder, tmp_path, capsys):
+def test_training_cuts_long_videos_unless_disabled(data_folder, tmp_path, capsys):
     argv = ["--data", str(data_folder), "--out", str(tmp_path / "out"), "--device", "cpu"]
     for flags, shots in (
         ([], 3),
