@@ -2,14 +2,18 @@
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding import video_file
+from colocam.data.decoding import probe_cache, video_file
 from colocam.data.decoding.open import open_video
-from colocam.data.decoding.probe_cache import ProbeCache
+from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.probe_cache import ProbeCache, digest_of
+from colocam.data.decoding.seeking import SeekPoint
+from colocam.data.decoding.video_file import VideoFrames, open_video_file
 from colocam.data.layouts.open import open_data
 from colocam.data.shots import shots
 
@@ -111,3 +115,68 @@ def test_records_of_another_opencv_version_are_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "__version__", "0.0")
     open_video(path, "a", probe_cache=cache)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+# ---- records of earlier versions
+
+VIDEO_RECORD = (
+    '{"num_frames": 230, "size": [64, 48], "landmarks": [[100, 4000.0, 7]], "promised": 240.0, '
+    '"reaches_end": true}'
+)
+SHOTS_RECORD = '{"shots": [[0, 100], [100, 230]]}'
+
+
+@pytest.fixture
+def file_states(monkeypatch):
+    """The same states of files, version and options of OpenCV on every machine."""
+    monkeypatch.setattr(probe_cache, "_file_state", lambda path: (path, 1234, 5678))
+    monkeypatch.setattr(cv2, "__version__", "4.10.0")
+    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
+
+
+@pytest.fixture
+def no_probing(monkeypatch):
+    """Fails if a video is probed."""
+
+    def refuse(*_):
+        raise AssertionError("probed")
+
+    monkeypatch.setattr(video_file, "_probe", refuse)
+    monkeypatch.setattr(shots, "find_shots", refuse)
+
+
+def test_the_digest_of_fixed_parts_does_not_change(file_states):
+    assert digest_of([1, "a"], ["/x"]) == "da3e9c4a0d686d2baaffaf64972bfebbb2346428"
+
+
+def test_records_of_video_files_are_found(tmp_path, file_states, no_probing):
+    (tmp_path / "39d922402ae0bbecfaa86be23ef1d36516a251aa.video").write_text(VIDEO_RECORD)
+    path = "/data/cat/a.mp4"
+    video = open_video_file(Path(path), "cat/a.mp4", [], ProbeCache(tmp_path))
+    assert video == VideoFrames(
+        path, "cat/a.mp4", 230, (64, 48), (SeekPoint(100, 4000.0, 7),), reported_frames=240
+    )
+
+
+def test_records_of_shots_are_found(tmp_path, file_states, no_probing):
+    for name in (
+        "9f513db492110c615b837ccfb181890656a34d3f",
+        "f5c7950585c099e34d3e7d360711aba2a5e08691",
+    ):
+        (tmp_path / f"{name}.video").write_text(SHOTS_RECORD)
+    file = VideoFrames("/data/cat/a.mp4", "cat/a.mp4", 230, (64, 48))
+    folder = ImageFrames(tuple(f"/data/dog/b/{n:04d}.jpg" for n in range(200)), "dog/b")
+    for video in (file, folder):
+        found = shots.cut_into_shots(video, 100, ProbeCache(tmp_path))
+        assert [(shot.start, shot.stop) for shot in found] == [(0, 100), (100, 230)]
+
+
+def test_records_are_written_in_the_same_format(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.avi", (120,))
+    open_video(path, "a", probe_cache=ProbeCache(tmp_path / "cache"))
+    (record,) = (tmp_path / "cache").iterdir()
+    stored = json.loads(record.read_text())
+    assert list(stored) == list(json.loads(VIDEO_RECORD))
+    ((index, time, checksum),) = stored["landmarks"]
+    assert (index, time) == (100, 4000.0)
+    assert isinstance(checksum, int)

@@ -1,6 +1,7 @@
 """Frame cache: batches never depend on its contents; entries, damage, eviction, disk errors."""
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import time
@@ -13,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.data.decoding import images, video_file
+from colocam.data.decoding import images, probe_cache, video_file
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.video_file import VideoFrames
@@ -23,6 +24,7 @@ from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_ent
 from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
+from colocam.data.shots.shots import ShotFrames
 
 SETTINGS = SequenceSettings(
     frames=3, sampling="adjacent", frame_limit=0.6, resize=40, crop=32, seed=5
@@ -465,3 +467,39 @@ def test_entries_in_a_read_only_folder_are_read(shots, cache, monkeypatch):
     assert "Read-only file system" in warnings[0]
     no_decoding(monkeypatch)
     list(SequenceLoader(shots[:2], SETTINGS, 6, cache=cache, warn=warnings.append).epoch(2))
+
+
+# ---- entries of earlier versions
+
+FOLDER = ImageFrames(tuple(f"/data/dog/b/{n:04d}.jpg" for n in range(200)), "dog/b")
+FILE = VideoFrames("/data/cat/a.mp4", "cat/a.mp4", 230, (64, 48))
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "name"),
+    [
+        (FOLDER, range(40, 160), "444c56ca9eea3569e6309c5eaf7e08d9268117c9"),
+        (FILE, range(46, 184), "f3489d961f36c4834cc8e24fcf0e669c011bae4c"),
+        (ShotFrames(FOLDER, 100, 200), range(20, 80), "007a2f568319118639d0f6ad937a2d1dc54719d9"),
+        (ShotFrames(FILE, 100, 230), range(26, 104), "d20f7d14b3ede7c4e96f243aedafd48774685d74"),
+    ],
+    ids=["images", "video file", "shot of images", "shot of a video file"],
+)
+def test_entries_are_found_by_the_same_name(cache, monkeypatch, frames, window, name):
+    monkeypatch.setattr(probe_cache, "_file_state", lambda path: (path, 1234, 5678))
+    monkeypatch.setattr(cv2, "__version__", "4.10.0")
+    no_decoding(monkeypatch)
+    stored = [np.full((8, 8, 3), index, np.uint8) for index in window]
+    cache.folder.mkdir()
+    with (cache.folder / f"{name}.frames").open("wb") as file:
+        write_entry(file, stored, len(window), 8)
+    found = cache.read(frames, [window[3], window[-1]], window, 8)
+    assert [frame[0, 0, 0] for frame in found] == [window[3], window[-1]]
+
+
+def test_the_bytes_of_an_entry_do_not_change(tmp_path):
+    frames = [np.arange(192, dtype=np.uint8).reshape(8, 8, 3), None, np.zeros((8, 8, 3), np.uint8)]
+    with (tmp_path / "entry").open("wb") as file:
+        write_entry(file, frames, 3, 8)
+    digest = hashlib.sha256((tmp_path / "entry").read_bytes()).hexdigest()
+    assert digest == "47a7f6e1feca2ce869d839ddbc16a4fabcdd5ea69ae187d81593ff6525207d1f"

@@ -125,9 +125,7 @@ def test_adjacent_draws_any_n_consecutive_frames_with_equal_probability(num_fram
 @pytest.mark.parametrize(
     ("direction", "first", "last"), [("before", 7, 15), ("after", 4, 12), ("both", 6, 14)]
 )
-def test_the_anchor_is_uniform_over_frames_with_all_neighbours_in_the_window(
-    direction, first, last
-):
+def test_the_anchor_is_uniform_over_frames_with_neighbours_in_the_window(direction, first, last):
     """The window is 4 … 15; for "both", two of three neighbours are before the anchor."""
     index = anchor_index(4, direction)
     assert_uniform(draw(20, 4, "adjacent")[:, index], first, last)

@@ -173,9 +173,7 @@ def grabs(monkeypatch):
     return count
 
 
-def test_seeking_reads_the_frames_of_a_sequential_pass_without_decoding_all(
-    long_video, monkeypatch
-):
+def test_seeking_reads_the_frames_of_a_pass_without_decoding_all(long_video, monkeypatch):
     every = list(long_video)
     assert [point.index for point in long_video.seek_points] == [100, 200, 300]
     count = grabs(monkeypatch)
