@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from colocam.data.decoding import probe_cache, video_file
-from colocam.data.decoding.open import open_video
 from colocam.data.decoding.images import ImageFrames
+from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache, digest_of
 from colocam.data.decoding.seeking import SeekPoint
 from colocam.data.decoding.video_file import VideoFrames, open_video_file
