@@ -1,5 +1,13 @@
-"""Decoding: frame sources for video files, folders of images and arrays.
+"""Decoding: frame sources (`FrameSource`) of video files, folders of images and arrays.
 
-`open.open_video` returns a `FrameSource` (see `colocam.data.records`): `ImageFrames` for a folder
-of images, `VideoFrames` for a video file.
+- `open`: opens a path as one of the two frame sources below.
+- `images`: `ImageFrames`, folders of images.
+- `video_file`: `VideoFrames`, video files.
+- `capture`: OpenCV captures without log output.
+- `seeking`: seek points of a video file, verified when they are reached.
+- `probe_cache`: frame counts, seek points and cuts, stored between runs.
+- `checks`: checks of frame numbers and file names.
+- `timestamps`: frames with their times.
+- `arrays`: frames given as arrays or tensors.
+- `enclosing_video`: the video that contains a single frame.
 """

@@ -143,7 +143,7 @@ def collate_sequences(
     takes a connection each, longer than reading the frames.
 
     Args:
-        items: sequences, or errors in their place.
+        items: sequences, or the errors that their drawing raised.
         settings: settings of frame sampling and augmentation.
         has_maps: whether sequences have stored maps.
 

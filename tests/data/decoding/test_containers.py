@@ -167,10 +167,10 @@ def test_stored_rotation_of_a_video_is_applied(tmp_path, container, turn, matrix
     """`turn`: clockwise quarter turns that a player applies."""
     path = write(tmp_path / f"a.{container}", "mp4v", 3)
     data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
-    assert struct.unpack_from(">9i", data, place) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    offset = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
+    assert struct.unpack_from(">9i", data, offset) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     a, b, c, d = (value << 16 for value in matrix)
-    struct.pack_into(">9i", data, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, offset, a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     frames = open_video(path, "a")
     expected = [np.rot90(image, -turn) for image in pictures(3, (96, 64))]

@@ -201,7 +201,7 @@ def test_an_undecodable_frame_is_none_and_is_decoded_again(tmp_path, write_video
 
 
 def test_missing_files_are_none(tmp_path, cache):
-    frames = ImageFrames((str(tmp_path / "gone.jpg"),), "gone")
+    frames = ImageFrames((str(tmp_path / "missing.jpg"),), "missing")
     assert cache.read(frames, [0], range(1), SIDE) == [None]
 
 
@@ -256,8 +256,8 @@ def test_a_flipped_bit_is_detected_or_harmless(tmp_path_factory, data):
         write_entry(file, frames, 3, 8)
     stored = bytearray(path.read_bytes())
     area = data.draw(st.sampled_from([range(40), range(4096, len(stored))]))
-    place = data.draw(st.sampled_from(area))
-    stored[place] ^= 1 << data.draw(st.integers(0, 7))
+    position = data.draw(st.sampled_from(area))
+    stored[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(stored)
     with path.open("rb", buffering=0) as file:
         try:

@@ -43,7 +43,7 @@ def gaussian(first, size):
         math.exp(-((frame - middle) ** 2) / (2 * deviation**2))
         for frame in range(first, first + size)
     ]
-    return {first + place: height / sum(heights) for place, height in enumerate(heights)}
+    return {first + offset: height / sum(heights) for offset, height in enumerate(heights)}
 
 
 @pytest.mark.parametrize(
