@@ -21,7 +21,7 @@ from rich.progress import Progress
 from colocam.runtime.device import pick_device
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from lib.crf import accuracy as crf_accuracy
 from lib.crf.accuracy import Errors, make_reference
 from lib.crf.peers import PEERS, missing
@@ -308,10 +308,10 @@ def _write(
     }
     plots = can_plot() if options.plot is None else options.plot
     write_results(path, result, lines, BESIDE if plots else ".csv, .md")
-    write_whole(path.with_suffix(".csv"), csv_text(rows).encode())
+    write_atomic(path.with_suffix(".csv"), csv_text(rows).encode())
     if plots:
         figure = draw_figure(trusted, name_of(machine, device), options.log)
-        write_whole(path.with_suffix(".png"), figure)
+        write_atomic(path.with_suffix(".png"), figure)
 
 
 def _notes(rows: list[Row]) -> list[str]:

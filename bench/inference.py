@@ -18,13 +18,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cli.train import compiles
 from colocam.models import Localizer
 from colocam.models.encoders import ENCODERS
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config
+from colocam.training.run import compiles
 from lib.compiling import compiler_failures_told
 from lib.floor import flops_of, in_words, rates
 from lib.frames import FrameSet, load_frames

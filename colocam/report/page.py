@@ -17,7 +17,7 @@ from colocam.report.markup import document, element
 from colocam.report.page_style import STYLE
 from colocam.report.pictures import Example, example_tiles
 from colocam.report.tables import Cells, Columns, all_cells
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of
 
 FOREGROUND_SHARE, ONE_SIDED = "foreground", "one_sided"
@@ -97,7 +97,7 @@ def write_page(path: Path, contents: Contents) -> None:
         element("style", STYLE),
     )
     text = document(element("html", head, body, lang="en"))
-    write_whole(path, text.encode(errors="backslashreplace"))  # a file's name may be no text
+    write_atomic(path, text.encode(errors="backslashreplace"))  # a file's name may be no text
 
 
 def _head(contents: Contents) -> list[Element]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from colocam.evaluation.boxes import Box, iou, unscale_box
 from colocam.localization.drawing import GREEN, RED, Color, Image, blend, draw_box, heat_map
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 TILE = 224  # longer side of a tile, pixels
 GAP = 8  # between the tiles of an example
@@ -158,4 +158,4 @@ def beside(blocks: Sequence[Image], gap: int) -> Image:
 
 def _write_png(image: Image, path: Path) -> None:
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_whole(path, encoded.tobytes())
+    write_atomic(path, encoded.tobytes())

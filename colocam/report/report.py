@@ -33,7 +33,7 @@ from colocam.report.tables import (
 )
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import report_unreadable
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
@@ -117,7 +117,7 @@ def report_frames(
     if report.folder is not None and ranks.main:
         tables = map(as_markdown, all_cells(columns, CORLOC_TITLE))
         text = "\n".join(tables).encode(errors="backslashreplace")  # names may be no text
-        write_whole(report.folder / "table.md", text)
+        write_atomic(report.folder / "table.md", text)
         _write_pictures(
             model, info, _readable(records, result), result, columns, report, console, **place
         )
@@ -190,7 +190,7 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
     text = json.dumps(summary, indent=1)
     # Only between values does JSON hold a line's end as it is: no name can be meant.
     text = re.sub(r"\[\n[-+.,\s\de]*\]", _on_one_line, text)
-    write_whole(path, (text + "\n").encode())
+    write_atomic(path, (text + "\n").encode())
 
 
 def _on_one_line(numbers: re.Match[str]) -> str:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import train_step
-from colocam.cli.train import open_run
 from colocam.data.layouts.builtin import ClipSet, write_clip_set
 from colocam.runtime.distribution import ALONE
+from colocam.training.run import open_run
 from lib import (
     floor,
     timing,

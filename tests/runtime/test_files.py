@@ -17,8 +17,8 @@ from colocam.runtime.files import (
     read_header,
     read_tensors,
     remove_unfinished,
+    write_atomic,
     write_tensors,
-    write_whole,
 )
 
 HEADER = {"format": "test", "entries": '{"name": "chat à l\'école"}'}
@@ -66,11 +66,11 @@ def refused(read, path):
 
 def test_a_file_is_what_was_given_and_readable_as_others_are(tmp_path):
     path, plain = tmp_path / "new" / "folder" / "file.bin", tmp_path / "plain"
-    write_whole(path, b"\x00some\xff")
+    write_atomic(path, b"\x00some\xff")
     plain.write_bytes(b"")
     assert path.read_bytes() == b"\x00some\xff"
     assert path.stat().st_mode == plain.stat().st_mode
-    write_whole(path, b"other")
+    write_atomic(path, b"other")
     assert path.read_bytes() == b"other"
     assert os.listdir(path.parent) == ["file.bin"]
 
@@ -83,7 +83,7 @@ def fail_at(monkeypatch, call, error):
 
 
 WRITERS = {
-    "write_whole": lambda path: write_whole(path, b"new" * 100),
+    "write_atomic": lambda path: write_atomic(path, b"new" * 100),
     "write_tensors": lambda path: write_tensors(path, {"x": torch.ones(1000)}, HEADER),
 }
 
@@ -152,7 +152,7 @@ def test_a_file_system_that_cannot_sync_folders_is_written_to_all_the_same(tmp_p
         sync(number)
 
     monkeypatch.setattr(os, "fsync", of_files_only)
-    write_whole(tmp_path / "file", b"data")
+    write_atomic(tmp_path / "file", b"data")
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
@@ -170,15 +170,15 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_pat
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
-    write_whole(tmp_path / "file", b"data")
+    write_atomic(tmp_path / "file", b"data")
     assert done == ["file", "name", "folder"]
 
 
 def test_what_is_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("a file")
-    assert "cannot be written" in refused(WRITERS["write_whole"], tmp_path / "file" / "new.json")
+    assert "cannot be written" in refused(WRITERS["write_atomic"], tmp_path / "file" / "new.json")
     (tmp_path / "folder").mkdir()
-    assert "cannot be written" in refused(WRITERS["write_whole"], tmp_path / "folder")
+    assert "cannot be written" in refused(WRITERS["write_atomic"], tmp_path / "folder")
     assert (tmp_path / "file").read_text() == "a file"
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
@@ -186,9 +186,9 @@ def test_what_is_in_the_way_is_named(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 os.replace = lambda *_: os._exit(9)
-write_whole(Path(sys.argv[1]), b"new")
+write_atomic(Path(sys.argv[1]), b"new")
 """
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from colocam.cli.train import main, open_run
+from colocam.cli.train import main
 from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts
 from colocam.models import Localizer
@@ -18,8 +18,9 @@ from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
 from colocam.training.config import parse_command
 from colocam.training.localizer import LocalizerStage
-from colocam.training.progress import Progress, Taken
-from colocam.training.update import Update, poisoned
+from colocam.training.progress import Progress, StepResult
+from colocam.training.run import open_run
+from colocam.training.update import Update, nan_if_not_finite
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,7 +46,7 @@ def images(seed):
 def take_step(module, update, seed, factor=1.0):
     update.begin()
     outputs = module(images(seed)) * factor
-    update.backward(poisoned(outputs.square().mean(), outputs))
+    update.backward(nan_if_not_finite(outputs.square().mean(), outputs))
     return bool(update.step())
 
 
@@ -106,13 +107,13 @@ def test_what_is_not_finite_poisons_every_gradient(where):
     outputs = torch.ones(2, 3, requires_grad=True)
     spoiled = outputs if where == "loss" else outputs + torch.tensor([[0, 0, torch.inf]] * 2)
     loss = torch.tensor(torch.nan) if where == "loss" else torch.zeros(())
-    poisoned(loss, spoiled).backward()
+    nan_if_not_finite(loss, spoiled).backward()
     assert outputs.grad.isnan().all()
 
 
 def test_what_is_finite_is_left_alone():
     outputs = torch.arange(6.0).requires_grad_()
-    loss = poisoned(outputs.square().sum(), outputs)
+    loss = nan_if_not_finite(outputs.square().sum(), outputs)
     loss.backward()
     assert loss == 55
     assert torch.equal(outputs.grad, 2 * torch.arange(6.0))
@@ -247,7 +248,7 @@ def test_where_no_rank_could_read_a_frame_no_step_is_made_and_none_is_told(make_
     assert bool(step.left_out)
     for name, value in stage.model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
-    seen = Taken(step, 0, (), batch.names).look()
+    seen = StepResult(step, 0, (), batch.names).synchronize()
     progress = Progress()
     assert not progress.add([seen, seen], half=False)
     assert progress == Progress(unreadable=set(batch.names))

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from colocam.cli.train import placed
 from colocam.data.loading.loader import DrawnBatch, SequenceBatch
 from colocam.losses import LocalizerLoss, Schedule
 from colocam.models import Localizer
 from colocam.runtime.device import seed_everything
 from colocam.training.localizer import LocalizerStage, Prepared
 from colocam.training.run import Run
-from colocam.training.update import poisoned
+from colocam.training.update import nan_if_not_finite
 from lib.compiling import compiler_failures_told
 from lib.machine import OtherProcesses
 from lib.stopwatch import PartTimes, Stopwatch
@@ -38,7 +37,7 @@ def open_stage(run: Run) -> LocalizerStage:
     config = run.config
     seed_everything(config.seed)
     model = Localizer(config.encoder, len(run.data.classes), config.weights, config.pooling)
-    stage = LocalizerStage(run, placed(model, run))
+    stage = LocalizerStage(run, run.prepare_model(model))
     stage.train()
     return stage
 
@@ -155,7 +154,7 @@ def step_in_parts(
     leaf = maps.detach().requires_grad_()
     losses = stage.losses(prepared, leaf, 0.0, stage.counts([prepared]))
     watch.lap(LOSSES, forward=True)
-    stage.update.backward(poisoned(losses["total"], leaf))
+    stage.update.backward(nan_if_not_finite(losses["total"], leaf))
     watch.lap(LOSSES)
     maps.backward(leaf.grad)
     watch.lap(BACKWARD)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from colocam.cli.train import compiles
 from colocam.data.loading.loader import DrawnBatch
-from colocam.training.run import Run
+from colocam.training.run import Run, compiles
 from lib.floor import rates
 from lib.step.floors import Floor, make_floors
 from lib.timing import copy_bandwidth
