@@ -125,7 +125,7 @@ def test_torchvisions_state_dict_fills_every_tensor_with_its_own(encoder, torchv
     state = torchvision_network(encoder).state_dict()
     ours = ENCODERS[encoder][0]()
     ours.load_backbone(state)
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(ours.left_out)}
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(ours.skipped)}
     filled = ours.state_dict()
     assert len(filled) == len(kept)
     for name, tensor in filled.items():

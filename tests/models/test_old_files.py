@@ -2,8 +2,8 @@
 
 `checkpoint_version_2.json` holds header, names, types and shapes of the tensors of a classifier and
 a localizer, as written by the first version of this format, and the digest of a file with this
-header and the tensors of `fill_tensors`. These files must load for as long as the format has this version:
-change the version with the format, and keep reading this one.
+header and the tensors of `fill_tensors`. If the format changes, its version must change too, and
+files of this version must still load.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from colocam.models.checkpoint import load_checkpoint
@@ -62,8 +63,6 @@ def test_pinned_header_has_all_entries(pinned):
 @pytest.mark.parametrize("kind", KINDS)
 def test_checkpoint_written_today_has_the_pinned_names_and_shapes(tiny_run, pinned, kind):
     """An earlier version of the package can read it."""
-    from safetensors import safe_open
-
     name = "localizer-best" if kind == "localizer" else "classifier-best-localization"
     with safe_open(tiny_run.checkpoint(name), "pt") as file:
         parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
