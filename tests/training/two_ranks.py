@@ -1,6 +1,6 @@
-"""What the tests of several processes start under torchrun; a script.
+"""Script: started under torchrun by the tests of several processes.
 
-two_ranks.py parts OUT ARGV…   gradients of a step and an evaluation, below OUT
+two_ranks.py parts OUT ARGV…   gradients of a step and an evaluation, written below OUT
 two_ranks.py train FAULT ARGV… train.py, with a fault of faulty_run.py on rank 1 ("null": none)
 """
 
@@ -36,7 +36,7 @@ def make_model(classes):
 
 
 def write_gradients(run, out, name, kind, blank_rank=None):
-    """Of the first batch; the rank `blank_rank` could not read its part of it."""
+    """Gradients of the first batch, of which the rank `blank_rank` could read no frame."""
     stage = kind(run, make_model(len(run.data.classes)).double())
     batch = next(iter(stage.loader.epoch(0)))
     batch = replace(batch, blank=run.ranks.rank == blank_rank)
@@ -67,14 +67,14 @@ def write_parts(out, argv):
             write_gradients(run, out, name, kind)
             if ranks.world > 1:
                 write_gradients(run, out, f"{name}-without-rank-1", kind, blank_rank=1)
-            else:  # the part of the first of two ranks, alone
+            else:  # the part of rank 0 of two, in one process
                 short = replace(run, ranks=_FirstOfTwo())
                 write_gradients(short, out, f"{name}-without-rank-1", kind)
         write_evaluation(run, out)
 
 
 class _FirstOfTwo:
-    """Draws the batches of the first of two ranks, and talks to nobody."""
+    """Ranks of rank 0 of two, without communication."""
 
     rank, world, main = 0, 2, True
 
