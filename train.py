@@ -1,4 +1,4 @@
-"""Trains a video object localizer from class tags: `python train.py --help`."""
+"""Trains a video object localizer from class tags; see `python train.py --help`."""
 
 from colocam.cli.train import main
 

@@ -62,7 +62,7 @@ from lib.timing import copy_bandwidth, peak_memory, time_graph, time_work
 from colocam.runtime.device import pick_device
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 OWN_METHODS = ("grid", "permutohedral", "permutohedral-published")
 DEFAULT_METHODS = ("grid", "permutohedral", *PEERS)
@@ -329,10 +329,10 @@ def _write(
     }
     plots = can_plot() if options.plot is None else options.plot
     write_results(path, result, lines, BESIDE if plots else ".csv, .md")
-    write_whole(path.with_suffix(".csv"), csv_text(rows).encode())
+    write_atomic(path.with_suffix(".csv"), csv_text(rows).encode())
     if plots:
         figure = draw_figure(valid, processor_name(machine, device), options.log)
-        write_whole(path.with_suffix(".png"), figure)
+        write_atomic(path.with_suffix(".png"), figure)
 
 
 if __name__ == "__main__":

@@ -47,12 +47,12 @@ from lib.result_files import result_path, write_results
 from lib.roofline import count_flops, format_rates, peak_rates
 from lib.timing import peak_memory, time_graph, time_on_cpu, time_work
 
-from colocam.cli.train import compiles
 from colocam.models import Localizer
 from colocam.runtime.device import Autocast, make_autocast, pick_device
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config
+from colocam.training.run import compiles
 
 CLASSES = 10
 BATCH_SIZES = {"cpu": (1, 4, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128)}

@@ -41,13 +41,12 @@ from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
 from lib.synchronization import first_synchronization
 from lib.timing import peak_memory
 
-from colocam.cli.train import open_run
 from colocam.runtime.device import pick_device
 from colocam.runtime.distribution import ALONE
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config, parse_config
-from colocam.training.run import Run
+from colocam.training.run import Run, open_run
 
 WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would compete with the step for cores
 

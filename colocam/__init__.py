@@ -1,4 +1,20 @@
-"""CoLo-CAM and its kin: from videos with class tags to boxes, trained without a box."""
+"""Weakly supervised video object localization: from videos with class tags to bounding boxes.
+
+The packages, in the order of the data:
+
+- `data`: videos, from files to batches of frame sequences
+- `models`: encoder, pooling head, decoder, checkpoints
+- `cam`: class activation maps
+- `seeds`: pseudo-labels drawn from the maps
+- `kernels`: Gaussian filtering and CRF energies
+- `losses`: terms of the training loss, and their sum
+- `training`: both stages, the loop, training states
+- `evaluation`: boxes, CorLoc, predictions
+- `localization`: a trained model on frames and videos
+- `report`: tables, charts, pictures, the page
+- `cli`: commands
+- `runtime`: devices, processes, files, errors; used by all
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,20 +26,22 @@ __version__ = "0.1.0"
 
 
 def load(ckpt: Path | str, device: str = "auto") -> "VideoLocalizer":
-    """A ready model from a localizer's checkpoint: `.localize(frames)`, `.classes`.
-
-    `.localize` takes frames as arrays or tensors, and gives for each its box, score, class and
-    score map; see `colocam.localization.inference.VideoLocalizer`.
+    """Loads a localizer from a checkpoint, ready for `.localize(frames)`.
 
     Args:
-        ckpt: a file that train.py wrote.
+        ckpt: checkpoint of a localizer that train.py wrote.
         device: "auto", "cpu" or "cuda".
 
+    Returns:
+        a `colocam.localization.inference.VideoLocalizer`. Its method `localize` takes frames as
+        arrays or tensors and returns a box, score, class and score map for each; `classes` holds
+        the class names.
+
     Raises:
-        colocam.runtime.errors.UserError: the checkpoint cannot be used.
+        colocam.runtime.errors.UserError: the checkpoint cannot be used, or the device is not
+            available.
     """
-    from colocam.localization.inference import (
-        VideoLocalizer,  # torch and OpenCV load only when needed
-    )
+    # Imported here: `import colocam` does not import torch and OpenCV.
+    from colocam.localization.inference import VideoLocalizer
 
     return VideoLocalizer(ckpt, device)

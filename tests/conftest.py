@@ -123,6 +123,24 @@ def _write_video(path: Path, num_frames: int = 10, size: tuple[int, int] = (64, 
     return path
 
 
+TYPES = {"F32": torch.float32, "I64": torch.int64, "U8": torch.uint8}
+
+
+def _fill_tensors(tensors: dict[str, list]) -> dict[str, torch.Tensor]:
+    filled = {}
+    for index, (name, (dtype, shape)) in enumerate(tensors.items()):
+        values = (torch.arange(torch.Size(shape).numel()) * 37 + index) % 101
+        values = (values - 50) / 64 if dtype == "F32" else values
+        filled[name] = values.to(TYPES[dtype]).reshape(shape)
+    return filled
+
+
+@pytest.fixture(scope="session")
+def fill_tensors() -> Callable[[dict[str, list]], dict[str, torch.Tensor]]:
+    """Makes tensors of types and shapes by name; values do not depend on random generators."""
+    return _fill_tensors
+
+
 @pytest.fixture(scope="session")
 def write_video() -> Callable[..., Path]:
     """Writes a video of so many frames and (width, height): a file, or a folder of frames."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -54,7 +54,7 @@ def write_json(
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    write_whole(path, (json.dumps(result, indent=1, default=default) + "\n").encode())
+    write_atomic(path, (json.dumps(result, indent=1, default=default) + "\n").encode())
 
 
 def write_results(
@@ -72,6 +72,6 @@ def write_results(
         UserError: the folder cannot be written, or the disk is full.
     """
     write_json(path, result)
-    write_whole(path.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
+    write_atomic(path.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
     print("\n".join(lines))
     print(f"{path} (and {beside} beside it)")

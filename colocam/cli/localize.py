@@ -29,7 +29,7 @@ from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of, skipped_line
 
 _Draw = Callable[[TimedFrame, Localization | None], None]
@@ -253,7 +253,7 @@ def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     writer.writerows(lines)
-    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+    write_atomic(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 class _FrameBar:

@@ -13,7 +13,7 @@ from typing import Any
 
 from colocam.evaluation.boxes import Size
 from colocam.evaluation.predictions import Predictions
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 
 def results(predictions: Predictions) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def write_coco(path: Path, predictions: Predictions) -> None:
     """
     contents = {ground_truth_path(path): ground_truth(predictions), path: results(predictions)}
     for file, content in contents.items():
-        write_whole(
+        write_atomic(
             file, (json.dumps(content, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         )
 

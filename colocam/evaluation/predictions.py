@@ -15,7 +15,7 @@ from colocam.evaluation.boxes import Box, Size, box_at, threshold_or_default, un
 from colocam.evaluation.evaluate import Outputs
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.distribution import Ranks
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     # File names may be invalid Unicode: `backslashreplace` writes the same escapes as JSON.
-    write_whole(path, f"[\n{lines}\n]\n".encode(errors="backslashreplace"))
+    write_atomic(path, f"[\n{lines}\n]\n".encode(errors="backslashreplace"))
 
 
 def _frame_of(record: BoxedFrame) -> int | str:

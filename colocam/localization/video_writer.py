@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import whole_file
+from colocam.runtime.files import atomic_file
 
 av: Any
 EncoderError: type[Exception]
@@ -63,7 +63,7 @@ def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
     Raises:
         UserError: the file cannot be written.
     """
-    with whole_file(path) as unfinished:
+    with atomic_file(path) as unfinished:
         try:
             video: Mp4 = (_H264 if has_h264() else _VP9)(unfinished, size, rate)
             try:

@@ -1,4 +1,14 @@
-"""Encoders, decoder, and the localizer that holds both."""
+"""Models: encoder, pooling head and decoder, and their checkpoints.
+
+- `localizer`: the whole model, `Localizer`
+- `base`: interface of the encoders
+- `encoders`: table of encoders
+- `resnet`, `vgg`, `inception`: encoders at output stride 8
+- `head`: pooling head of the classifier
+- `decoder`: U-Net decoder
+- `weights`: pretrained weights of the encoders
+- `checkpoint`: checkpoint files
+"""
 
 from colocam.models.localizer import Localizer
 

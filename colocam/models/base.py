@@ -1,40 +1,50 @@
-"""What the encoders have in common: the contract with the decoder, and how weights come in."""
+"""Interface of the encoders: feature maps for the decoder, and loading of pretrained weights."""
 
 from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """A torchvision backbone at output stride 8.
+    """Base class of encoders: a torchvision backbone at output stride 8.
 
     Attributes:
-        channels: channels of the five maps, shallow to deep.
-        strides: pixels of the frame from one place of a map to the next; the first is 1 or 2.
-        centre: whether the decoder begins with a centre block on the last map.
-        torchvision_names: modules that torchvision calls otherwise: its name to ours.
-        left_out: beginnings of names in torchvision's state dict that have no place here.
+        channels: channels of the five feature maps, shallow to deep.
+        strides: output strides of the five maps; the first is 1 or 2.
+        centre: whether the decoder starts with a centre block on the last map.
+        torchvision_names: modules with another name in torchvision: its name to the name here.
+        skipped: prefixes of names in torchvision's state dict that are not loaded.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...] = (2, 4, 8, 8, 8)
     centre: bool = False
     torchvision_names: dict[str, str]
-    left_out: tuple[str, ...] = ("fc.",)
+    skipped: tuple[str, ...] = ("fc.",)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Normalized frames (B, 3, H, W) to five maps (B, C_k, H_k, W_k), shallow to deep."""
+        """Computes the feature maps.
+
+        Args:
+            images: (B, 3, H, W) float, normalized.
+
+        Returns:
+            five maps (B, C_k, H_k, W_k), shallow to deep.
+        """
         raise NotImplementedError
 
     def load_backbone(self, state: dict[str, Tensor]) -> None:
-        """Takes a torchvision state dict; the layers behind the last map are left out.
+        """Loads a torchvision state dict, except the layers after the last map.
+
+        Args:
+            state: of torchvision's network.
 
         Raises:
-            RuntimeError: the state does not belong to this architecture.
+            RuntimeError: the state dict is of another architecture.
         """
         self.load_state_dict(
             {
                 self._own_name(name): value
                 for name, value in state.items()
-                if not name.startswith(self.left_out)
+                if not name.startswith(self.skipped)
             }
         )
 

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with everything that is needed to load it."""
+"""Checkpoints: a safetensors file with weights, architecture, class names and preprocessing."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -17,20 +17,21 @@ KINDS = ("classifier", "localizer")
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What stands beside the weights.
+    """Header of a checkpoint.
 
     Attributes:
-        kind: "classifier" (the decoder is untrained and left out) or "localizer".
-        encoder: backbone's name.
+        kind: "classifier" (without the decoder, which is untrained) or "localizer".
+        encoder: name of the encoder.
         classes: class names, in the order of the logits.
         size: side in pixels to which frames are resized before the forward pass.
-        cam: activation map that made the seeds.
-        cam_threshold, threshold: τ that was best on validation for the seed CAM's and for the
-            localizer's boxes; None where there were no boxes.
+        cam: activation map that the seeds were drawn from.
         epoch: epoch after which it was written, counted from 0.
-        scores: what was measured on validation then, in %.
-        cam_layer: layer of the encoder that the activation map is taken at.
-        pooling: how the head pools; taken from the model when it is saved.
+        scores: scores on validation after this epoch, in %.
+        cam_threshold: threshold τ of the seed CAM's boxes, the best on validation; None without
+            boxes.
+        threshold: the same for the localizer's boxes.
+        cam_layer: layer of the encoder at which the activation map is computed.
+        pooling: pooling of the head; set from the model when it is saved.
     """
 
     kind: str
@@ -47,10 +48,15 @@ class CheckpointInfo:
 
 
 def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
-    """Writes the checkpoint: whole under its name, or not at all.
+    """Writes a checkpoint atomically.
+
+    Args:
+        path: of the file.
+        model: whose weights are written; of a classifier only encoder and head.
+        info: header.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the disk is full.
     """
     tensors = {
         name: tensor
@@ -63,17 +69,20 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
 
 
 def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localizer, CheckpointInfo]:
-    """Reads a checkpoint: the model on the CPU in eval mode, and what stands beside it.
+    """Reads a checkpoint.
 
     Args:
         path: a file written by `save_checkpoint`.
-        kind: the kind that is needed; None: any.
+        kind: required kind; None: any.
+
+    Returns:
+        the model, on the CPU in eval mode, and the header.
 
     Raises:
         UserError: missing, damaged, of another format, version, kind or architecture.
     """
     path = Path(path)
-    # The header is looked at first: a file that was meant for something else is not damaged.
+    # Before the digest: a file of another format is not reported as damaged.
     _check_format(path, read_header(path))
     header, state = read_tensors(path)
     info = _read_info(path, header)
@@ -86,15 +95,16 @@ def _check_format(path: Path, header: dict[str, str]) -> None:
     found = header.get("format", "")
     if found.startswith(f"{FORMAT}-"):
         raise UserError(
-            f"{path}: is for --resume alone; give a checkpoint, as localizer-best.safetensors"
+            f"{path}: is a training state for --resume; give a checkpoint such as "
+            "localizer-best.safetensors"
         )
     if found != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this package; give one that train.py wrote")
     version = header.get("version", "")
     if version != str(VERSION):
         raise UserError(
-            f"{path}: format version {version!r}, this package reads {VERSION}; train anew, or use "
-            "the version of the package that wrote it"
+            f"{path}: format version {version!r}, this package reads {VERSION}; train again, or "
+            "use the version of the package that wrote it"
         )
 
 
@@ -113,11 +123,11 @@ def _build(path: Path, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> 
     try:
         model = Localizer(info.encoder, len(info.classes), pooling=info.pooling)
         parts = ("encoder.", "head.") if info.kind == "classifier" else ("",)
-        wanted = {name for name in model.state_dict() if name.startswith(parts)}
-        if wanted != set(state):
-            raise RuntimeError(f"{len(wanted ^ set(state))} tensors differ")
+        expected = {name for name in model.state_dict() if name.startswith(parts)}
+        if expected != set(state):
+            raise RuntimeError(f"{len(expected ^ set(state))} tensors differ")
         model.load_state_dict(state, strict=False)
     except (RuntimeError, TypeError, ValueError) as error:
-        line = str(error).splitlines()[-1].strip()  # the first only says that some differ
+        line = str(error).splitlines()[-1].strip()  # the first line names no tensor
         raise UserError(f"{path}: does not hold a {info.encoder} {info.kind} ({line})") from error
     return model.eval()

@@ -1,4 +1,4 @@
-"""U-Net decoder: from the encoder's feature maps back to the size of the frame."""
+"""U-Net decoder: from the encoder's feature maps to the size of the frame."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,15 @@ WIDTHS = (256, 128, 64, 32, 16)
 
 
 class Block(nn.Module):
-    """Upsample ×2 (nearest), match the skip's size (bilinear), concatenate, twice conv-BN-ReLU.
+    """Decoder block: upsample ×2, resize to the skip's size, concatenate, twice conv-BN-ReLU.
+
+    Upsampling is nearest, resizing bilinear.
 
     Args:
-        deep: channels from below.
-        skip: channels of the skip; 0: there is none.
-        width: channels that come out.
-        doubles: False leaves the upsampling out, where there is nothing left to double.
+        deep: input channels, of the deeper map.
+        skip: channels of the skip connection; 0: none.
+        width: output channels.
+        doubles: whether to upsample; False for a deeper map that has the frame's size.
     """
 
     def __init__(self, deep: int, skip: int, width: int, doubles: bool = True) -> None:
@@ -26,7 +28,8 @@ class Block(nn.Module):
         self.conv2 = _conv(width, width)
 
     def forward(self, deep: Tensor, skip: Tensor | None) -> Tensor:
-        # Doubling by nearest and halving by bilinear is the identity: do neither.
+        """Deeper map (B, deep, h, w) and skip (B, skip, h′, w′) to (B, width, h′, w′)."""
+        # Nearest upsampling followed by bilinear downsampling is the identity: both are skipped.
         if self.doubles and (skip is None or skip.shape[-2:] != deep.shape[-2:]):
             deep = F.interpolate(deep, scale_factor=2, mode="nearest")
         if skip is not None:
@@ -48,10 +51,11 @@ class Decoder(nn.Module):
     """U-Net decoder of widths 256, 128, 64, 32, 16 (Ronneberger et al. 2015; CoLo-CAM, Sec. 4.1).
 
     Args:
-        channels: the encoder's channels, shallow to deep (five maps).
-        first_stride: of the shallowest map, 2 or 1: the last block, which has no skip, doubles it
-            or keeps its size.
-        centre: twice conv-BN-ReLU on the deepest map, at its own width, before the first block.
+        channels: of the encoder's five maps, shallow to deep.
+        first_stride: stride of the shallowest map, 2 or 1; the last block, which has no skip
+            connection, upsamples by it.
+        centre: whether to apply a centre block, twice conv-BN-ReLU on the deepest map at its own
+            width, before the first block.
     """
 
     def __init__(
@@ -71,9 +75,13 @@ class Decoder(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps (B, C_k, H_k, W_k), shallow to deep, to (B, 16, H, W).
+        """Decodes feature maps.
 
-        H and W are the frame's where its sides are multiples of 8, else near them.
+        Args:
+            features: maps (B, C_k, H_k, W_k), shallow to deep.
+
+        Returns:
+            (B, 16, H, W); H and W are the frame's if these are multiples of 8, else close to them.
         """
         x = self.centre(features[-1])
         skips = [*reversed(features[:-1]), None]

@@ -1,7 +1,7 @@
-"""The table of backbones, each at output stride 8 with five feature maps from shallow to deep.
+"""Table of encoders, each at output stride 8 with five feature maps from shallow to deep.
 
-Adding a backbone is a subclass of `Encoder` (base.py) and a row here: how it is made, and its
-ImageNet weights.
+To add an encoder, write a subclass of `Encoder` (base.py) and add a row: constructor and ImageNet
+weights.
 """
 
 from collections.abc import Callable

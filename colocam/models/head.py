@@ -1,4 +1,4 @@
-"""The pooling head of the classifier: from the last feature map to class logits."""
+"""Pooling head of the classifier: from the last feature map to class logits."""
 
 import math
 from typing import Literal, get_args
@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Pooling = Literal["wgap", "gap", "max", "lse"]
-SHARPNESS = 10.0  # r of "lse": towards 0 it is the mean, towards infinity the maximum
+SHARPNESS = 10.0  # r of "lse": its limit is the mean for r → 0, the maximum for r → ∞
 
 
 class PoolingHead(nn.Linear):
-    """Class maps M_k = Σ_c weight_kc A_c pooled over their places, plus a bias.
+    """Linear layer and spatial pooling: class maps M_k = Σ_c weight_kc A_c, pooled, plus a bias.
 
-    - "wgap": the mean of every feature, then the linear layer (Zhou et al. 2016).
-    - "gap": the mean of the class maps (Lin et al. 2014). With one linear layer both are the same
+    - "wgap": mean of every feature, then the linear layer (Zhou et al. 2016).
+    - "gap": mean of the class maps (Lin et al. 2014). With one linear layer both are the same
       function; "gap" computes the maps first and takes longer.
-    - "max": the maximum of the class maps (Oquab et al. 2015).
-    - "lse": their log-mean-exp, (1/r)·log mean exp(r·M), r = 10 (Pinheiro and Collobert 2015).
+    - "max": maximum of the class maps (Oquab et al. 2015).
+    - "lse": log-mean-exp, (1/r)·log mean exp(r·M), r = 10 (Pinheiro and Collobert 2015).
 
     Args:
         channels: C of the last feature map.
@@ -41,7 +41,7 @@ class PoolingHead(nn.Linear):
         self.pooling = pooling
 
     def forward(self, features: Tensor) -> Tensor:
-        """Last feature map (B, C, h, w) to class logits (B, K)."""
+        """Computes class logits (B, K) from the last feature map (B, C, h, w)."""
         if self.pooling == "wgap":
             return F.linear(features.mean(dim=(2, 3)), self.weight, self.bias)
         maps = self.class_maps(features)
@@ -50,33 +50,34 @@ class PoolingHead(nn.Linear):
         elif self.pooling == "max":
             scores = maps.amax(dim=(2, 3))
         else:
-            places = maps.shape[2] * maps.shape[3]
-            scores = torch.logsumexp(SHARPNESS * maps, dim=(2, 3)) - math.log(places)
+            positions = maps.shape[2] * maps.shape[3]
+            scores = torch.logsumexp(SHARPNESS * maps, dim=(2, 3)) - math.log(positions)
             scores = scores / SHARPNESS
         return scores + self.bias
 
     def class_maps(self, features: Tensor) -> Tensor:
-        """Features (B, C, h, w) to class maps (B, K, h, w) without the bias, at least float32.
+        """Computes class maps (B, K, h, w) from features (B, C, h, w), without the bias.
 
-        Whatever autocast says: in bfloat16 many places would share the maximum.
+        Precision is at least float32, also under autocast: in bfloat16 many positions would share
+        the maximum.
         """
         dtype = torch.promote_types(features.dtype, torch.float32)
         with torch.autocast(features.device.type, enabled=False):
             return torch.einsum("kc,bchw->bkhw", self.weight.to(dtype), features.to(dtype))
 
     def pooling_weights(self, features: Tensor, classes: Tensor) -> Tensor:
-        """How a class score depends on its class map: d score / d M at every place.
+        """Returns the derivative of a class score by its class map, d score / d M.
 
-        The gradient of the score of class k at the last feature map is weight[k] ⊗ this. Several
-        places with the same maximum share it evenly, as in autograd.
+        The gradient of the score of class k by the last feature map is weight[k] ⊗ this. Positions
+        that share the maximum share the derivative evenly, as in autograd.
 
         Args:
             features: (B, C, h, w) last feature map.
             classes: (B, M) integers 0…K−1.
 
         Returns:
-            (B, M, h, w), at least float32, summing to 1 over the places; for the two averages an
-            expanded scalar, not to be written to.
+            (B, M, h, w), at least float32, summing to 1 over the positions; for the two averages
+            an expanded scalar, read-only.
         """
         height, width = features.shape[-2:]
         if self.pooling in ("wgap", "gap"):
@@ -91,5 +92,5 @@ class PoolingHead(nn.Linear):
         return highest / highest.sum(dim=(2, 3), keepdim=True)
 
     def extra_repr(self) -> str:
-        """What `print` shows."""
+        """Returns the arguments, for `print`."""
         return f"{super().extra_repr()}, pooling={self.pooling}"

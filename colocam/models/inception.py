@@ -1,5 +1,7 @@
 """InceptionV3 at output stride 8 (Szegedy et al. 2016)."""
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -19,22 +21,24 @@ STAGES = {
 
 
 class InceptionV3Encoder(Encoder):
-    """torchvision's InceptionV3 whose Mixed_6a and Mixed_7a keep stride 1; no auxiliary head.
+    """torchvision's InceptionV3 with stride 1 in Mixed_6a and Mixed_7a, without auxiliary head.
 
-    torchvision's convolutions of the stem, of Mixed_6a and of Mixed_7a, and all its poolings by
-    two, are not padded: 224 pixels would become 111, 109, 54, 52, 25. Here each is padded by half
-    its kernel, as the others are, so that a 224×224 frame gives maps of side 112, 56, 28, 28, 28.
-    A convolution's weights do not know its padding: away from the borders the features are those
-    of the unpadded network, on a grid that is shifted by some pixels. The ImageNet weights stay
-    valid.
+    In torchvision the convolutions of the stem, of Mixed_6a and of Mixed_7a, and all poolings by
+    two, are not padded: 224 pixels become 111, 109, 54, 52, 25. Here each is padded by half its
+    kernel, as the other layers are, so that a 224×224 frame gives maps of side 112, 56, 28, 28,
+    28. Weights do not depend on padding: away from the borders the features are those of the
+    unpadded network, on a grid shifted by some pixels, and the ImageNet weights remain valid.
 
-    Those weights also ask for mean and standard deviation 0.5. Frames arrive normalized by
-    ImageNet's, as for every encoder, and are changed over channel by channel (torchvision's
-    `transform_input`).
+    The ImageNet weights expect mean and standard deviation 0.5. Frames are normalized by
+    ImageNet's mean and standard deviation, as for every encoder, and converted channel by channel
+    (torchvision's `transform_input`).
     """
 
+    scale: Tensor
+    shift: Tensor
+
     channels = (64, 192, 288, 768, 2048)
-    left_out = ("fc.", "AuxLogits.")
+    skipped = ("fc.", "AuxLogits.")
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,13 +56,12 @@ class InceptionV3Encoder(Encoder):
         )
         _pad(network)
         for module in network.modules():
-            if isinstance(module, nn.Conv2d):  # untrained features neither fade nor explode
+            if isinstance(module, nn.Conv2d):  # keeps the scale of untrained features
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        for stage, names in STAGES.items():
-            layers = nn.Sequential()
-            for name in names:
-                layers.add_module(name, network.get_submodule(name))
-            self.add_module(stage, layers)
+        self.stage1, self.stage2, self.stage3, self.stage4, self.stage5 = (
+            nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in names))
+            for names in STAGES.values()
+        )
         self.torchvision_names = {
             name: f"{stage}.{name}" for stage, names in STAGES.items() for name in names
         }
@@ -78,7 +81,7 @@ class InceptionV3Encoder(Encoder):
 
 
 class _InceptionB(inception.InceptionB):
-    """Mixed_6a at stride 1: three branches, the last of them a pooling."""
+    """Mixed_6a at stride 1: three branches, the last one a pooling."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
@@ -112,9 +115,10 @@ def _keep_resolution(block: nn.Module) -> None:
 
 
 def _pad(network: nn.Module) -> None:
-    """By half the kernel, which most of torchvision's layers have already."""
+    """Pads convolutions and poolings by half their kernel, as most layers are in torchvision."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.padding = (module.kernel_size[0] // 2, module.kernel_size[1] // 2)
         elif isinstance(module, nn.MaxPool2d):
+            assert isinstance(module.kernel_size, int)  # all poolings are square
             module.padding = module.kernel_size // 2

@@ -1,4 +1,4 @@
-"""The localizer: classifier (encoder, pooling head) and decoder over the same features."""
+"""Localizer: classifier (encoder, pooling head) and decoder over the same features."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ class Localizer(nn.Module):
     Args:
         encoder: a name in `ENCODERS`.
         num_classes: number of class tags.
-        weights: None or "none" (random, downloads nothing), "imagenet" (torchvision's), or the
-            path of a torchvision state dict (.safetensors or .pth).
-        pooling: how the head pools, "wgap", "gap", "max" or "lse" (see `PoolingHead`).
+        weights: None or "none" (random, nothing is downloaded), "imagenet" (torchvision's), or
+            the path of a torchvision state dict (.safetensors or .pth).
+        pooling: pooling of the head, "wgap", "gap", "max" or "lse" (see `PoolingHead`).
 
     Raises:
         ValueError: unknown encoder or pooling.
-        UserError: weights that cannot be had or do not fit.
+        UserError: the weights cannot be downloaded or read, or are of another architecture.
     """
 
     def __init__(
@@ -44,29 +44,37 @@ class Localizer(nn.Module):
         self.encoder_name = encoder
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (B, K) and maps (B, 2, H, W) before softmax: background, foreground.
+        """Computes class logits and score maps.
 
         Args:
-            images: (B, 3, H, W) float, normalized as the checkpoint's preprocessing says.
+            images: (B, 3, H, W) float, normalized by ImageNet's mean and standard deviation.
+
+        Returns:
+            class logits (B, K), and maps (B, 2, H, W) before softmax: background, foreground.
         """
         features = self.encoder(images)
         return self.classify(features), self.decode(features, images.shape[-2:])
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
-        """Class logits (B, K) of the encoder's features."""
+        """Computes class logits (B, K) from the encoder's features."""
         return self.head(features[-1])
 
     def decode(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Maps (B, 2, H, W) before softmax, at the frame's `size` (H, W)."""
+        """Computes maps (B, 2, H, W) before softmax.
+
+        Args:
+            features: the encoder's maps, shallow to deep.
+            size: (H, W) of the frame.
+        """
         maps = self.to_maps(self.decoder(features))
         if maps.shape[-2:] != tuple(size):
             maps = F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
         return maps
 
     def classifier_modules(self) -> tuple[nn.Module, ...]:
-        """What stage 1 trains and stage 2 freezes."""
+        """Returns encoder and head, which stage 1 trains and stage 2 freezes."""
         return self.encoder, self.head
 
     def decoder_modules(self) -> tuple[nn.Module, ...]:
-        """What stage 2 trains."""
+        """Returns decoder and last convolution, which stage 2 trains."""
         return self.decoder, self.to_maps

@@ -7,7 +7,7 @@ from colocam.models.base import Encoder
 
 
 class ResNetEncoder(Encoder):
-    """A torchvision ResNet whose layer3 and layer4 keep stride 1 (no dilation).
+    """torchvision's ResNet with stride 1 in layer3 and layer4 (no dilation).
 
     A 224×224 frame gives maps of side 112, 56, 28, 28, 28 (CoLo-CAM, Sec. 4.1).
 

@@ -5,7 +5,7 @@ from torchvision.models.vgg import make_layers
 
 from colocam.models.base import Encoder
 
-# Output channels of the convolutions up to the fourth pooling, "M", and beyond it.
+# Output channels of the convolutions; "M": pooling. The fourth and fifth pooling are dropped.
 _LAYERS = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
 
 
@@ -13,19 +13,18 @@ class VGG16Encoder(Encoder):
     """torchvision's VGG16 (no batch norm) without its fourth and fifth pooling and its classifier.
 
     A 224×224 frame gives maps of side 224, 112, 56, 28, 28. The first has the frame's size, so the
-    decoder's last block does not double. A centre block stands between the last map and the
-    decoder, as in the U-Net of the published training. Layers keep torchvision's numbers:
-    `stage5.28` is its `features.28`.
+    decoder's last block does not upsample. The decoder starts with a centre block, as in the U-Net
+    of the published training. Layers keep torchvision's numbers: `stage5.28` is `features.28`.
     """
 
     channels = (64, 128, 256, 512, 512)
     strides = (1, 2, 4, 8, 8)
     centre = True
-    left_out = ("classifier.",)
+    skipped = ("classifier.",)
 
     def __init__(self) -> None:
         super().__init__()
-        layers = make_layers(_LAYERS)  # without VGG's classifier: 124 of its 138 M parameters
+        layers = make_layers(_LAYERS)  # without the classifier, 124 of 138 M parameters
         self.stage1, self.stage2, self.stage3 = layers[:4], layers[4:9], layers[9:16]
         self.stage4, self.stage5 = layers[16:23], layers[24:]  # 23 is the fourth pooling
         self.torchvision_names = {
@@ -34,8 +33,9 @@ class VGG16Encoder(Encoder):
             for number, _ in module.named_children()
         }
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # as torchvision's: there is no norm to mend it
+            if isinstance(module, nn.Conv2d):  # as in torchvision; there is no batch norm
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None  # make_layers keeps the default
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> list[Tensor]:

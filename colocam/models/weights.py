@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: torchvision's, a file's, or none."""
+"""Pretrained weights of an encoder: torchvision's ImageNet weights, a file, or none."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,10 +15,15 @@ Weights = Literal["imagenet", "none"] | str | Path | None
 
 
 def load_weights(encoder: Encoder, name: str, weights: Weights) -> None:
-    """Fills `encoder` (in place) with `weights`; None and "none" leave it random.
+    """Loads pretrained weights into an encoder, in place.
+
+    Args:
+        encoder: to load into.
+        name: its name in `ENCODERS`.
+        weights: "imagenet", the path of a torchvision state dict, or None or "none": random.
 
     Raises:
-        UserError: the download failed, the file is missing or holds another architecture.
+        UserError: the download fails, or the file is missing, damaged or of another architecture.
     """
     if weights is None or weights == "none":
         return
@@ -33,9 +38,9 @@ def load_weights(encoder: Encoder, name: str, weights: Weights) -> None:
 
 def _imagenet(name: str) -> dict[str, Tensor]:
     try:
-        # Checked against its hash, a download that broke off is not kept as if it were whole.
+        # The hash detects an incomplete download.
         return ENCODERS[name][1].get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # network, disk, wrong hash, a damaged file in torch's cache
+    except Exception as error:  # network, disk, hash, damaged file in torch's cache
         raise UserError(
             f"--weights imagenet: the ImageNet weights of {name} cannot be downloaded "
             f"({_reason(error)}); give --weights FILE (a torchvision state dict) or --weights none"
@@ -59,5 +64,5 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an error says, or its name."""
+    """Returns the first line of an error's message, or its name."""
     return (str(error).splitlines() or [type(error).__name__])[0]

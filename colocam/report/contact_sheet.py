@@ -8,7 +8,7 @@ import numpy as np
 
 from colocam.localization.drawing import GREEN, RED, Color, Image, draw_box
 from colocam.report.pictures import BACKGROUND, GAP, TILE, Example, example_tiles, side_by_side
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 BLOCK_GAP = 24  # between examples of one row, pixels
 MARGIN = 16
@@ -95,4 +95,4 @@ def _put_text(image: Image, text: str, origin: tuple[int, int], color: Color) ->
 
 def _write_png(image: Image, path: Path) -> None:
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_whole(path, encoded.tobytes())
+    write_atomic(path, encoded.tobytes())

@@ -19,7 +19,7 @@ from colocam.report.pictures import Example, example_tiles
 from colocam.report.tables import Cells, Columns, all_cells
 from colocam.report.templating import render
 from colocam.report.training_charts import PERCENT, LogEntry, StageCharts, training_charts
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of
 
 TEMPLATE = "page.html.jinja"
@@ -135,7 +135,7 @@ def write_page(path: Path, contents: Contents) -> None:
         UserError: the file cannot be written.
     """
     text = render(TEMPLATE, page=page_of(contents))
-    write_whole(path, text.encode(errors="backslashreplace"))  # file names may be invalid Unicode
+    write_atomic(path, text.encode(errors="backslashreplace"))  # file names may be invalid Unicode
 
 
 def page_of(contents: Contents) -> Page:

@@ -34,7 +34,7 @@ from colocam.report.tables import (
 )
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import print_unreadable
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
@@ -139,7 +139,7 @@ def _readable(records: Sequence[BoxedFrame], result: Evaluation) -> list[BoxedFr
 
 def _write_tables(path: Path, columns: Columns) -> None:
     text = "\n".join(map(as_markdown, all_cells(columns, CORLOC_TITLE)))
-    write_whole(path, text.encode(errors="backslashreplace"))  # file names may be invalid Unicode
+    write_atomic(path, text.encode(errors="backslashreplace"))  # file names may be invalid Unicode
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
     text = json.dumps(summary, indent=1)
     # JSON escapes line ends in strings: the pattern matches between values only.
     text = re.sub(r"\[\n[-+.,\s\de]*\]", _on_one_line, text)
-    write_whole(path, (text + "\n").encode())
+    write_atomic(path, (text + "\n").encode())
 
 
 def _on_one_line(numbers: re.Match[str]) -> str:

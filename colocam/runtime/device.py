@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Device, mixed precision, and seeds of the global random number generators."""
 
 import random
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from colocam.runtime.errors import UserError
 
 
 def pick_device(name: str, local: int = 0) -> torch.device:
-    """ "auto" is CUDA where there is a GPU, else the CPU.
+    """Returns the device of a name.
 
     Args:
-        name: "auto", "cpu" or "cuda".
-        local: number of the GPU.
+        name: "cpu", "cuda", or "auto": CUDA if there is a GPU, else the CPU.
+        local: index of the GPU on this machine.
 
     Raises:
-        UserError: "cuda" where there is none.
+        UserError: "cuda" without a GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is available here; use --device cpu or auto")
@@ -28,33 +28,33 @@ def pick_device(name: str, local: int = 0) -> torch.device:
 
 @dataclass(frozen=True)
 class Autocast:
-    """Mixed precision on a device; calling it makes the context.
+    """Mixed precision on a device. Calling it returns a new autocast context.
 
     Attributes:
-        device: where it computes.
-        dtype: what convolutions and matrix products compute in; float32: no autocast.
+        device: device of the computation.
+        dtype: precision of convolutions and matrix products; float32 turns autocast off.
     """
 
     device: torch.device
     dtype: torch.dtype
 
     def __call__(self) -> torch.autocast:
-        """A context of autocast to `dtype`."""
+        """Returns a context of autocast to `dtype`."""
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps small gradients of float16 from vanishing; idle in other precisions."""
+        """Returns a gradient scaler, enabled for float16 only."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
 
 def make_autocast(amp: str, device: torch.device) -> Autocast:
-    """Mixed precision by name.
+    """Returns mixed precision by name.
 
     Args:
-        amp: "off", "bf16", "fp16", or "auto": bfloat16 where the hardware computes in it, else
-            float16 on a GPU, else off.
-        device: where to compute.
+        amp: "off", "bf16", "fp16", or "auto": bfloat16 if the hardware supports it, else float16
+            on a GPU, else off.
+        device: device of the computation.
     """
     dtypes = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if amp == "auto":
@@ -71,7 +71,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, NumPy's and torch's global random sources (all devices)."""
+    """Seeds the global random number generators of Python, NumPy and torch (all devices)."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # it takes no larger one
+    np.random.seed(seed % 2**32)  # the largest seed it accepts
     torch.manual_seed(seed)

@@ -1,10 +1,11 @@
-"""The processes of a run: one alone, or those that torchrun started."""
+"""Processes of a run: a single one, or those that torchrun started."""
 
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,14 +17,14 @@ from colocam.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all of a run; without torchrun it is alone, and nothing is sent.
+    """Rank of this process, and the collectives of a run. With one process, nothing is sent.
 
-    What is called a collective below has to be called by all ranks alike.
+    All ranks must call a method marked as a collective, in the same order.
 
     Attributes:
-        rank: number of this process, 0…world − 1.
-        world: how many there are.
-        local: its number on its machine, which is that of its GPU.
+        rank: rank of this process, 0…world − 1.
+        world: number of processes.
+        local: rank of this process on its machine, the index of its GPU.
     """
 
     rank: int = 0
@@ -32,51 +33,64 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is the one process that writes and prints."""
+        """Whether this is rank 0, the only one that writes files and prints."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the ranks, elementwise; a collective that a GPU does not wait for."""
+        """Returns the elementwise mean over the ranks. A collective; asynchronous on a GPU.
+
+        Args:
+            values: of any shape, on the device of the run.
+        """
         if self.world == 1:
             return values
         total = values.clone()
         dist.all_reduce(total)
         return total / self.world
 
-    def gather(self, value: object) -> list:
-        """Every rank's value, in the order of the ranks; a collective on the host."""
+    def gather(self, value: Any) -> list[Any]:
+        """Returns the values of all ranks, in the order of the ranks. A collective on the host.
+
+        Args:
+            value: any object that can be pickled.
+        """
         if self.world == 1:
             return [value]
-        values: list = [None] * self.world
+        values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
-        """Until all ranks are here; a collective."""
-        self.gather(None)  # not dist.barrier, which would use the GPUs
+        """Waits for all ranks. A collective."""
+        self.gather(None)  # dist.barrier would use the GPUs
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the ranks in every backward pass."""
+        """Returns the module in DistributedDataParallel; itself if there is one process."""
         if self.world == 1:
             return module
         return DistributedDataParallel(module)
 
     def gathers_gradients(self, module: nn.Module, last: bool) -> AbstractContextManager:
-        """Around a forward and backward pass of `parallel`'s module.
+        """Returns the context of a forward and backward pass with accumulated gradients.
 
-        Only the last one of a step averages the gradients, which by then hold all of the step.
+        Args:
+            module: returned by `parallel`.
+            last: whether this is the last pass of the step, in which the ranks average their
+                accumulated gradients.
         """
-        return nullcontext() if last or self.world == 1 else module.no_sync()
+        if last or not isinstance(module, DistributedDataParallel):
+            return nullcontext()
+        return module.no_sync()
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Gives all ranks the first one's buffers (batch norm's statistics); a collective."""
+        """Broadcasts the buffers of rank 0 (batch norm statistics). A collective."""
         if self.world > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """A block that the first rank goes through before the others do; a collective."""
+        """Runs the block on rank 0 first, then on the others. A collective."""
         if not self.main:
             self.wait()
         try:
@@ -87,22 +101,21 @@ class Ranks:
 
 
 ALONE = Ranks()
-PATIENCE = timedelta(hours=3)
-"""For ranks that wait for the first one, as for hours of video to be opened; a rank that dies ends
-the others at once, whatever this is."""
+# Long enough for rank 0 to open hours of video; if a rank dies, the launcher ends the others.
+TIMEOUT = timedelta(hours=3)
 
 
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
-    """The ranks that torchrun's environment variables tell of; connected within the block.
+    """Yields the ranks of torchrun's environment variables, connected within the block.
 
-    NCCL carries tensors between GPUs, gloo everything else.
+    The backend is NCCL for tensors on GPUs, gloo for everything else.
 
     Args:
-        device: "auto", "cpu" or "cuda", as the user gave it.
+        device: "auto", "cpu" or "cuda", the value of `--device`.
 
     Raises:
-        UserError: more processes on this machine than it has GPUs.
+        UserError: more processes than GPUs on this machine.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if any(name not in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
@@ -118,6 +131,6 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if on_gpu:
         torch.cuda.set_device(ranks.local)
     backends = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backends, timeout=PATIENCE)
+    dist.init_process_group(backends, timeout=TIMEOUT)
     yield ranks
-    dist.destroy_process_group()  # not after an error: it might wait for a rank that is gone
+    dist.destroy_process_group()  # not after an error: it could wait for a rank that has ended

@@ -1,4 +1,4 @@
-"""How every command ends: 0 on success, 2 with one clear line on a user's mistake."""
+"""Entry of every command: exit status 0 on success, 2 with one line for a user's mistake."""
 
 import argparse
 import io
@@ -12,19 +12,23 @@ from colocam.runtime.errors import UserError
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Whose complaints are one line, as every other complaint of a command."""
+    """Argument parser that raises `UserError`, so that every error of a command is one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the command."""
+        """Raises `UserError` with the parser's message."""
         raise UserError(f"{message} (--help lists all options)")
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Runs a command and returns its exit status, 0 where it gives none.
+    """Runs a command and returns its exit status; 0 if it returns None.
 
-    Mistakes a user can mend go to stderr, and so does a file that the system refuses.
+    `UserError`, a full GPU memory and an `OSError` with a file name are printed to stderr in one
+    line, with status 2. Ctrl-C has status 130. Other exceptions are raised.
+
+    Args:
+        run: the command.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text: show its bytes
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run() or 0

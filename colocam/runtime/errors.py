@@ -1,8 +1,12 @@
-"""The error that speaks to the user."""
+"""Errors that a user can correct."""
 
 
 class UserError(Exception):
-    """A mistake a user can mend: one line naming the file or argument, and what to do.
+    """Error with a message of one line that names the file or argument, and what to do.
 
-    The entries print it and exit with status 2.
+    The commands print it and exit with status 2.
     """
+
+
+class DamagedFileError(UserError):
+    """Error for a file whose contents are not those that were written."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and tensor files that know when they are damaged."""
+"""Atomic files, and tensor files with a digest that detects damage."""
 
 import hashlib
 import json
@@ -12,14 +12,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from colocam.runtime.errors import UserError
+from colocam.runtime.errors import DamagedFileError, UserError
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under its name whole, or not at all (temporary file, fsync, rename).
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file atomically: temporary file, fsync, rename.
+
+    Args:
+        path: of the file; its folder is made if necessary.
+        data: contents.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder cannot be written, or the disk is full; an older file stays.
     """
     unfinished = path.parent / f".{path.name}-{os.getpid()}"
     with _renamed(unfinished, path), unfinished.open("wb") as file:
@@ -29,24 +33,27 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A hidden place beside `path`, of the same suffix, for whoever writes a file by its name.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that is renamed to `path` at the end of the block.
 
-    The file gets its name when all went well; otherwise nothing is left of it.
+    For writers that take a path. If the block raises, the temporary file is removed.
+
+    Args:
+        path: of the file; the temporary path is hidden, in the same folder, with the same suffix.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder cannot be written, or the disk is full; an older file stays.
     """
     unfinished = path.parent / f".{path.stem}-{os.getpid()}{path.suffix}"
     with _renamed(unfinished, path):
         yield unfinished
-        with unfinished.open("r+b") as file:  # Windows flushes only what may be written
+        with unfinished.open("r+b") as file:  # Windows flushes only files opened for writing
             os.fsync(file.fileno())
 
 
 @contextmanager
 def _renamed(unfinished: Path, path: Path) -> Iterator[None]:
-    """Gives a file its name once it is written, and removes it where that failed."""
+    """Renames `unfinished` to `path` at the end of the block; removes it if the block raises."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -55,15 +62,15 @@ def _renamed(unfinished: Path, path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):  # after an interruption too; once renamed it is gone
+        with suppress(OSError):  # after an interruption too; after the rename there is none
             unfinished.unlink()
 
 
 def check_file(path: Path) -> None:
-    """Makes sure, before anything is computed for it, that a file can be written there.
+    """Checks that a file can be written, before anything is computed for it.
 
     Raises:
-        UserError: a folder has its name, or its folder cannot be made or written.
+        UserError: `path` is a folder, or its folder cannot be made or written.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
@@ -71,13 +78,13 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Makes sure, before anything is computed for it, that a folder can be made or written.
+    """Checks that a folder can be made or written, before anything is computed for it.
 
     Raises:
         UserError: it cannot.
     """
-    places = (folder, *folder.absolute().parents)
-    nearest = next((place for place in places if place.exists()), None)
+    candidates = (folder, *folder.absolute().parents)
+    nearest = next((candidate for candidate in candidates if candidate.exists()), None)
     if nearest is None:
         raise UserError(f"{folder}: cannot be written (there is no such drive)")
     if not nearest.is_dir():
@@ -87,7 +94,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename last through a power cut, where the system can."""
+    """Flushes a rename to the disk, on systems that support it for folders."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -97,7 +104,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what `write_whole` left in a folder when its process was killed."""
+    """Removes the temporary files that a killed process left in a folder."""
     for path in folder.glob(".*-*"):
         name, _, process = path.name.rpartition("-")
         if process.isdigit() and len(name) > 1 and path.is_file():
@@ -105,38 +112,43 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Writes a safetensors file whole, with a digest of all that it holds.
+    """Writes a safetensors file atomically, with a digest of its contents in the header.
 
     Args:
         path: of the file.
         tensors: by name, on any device.
-        header: texts that stand beside them.
+        header: strings by name, the file's metadata.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder cannot be written, or the disk is full; an older file stays.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, save(kept, metadata={**header, "sha256": _digest(kept, header)}))
+    write_atomic(path, save(kept, metadata={**header, "sha256": _digest(kept, header)}))
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The texts of a tensor file, without its tensors.
+    """Reads the header of a safetensors file, without its tensors. The digest is not checked.
 
     Raises:
-        UserError: no such file, or not a safetensors file.
+        UserError: no such file, or it cannot be read.
+        DamagedFileError: damaged, or not a safetensors file.
     """
     return _open(path, with_tensors=False)[0]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The texts and tensors of a file of `write_tensors`, unharmed.
+    """Reads header and tensors of a file written by `write_tensors`, and checks the digest.
+
+    Returns:
+        header without the digest, and tensors by name, on the CPU.
 
     Raises:
-        UserError: no such file, or one that is damaged.
+        UserError: no such file, or it cannot be read.
+        DamagedFileError: damaged, or not a safetensors file.
     """
     header, tensors = _open(path, with_tensors=True)
     if header.pop("sha256", None) != _digest(tensors, header):
-        raise UserError(f"{path}: damaged: its contents are not those that were written")
+        raise DamagedFileError(f"{path}: damaged: its contents are not those that were written")
     return header, tensors
 
 
@@ -144,7 +156,7 @@ def _open(path: Path, with_tensors: bool) -> tuple[dict[str, str], dict[str, Ten
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .safetensors file that train.py wrote")
     try:
-        path.open("rb").close()  # safetensors does not tell why it cannot
+        path.open("rb").close()  # the error of safetensors does not name the reason
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -152,14 +164,14 @@ def _open(path: Path, with_tensors: bool) -> tuple[dict[str, str], dict[str, Ten
             names = file.keys() if with_tensors else ()
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from error
+        raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from error
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """SHA-256 over names, shapes, types and values, and the texts."""
+    """SHA-256 over header, and names, types, shapes and values of the tensors."""
     digest = hashlib.sha256(json.dumps(dict(header), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,1 +1,15 @@
-"""The loop of both stages, and the command that runs them."""
+"""Training: both stages and their loop, from the configuration to the run folder.
+
+- `config`: options and presets of a run
+- `run`: a run's data, device, processes and folder, and how they are opened
+- `train`: the stages in order, evaluation, report
+- `loop`: epochs of steps, validation, signals; used by both stages
+- `classifier`: stage 1, the classifier
+- `localizer`: stage 2, the decoder
+- `seeding`: seeds of the decoder, from CAMs or stored maps
+- `collapse`: detection of one-sided score maps
+- `update`: optimizer step that skips non-finite gradients
+- `progress`: losses, skipped steps and unreadable frames of an epoch
+- `metrics`: log `metrics.jsonl`, TensorBoard
+- `state`: training states, and how a run resumes from one
+"""

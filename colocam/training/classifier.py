@@ -1,4 +1,4 @@
-"""Stage 1: the classifier, on single frames with cross-entropy against the video's tag."""
+"""Stage 1: the classifier, trained on single frames with the cross-entropy of their video's tag."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,28 +12,33 @@ from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
 from colocam.training.progress import Step
 from colocam.training.run import Run
-from colocam.training.update import poisoned
+from colocam.training.update import nan_if_not_finite
 
 BEST = {name: f"classifier-best-{name}" for name in ("classification", "localization")}
 
 
 class _Classify(nn.Module):
-    """What stage 1 trains, as one module from images to logits."""
+    """Encoder and head as one module, for DistributedDataParallel."""
 
     def __init__(self, model: Localizer) -> None:
         super().__init__()
         self.encoder, self.head = model.classifier_modules()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits (B, K)."""
         return self.head(self.encoder(images)[-1])
 
 
 class ClassifierStage:
-    """Trains encoder and head of a model; see `colocam.training.loop.Stage`.
+    """Trains encoder and head; see `colocam.training.loop.Stage`.
 
-    Leaves the two best checkpoints on disk, by classification and by localization (CorLoc of the
-    seed CAM) on validation; where validation has no boxes both are best by classification, and
-    without validation the last.
+    Writes the two best checkpoints, by classification and by localization (CorLoc of the seed CAM)
+    on validation. If no validation frame has boxes, both are the best by classification; without
+    validation frames, the last.
+
+    Args:
+        run: environment.
+        model: on the run's device.
     """
 
     name = "classifier"
@@ -51,13 +56,18 @@ class ClassifierStage:
         self.best: dict[str, list[float]] = {}
 
     def train(self) -> None:
-        """Batch norm of the encoder learns its statistics."""
+        """Sets the model to training mode; batch norm updates its statistics."""
         self.model.train()
 
     def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
-        """One SGD step; nothing in it waits for the device. The last two play no part here.
+        """Takes an SGD step, without device synchronization.
 
-        Where no rank has a frame the loss is NaN: no step then.
+        If no rank has a frame, the loss is NaN and the step is skipped.
+
+        Args:
+            batches: on the device; their gradients are accumulated.
+            epoch: not used in this stage.
+            number: not used in this stage.
         """
         ranks = self.run.ranks
         self.update.begin()
@@ -71,16 +81,24 @@ class ClassifierStage:
                 with self.run.autocast():
                     logits = self.classify(images).float()
                 loss = F.cross_entropy(logits, batch.labels, reduction="sum") * weight / frames
-                loss = poisoned(loss, logits)
+                loss = nan_if_not_finite(loss, logits)
                 self.update.backward(loss)
             total = total + loss.detach()
         return Step({"cross-entropy": total}, self.update.step(), total.isfinite(), own)
 
-    def remark(self, means: Mapping[str, float]) -> None:
-        """Nothing to tell."""
+    def warning(self, means: Mapping[str, float]) -> None:
+        """Returns None: this stage has no warnings."""
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
-        """Classification accuracy, and CorLoc of the seed CAM where there are boxes, in %."""
+        """Evaluates the classifier, and writes the checkpoints that are the best so far.
+
+        Args:
+            epoch: counted from 0.
+            unreadable: receives the names of frames that cannot be decoded.
+
+        Returns:
+            classification accuracy, and CorLoc of the seed CAM if there are boxes, in %.
+        """
         run, config = self.run, self.run.config
         result = run.validate(self.model, decode=False)
         unreadable.update(result.unreadable)
@@ -104,7 +122,7 @@ class ClassifierStage:
             "localization": [scores.get("localization", 0.0), accuracy],
         }
         for name, rank in ranking.items():
-            # Later is better among equals: the classifier has seen more.
+            # Of equal scores the later checkpoint is kept: it is trained for longer.
             if name in self.best and rank < self.best[name]:
                 continue
             self.best[name] = rank

@@ -1,7 +1,7 @@
-"""Collapse: the joint term can carry whole videos to one side, all foreground or none.
+"""Collapse: score maps of whole sequences that are all foreground or all background.
 
-Its adaptive weight makes it as strong on maps that say nothing yet as on sound ones, and it pushes
-every colour toward its majority.
+The joint term can cause it: its adaptive weight is as strong on untrained maps as on trained ones,
+and its gradient moves every colour toward its majority label.
 """
 
 from collections.abc import Mapping
@@ -11,47 +11,48 @@ from torch import Tensor
 
 from colocam.evaluation.metric_names import FOREGROUND_SHARE, ONE_SIDED
 
-LEAST, MOST = 0.005, 0.95  # mean of S¹ over a video's frames outside of which it is on one side
-TELLING = 0.5  # share of the frames from which on the user is told
+LEAST, MOST = 0.005, 0.95  # a sequence is one-sided if its mean of S¹ is outside of these
+WARN_FROM = 0.5  # share of frames in one-sided sequences from which the user is warned
 
 
 @torch.no_grad()
-def sides(maps: Tensor, sequence: Tensor, num_sequences: int, frames: Tensor) -> dict[str, Tensor]:
-    """How much of the frames is foreground, and how many lie in sequences that are on one side.
+def collapse_metrics(
+    maps: Tensor, sequence: Tensor, num_sequences: int, frames: Tensor
+) -> dict[str, Tensor]:
+    """Returns the foreground share, and the share of frames in one-sided sequences.
 
     Args:
         maps: (B, 2, H, W) before softmax.
         sequence: (B,) integers 0…G−1.
         num_sequences: G.
-        frames: scalar that the sums are divided by, see `colocam.losses.Counts`.
+        frames: scalar, divisor of the sums over frames, see `colocam.losses.Counts`.
 
     Returns:
-        `FOREGROUND_SHARE`: mean of S¹, and `ONE_SIDED`: share of the frames; scalars.
+        scalars `FOREGROUND_SHARE`, mean of S¹, and `ONE_SIDED`, share of the frames.
     """
     shares = (maps[:, 1] - maps[:, 0]).float().sigmoid().mean((1, 2))  # (B,)
     both = torch.stack([shares, torch.ones_like(shares)])  # (2, B)
     sums, counts = both.new_zeros(2, num_sequences).index_add(1, sequence.long(), both)
     means = sums / counts.clamp(min=1)  # (G,)
-    gone = ((means < LEAST) | (means > MOST))[sequence.long()]
+    one_sided = ((means < LEAST) | (means > MOST))[sequence.long()]  # (B,)
     frames = frames.clamp(min=1)
-    return {FOREGROUND_SHARE: shares.sum() / frames, ONE_SIDED: gone.sum() / frames}
+    return {FOREGROUND_SHARE: shares.sum() / frames, ONE_SIDED: one_sided.sum() / frames}
 
 
-def remark(means: Mapping[str, float], joint: bool) -> str | None:
-    """A line for the user where an epoch's means tell of a collapse; None: they do not.
+def collapse_warning(means: Mapping[str, float], joint: bool) -> str | None:
+    """Returns a warning if the maps of an epoch have collapsed, else None.
 
     Args:
-        means: of `sides` over an epoch.
-        joint: whether the joint term is on.
+        means: of `collapse_metrics` over the epoch.
+        joint: whether the joint term is used.
     """
     share = means.get(ONE_SIDED, 0.0)
-    if share < TELLING:
+    if share < WARN_FROM:
         return None
     side = "foreground" if means[FOREGROUND_SHARE] > 0.5 else "background"
-    told = f"in {100 * share:.0f} % of the frames the maps have become all {side}"
+    line = f"in {100 * share:.0f} % of the frames the maps have become all {side}"
     if not joint:
-        return told
+        return line
     return (
-        f"{told}: the joint term has collapsed; lower --coloc-weight, or let it grow for longer "
-        "with --coloc-ramp"
+        f"{line}: the joint term has collapsed; use a lower --coloc-weight or a longer --coloc-ramp"
     )

@@ -1,4 +1,4 @@
-"""Stage 2: the decoder, over the frozen classifier, with the four terms of Eq. 5."""
+"""Stage 2: the decoder, trained on the frozen classifier's features with the terms of Eq. 5."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.collapse import remark, sides
+from colocam.training.collapse import collapse_metrics, collapse_warning
 from colocam.training.config import PER_FRAME, Config
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
-from colocam.training.update import poisoned
+from colocam.training.update import nan_if_not_finite
 
 
 def loss_settings(config: Config) -> LossSettings:
-    """The weights, schedules and bandwidths that a configuration asks for."""
+    """Returns weights, schedules and bandwidths of the loss from a configuration."""
     schedules = {
         term: Schedule(
             getattr(config, f"{term}_weight"),
@@ -44,16 +44,16 @@ def loss_settings(config: Config) -> LossSettings:
 
 
 class Prepared(NamedTuple):
-    """A batch on its way to the decoder.
+    """Input of the decoder and its loss, for one batch.
 
     Attributes:
-        features: the encoder's maps of the frames that are trained on.
+        features: the encoder's maps of the frames that are trained on, shallow to deep.
         images: (B, 3, H, W) uint8, these frames.
         seeds: (B, H, W) uint8, their pseudo-labels.
         sequence: (B,) integers 0…G−1.
         num_sequences: G.
-        weight: 1; 0 where a black frame stands for a batch that could not be read.
-        frame_weights: (B,) how much each frame counts; None: 1 each.
+        weight: 1, or 0 if no frame of the batch could be read (it then has one black frame).
+        frame_weights: (B,) weight of each frame; None: 1 each.
     """
 
     features: list[Tensor]
@@ -66,23 +66,28 @@ class Prepared(NamedTuple):
 
 
 class _Decode(nn.Module):
-    """What stage 2 trains, as one module from features to maps."""
+    """Decoder and last convolution as one module, for DistributedDataParallel."""
 
     def __init__(self, model: Localizer) -> None:
         super().__init__()
         self.decoder, self.to_maps = model.decoder_modules()
-        self.decode = model.decode  # bound: the encoder is no part of this module
+        self.decode = model.decode  # a bound method: the encoder is not a submodule
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The encoder's features to maps (B, 2, H, W)."""
         return self.decode(features, size)
 
 
 class LocalizerStage:
-    """Trains decoder and last convolution of a model; see `colocam.training.loop.Stage`.
+    """Trains decoder and last convolution; see `colocam.training.loop.Stage`.
 
-    The classifier stays as it is. The CAMs for the seeds come from `teacher`, or from the model
-    itself. Leaves `localizer-best` (CorLoc on validation; the last where that has no boxes) and
-    `localizer-last` on disk.
+    The classifier is frozen. Writes the checkpoints `localizer-best` (by CorLoc on validation; the
+    last if no validation frame has boxes) and `localizer-last`.
+
+    Args:
+        run: environment.
+        model: on the run's device.
+        teacher: classifier whose CAMs make the seeds; None: that of `model`.
     """
 
     name = "localizer"
@@ -99,21 +104,27 @@ class LocalizerStage:
             [(module, config.lr) for module in model.decoder_modules()], config.decay_every
         )
         self.decode = run.ranks.parallel(_Decode(model))
-        lent = config.frames if self.anchors_only else 1  # frames read for one that is trained on
-        self.loader = run.loader(config.frames, lent * config.batch_size, run.seed_maps)
+        read = config.frames if self.anchors_only else 1  # frames read per frame trained on
+        self.loader = run.loader(config.frames, read * config.batch_size, run.seed_maps)
         self.best: dict[str, list[float]] = {}
 
     def train(self) -> None:
-        """The frozen classifier's batch norm keeps its statistics."""
+        """Sets the decoder to training mode, and the frozen classifier to eval mode."""
         self.model.train()
         for module in self.model.classifier_modules():
             module.eval()
 
     def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
-        """One SGD step; nothing in it waits for the device.
+        """Takes an SGD step, without device synchronization.
 
-        Features and seeds of all batches are there before the first is decoded: the means of the
-        losses go over all of them. Where no rank has a frame the loss is NaN: no step then.
+        Features and seeds of all batches are computed before the first is decoded, because the
+        means of the losses are taken over all batches. If no rank has a frame, the loss is NaN and
+        the step is skipped.
+
+        Args:
+            batches: on the device; their gradients are accumulated.
+            epoch: fractional epoch, for the schedules of the losses.
+            number: number of the step in the run, for the random draws.
         """
         ranks = self.run.ranks
         self.update.begin()
@@ -121,47 +132,55 @@ class LocalizerStage:
         prepared = [self.prepare(batch) for batch in batches]
         counts = self.counts(prepared)
         total: dict[str, Tensor] = {}
-        for place, one in enumerate(prepared):
-            with ranks.gathers_gradients(self.decode, place == len(prepared) - 1):
+        for index, one in enumerate(prepared):
+            with ranks.gathers_gradients(self.decode, index == len(prepared) - 1):
                 maps = self.maps(one)
                 losses = self.losses(one, maps, epoch, counts)
                 loss = losses["total"].masked_fill(counts.present == 0, torch.nan)
-                losses["total"] = poisoned(loss, maps)
+                losses["total"] = nan_if_not_finite(loss, maps)
                 self.update.backward(losses["total"])
-            told = sides(maps, one.sequence, one.num_sequences, counts.present)
-            losses |= {name: one.weight * value for name, value in told.items()}
+            collapse = collapse_metrics(maps, one.sequence, one.num_sequences, counts.present)
+            losses |= {name: one.weight * value for name, value in collapse.items()}
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
         frames = sum(len(one.images) for one in prepared if one.weight > 0)
         return Step(total, self.update.step(), total["total"].isfinite(), frames)
 
     def prepare(self, batch: SequenceBatch) -> Prepared:
-        """Features of the frozen encoder, and seeds from the CAMs that these give."""
+        """Computes features of the frozen encoder, and draws seeds from their CAMs."""
         images, features = self.encode(batch)
         seeds = self.seeding.draw(self.seeding.maps(batch, images, features))
         return self.prepared(batch, features, seeds)
 
     @torch.no_grad()
     def encode(self, batch: SequenceBatch) -> tuple[Tensor, list[Tensor]]:
-        """The batch's frames, normalized, and the encoder's maps of them."""
+        """Returns the normalized frames (B, 3, H, W), and the encoder's maps of them."""
         images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
         with self.run.autocast():
             return images, self.model.encoder(images)
 
     def prepared(self, batch: SequenceBatch, features: Sequence[Tensor], seeds: Tensor) -> Prepared:
-        """What the decoder trains on; of TCAM's sequences the earlier frames lend CAMs only."""
-        shown, sequence, labels = batch.images, batch.sequence, batch.labels
+        """Returns the decoder's input; with TCAM only the frames that sequences were drawn for.
+
+        The earlier frames of a TCAM sequence contribute their CAMs only.
+
+        Args:
+            batch: of B frames.
+            features: the encoder's maps of them.
+            seeds: (B, H, W) uint8 pseudo-labels; TCAM: (G, H, W).
+        """
+        images, sequence, labels = batch.images, batch.sequence, batch.labels
         if self.anchors_only:
             features = [level[batch.anchors] for level in features]
-            shown, sequence, labels = (x[batch.anchors] for x in (shown, sequence, labels))
+            images, sequence, labels = (x[batch.anchors] for x in (images, sequence, labels))
         return Prepared(
-            list(features), shown, seeds, sequence, batch.num_sequences,
+            list(features), images, seeds, sequence, batch.num_sequences,
             0.0 if batch.blank else 1.0, self.frame_weights(features, labels),
         )  # fmt: skip
 
     @torch.no_grad()
     def frame_weights(self, features: Sequence[Tensor], labels: Tensor) -> Tensor | None:
-        """How much each frame counts by its tag's probability; None where all count alike."""
+        """Returns weights (B,) by the probability of each frame's tag; None: 1 each."""
         config = self.run.config
         if config.tag_weighting == "off":
             return None
@@ -170,7 +189,7 @@ class LocalizerStage:
         return tag_weights(logits, labels, config.tag_weighting, config.tag_threshold)
 
     def counts(self, prepared: Sequence[Prepared]) -> Counts:
-        """What the means of this step's losses go over: all batches of all ranks."""
+        """Returns the divisors of this step's losses, over all batches of all ranks."""
         counts = torch.stack(
             [
                 one.weight
@@ -183,14 +202,21 @@ class LocalizerStage:
         return Counts(*self.run.ranks.mean(counts.sum(0)))
 
     def maps(self, one: Prepared) -> Tensor:
-        """Maps (B, 2, H, W) before softmax."""
+        """Returns maps (B, 2, H, W) before softmax, float32."""
         with self.run.autocast():
             return self.decode(one.features, one.images.shape[2:]).float()
 
     def losses(
         self, one: Prepared, maps: Tensor, epoch: float, counts: Counts
     ) -> dict[str, Tensor]:
-        """The terms of Eq. 5: scalars by name. Maps that are not finite count as 0 in them."""
+        """Returns the terms of Eq. 5, scalars by name; non-finite values in maps count as 0.
+
+        Args:
+            one: input of the decoder.
+            maps: (B, 2, H, W) before softmax.
+            epoch: fractional epoch, for the schedules.
+            counts: divisors of the means.
+        """
         clean = maps.nan_to_num(0.0, 0.0, 0.0)
         losses = self.loss(
             one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts,
@@ -198,14 +224,23 @@ class LocalizerStage:
         )  # fmt: skip
         return {name: one.weight * value for name, value in losses.items()}
 
-    def remark(self, means: Mapping[str, float]) -> str | None:
-        """Tells of maps that have gone to one side."""
-        return remark(means, joint=self.loss.settings.coloc.weight > 0)
+    def warning(self, means: Mapping[str, float]) -> str | None:
+        """Returns a warning if the maps have collapsed, else None."""
+        return collapse_warning(means, joint=self.loss.settings.coloc.weight > 0)
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
-        """CorLoc of the localizer and of its seed CAM, in %; nothing where there are no boxes."""
+        """Evaluates the localizer, and writes the last checkpoint, and the best if it is better.
+
+        Args:
+            epoch: counted from 0.
+            unreadable: receives the names of frames that cannot be decoded.
+
+        Returns:
+            CorLoc of the localizer and of its seed CAM, in %; empty if there are no boxes.
+        """
         run, config = self.run, self.run.config
         result = run.validate(self.model, decode=True)
+        assert result.localizer is not None  # decoded
         unreadable.update(result.unreadable)
         summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
         scores, threshold, cam_threshold = {}, None, None

@@ -1,4 +1,4 @@
-"""The loop that both stages share: epochs of steps, validation, training states, signals."""
+"""Training loop of both stages: steps, validation, log, training states, signals."""
 
 import itertools
 import time
@@ -9,8 +9,8 @@ from colocam.data.loading.loader import SequenceBatch, SequenceLoader
 from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
-from colocam.training.interruption import Interrupted, Interruption
-from colocam.training.progress import Progress, Step, Taken, progress_bar
+from colocam.runtime.interruption import Interrupted, Interruption
+from colocam.training.progress import Progress, Step, StepResult, progress_bar
 from colocam.training.run import Run
 from colocam.training.state import (
     State,
@@ -22,18 +22,18 @@ from colocam.training.state import (
 )
 from colocam.training.update import Update
 
-_LOOK_EVERY = 10  # steps between looks at the losses: a look waits for the device and the ranks
+_SYNCHRONIZE_EVERY = 10  # steps between synchronizations with the device and the other ranks
 
 
 class Stage(Protocol):
-    """What the loop needs of a stage.
+    """Interface of a stage: the step, validation, and checkpoints.
 
     Attributes:
         name: "classifier" or "localizer".
-        model: whose weights are saved.
-        update: moves them.
-        loader: gives the batches.
-        epochs: how many.
+        model: model whose weights are saved.
+        update: optimizer of the trained modules.
+        loader: loader of the training batches.
+        epochs: number of epochs.
         best: best scores on validation so far, by checkpoint; part of the training state.
     """
 
@@ -45,50 +45,66 @@ class Stage(Protocol):
     best: dict[str, list[float]]
 
     def train(self) -> None:
-        """Sets what is trained to training mode, and what is frozen to eval mode."""
+        """Sets trained modules to training mode, and frozen ones to eval mode."""
 
     def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
-        """One step over batches on the device: step `number` of all, at a fractional epoch."""
+        """Takes a step.
 
-    def remark(self, means: Mapping[str, float]) -> str | None:
-        """What the user should hear of an epoch's means of what the steps gave."""
+        Args:
+            batches: on the device; their gradients are accumulated.
+            epoch: fractional epoch.
+            number: number of the step in the run, counted from 0.
+        """
+
+    def warning(self, means: Mapping[str, float]) -> str | None:
+        """Returns a warning about an epoch's mean losses and metrics, or None."""
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:
-        """Scores on validation, in %; the main rank writes the checkpoints that are due."""
+        """Evaluates on the validation frames, and writes checkpoints on rank 0.
+
+        Args:
+            epoch: counted from 0.
+            unreadable: receives the names of frames that cannot be decoded.
+
+        Returns:
+            scores in %, by name.
+        """
 
 
 class Loop:
-    """Trains one stage from where it stands to its end.
+    """Training loop of one stage.
 
     Args:
-        run: its surroundings.
-        stage: what is trained.
-        state: to go on from; None: from the beginning.
-        interruption: tells of signals.
+        run: environment.
+        stage: stage to train.
+        state: training state to resume from; None: start at the first epoch.
+        interruption: records signals.
+
+    Raises:
+        UserError: the state does not belong to this run.
     """
 
     def __init__(
         self, run: Run, stage: Stage, state: State | None, interruption: Interruption
     ) -> None:
         self.run, self.stage, self.interruption = run, stage, interruption
-        self.epoch = self.done = 0  # the epoch that is trained, and how many of its steps are done
+        self.epoch = self.done = 0  # current epoch, and number of its steps that are done
         self.progress = Progress()
         self.steps = -(-len(stage.loader) // run.config.accumulate)  # of an epoch
-        self.taken: list[Taken] = []
+        self.pending: list[StepResult] = []  # steps since the last synchronization
         self.started, self.frames_before = time.perf_counter(), 0
         if state is not None:
             self._restore(state)
 
     def train(self) -> set[str]:
-        """Runs the epochs that are left.
+        """Trains the remaining epochs.
 
         Returns:
             names of the frames that could not be decoded.
 
         Raises:
-            Interrupted: a signal came; the state has been written.
-            UserError: something cannot be read or written, or too many steps in a row were left
-                out.
+            Interrupted: a signal was received; the training state is written.
+            UserError: a file cannot be read or written, or too many steps in a row were skipped.
         """
         try:
             while self.epoch < self.stage.epochs:
@@ -106,57 +122,64 @@ class Loop:
         with progress_bar(run.console) as bars:
             bar = bars.add_task(title, total=self.steps, completed=self.done, losses="", rate="")
             for batches in self._batches():
-                self.taken.append(self._take(batches))
+                self.pending.append(self._step(batches))
                 self.done += 1
                 bars.advance(bar)
-                if self._looks():
-                    bars.update(bar, losses=self._look(), rate=f"{self._rate():.0f} frames/s")
+                if self._synchronizes():
+                    losses = self._synchronize()
+                    bars.update(bar, losses=losses, rate=f"{self._rate():.0f} frames/s")
 
     def _batches(self) -> Iterator[list[SequenceBatch]]:
-        """The batches of every step that is left of the epoch."""
+        """Yields the batches of each remaining step of the epoch."""
         count = self.run.config.accumulate
         batches = iter(self.stage.loader.epoch(self.epoch, self.done * count))
         while group := list(itertools.islice(batches, count)):
             yield group
 
-    def _take(self, batches: Sequence[SequenceBatch]) -> Taken:
-        """Takes a step; none where this process is alone and has no frame."""
+    def _step(self, batches: Sequence[SequenceBatch]) -> StepResult:
+        """Takes a step; none if there is one process and it has no frame."""
         run = self.run
         unreadable = tuple(name for batch in batches for name in batch.unreadable)
         if run.ranks.world == 1:
             batches = [batch for batch in batches if not batch.blank]
         if not batches:
-            return Taken(None, 0, (), unreadable)
+            return StepResult(None, 0, (), unreadable)
         names = tuple(name for batch in batches if not batch.blank for name in batch.names)
         step = self.stage.step(
             batches,
             self.epoch + self.done / self.steps,
             self.epoch * self.steps + self.done,
         )
-        return Taken(step, step.frames, names, unreadable)
+        return StepResult(step, step.frames, names, unreadable)
 
-    def _looks(self) -> bool:
-        """Whether to look after this step; the same on all ranks."""
+    def _synchronizes(self) -> bool:
+        """Returns whether to synchronize after this step; the same on all ranks."""
         return (
-            self.run.device.type == "cpu"  # its steps take long, and there is nothing to wait for
+            self.run.device.type == "cpu"  # steps are long, and the device is never behind
             or self.done in (1, self.steps)
-            or self.done % _LOOK_EVERY == 0
-            or self._saves()
+            or self.done % _SYNCHRONIZE_EVERY == 0
+            or self._saves_state()
         )
 
-    def _saves(self) -> bool:
-        """Whether the configuration asks for a training state after this step."""
+    def _saves_state(self) -> bool:
+        """Returns whether a training state is due after this step."""
         every = self.run.config.state_every
         return every > 0 and self.done % every == 0 and self.done < self.steps
 
-    def _look(self) -> str:
-        """Looks at the steps taken since the last look, and whether a signal came.
+    def _synchronize(self) -> str:
+        """Gathers the pending step results and the signals of all ranks.
+
+        Skipped steps are reported, a due training state is written.
 
         Returns:
-            the losses of the last one, for the progress bar.
+            the losses of the last step, for the progress bar.
+
+        Raises:
+            Interrupted: a rank received a signal; the training state is written.
+            UserError: too many steps in a row were skipped.
         """
-        own = [taken.look() for taken in self.taken]
-        self.taken = []
+        own = [result.synchronize() for result in self.pending]
+        self.pending = []
         everyone, signals = zip(
             *self.run.ranks.gather((own, self.interruption.number)), strict=True
         )
@@ -167,14 +190,14 @@ class Loop:
         if number := max(signals):
             self.save()
             raise Interrupted(number)
-        if self._saves():
+        if self._saves_state():
             self.save()
         return "  ".join(f"{name} {value:.3f}" for name, value in own[-1].losses.items())
 
     def _report_skip(self, names: Sequence[str]) -> None:
         self.run.console.print(
             f"warning: {self.stage.name} epoch {self.epoch + 1}: a loss or gradient was not "
-            f"finite, step left out; its frames: {', '.join(names)}",
+            f"finite, step skipped; its frames: {', '.join(names)}",
             style="yellow", markup=False, soft_wrap=True,
         )  # fmt: skip
 
@@ -183,14 +206,14 @@ class Loop:
         if not self.progress.too_many_in_a_row(run.config.stop_after_skips, half):
             return
         states = state_files(run.checkpoints)
-        kept = f"the last good training state is {states[0]}" if states else "none was written yet"
+        last = f"the last training state is {states[0]}" if states else "no state was written yet"
         raise UserError(
             f"{self.stage.name}: {self.progress.in_a_row} steps in a row had a loss or gradient "
-            f"that was not finite; try a lower --lr or --amp off; {kept}"
+            f"that was not finite; try a lower --lr or --amp off; {last}"
         )
 
     def _end_epoch(self) -> None:
-        """Validation, the log, the training state."""
+        """Validates, logs, and writes the training state."""
         run, stage = self.run, self.stage
         rate = round(self._rate(), 1)
         run.ranks.share_buffers(stage.model)
@@ -199,8 +222,8 @@ class Loop:
         if run.evaluates_after(self.epoch, stage.epochs):
             scores = stage.validate(self.epoch, self.progress.unreadable)
         self._print(means, scores, rate)
-        if line := stage.remark(means):
-            run.warn(f"{stage.name} epoch {self.epoch + 1}: {line}")
+        if warning := stage.warning(means):
+            run.warn(f"{stage.name} epoch {self.epoch + 1}: {warning}")
         run.metrics.add(
             stage=stage.name, epoch=self.epoch, **means, **scores,
             skipped_steps=self.progress.skipped, frames_per_second=rate,
@@ -216,7 +239,7 @@ class Loop:
         texts = [f"{name} {value:.3f}" for name, value in means.items()]
         texts += [f"{name} (val) {value:.1f} %" for name, value in scores.items()]
         if self.progress.skipped:
-            texts.append(f"{self.progress.skipped} steps left out")
+            texts.append(f"{self.progress.skipped} steps skipped")
         self.run.console.print(
             f"{self.stage.name:10} {self.epoch + 1:3d}/{self.stage.epochs}  {'  '.join(texts)}  "
             f"{rate:.0f} frames/s"
@@ -227,7 +250,7 @@ class Loop:
         return frames / (time.perf_counter() - self.started)
 
     def save(self) -> None:
-        """Writes the training state; a collective."""
+        """Writes the training state. A collective."""
         run, stage = self.run, self.stage
         random = run.ranks.gather(random_states(run.device))
         if not run.ranks.main:
@@ -245,9 +268,9 @@ class Loop:
     def _restore(self, state: State) -> None:
         if state.step and state.steps != self.steps:
             raise UserError(
-                f"--resume: the state stands in an epoch of {state.steps} steps, and data and "
-                f"processes make {self.steps} now; take the data and number of processes that it "
-                "began with"
+                f"--resume: the state is within an epoch of {state.steps} steps, but with this "
+                f"data and number of processes an epoch has {self.steps}; use those that the run "
+                "started with"
             )
         update = self.stage.update
         restore_tensors(state, self.stage.model, update, self.run.ranks.rank)

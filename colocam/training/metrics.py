@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl, and TensorBoard's files where they are asked for."""
+"""Log of a run: metrics.jsonl, and optionally TensorBoard's event files."""
 
 import json
 import os
@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 
 
 class Metrics:
-    """One JSON object a line, an epoch a line.
+    """Metrics of a run as JSON lines, one per epoch.
 
-    Lines are added in memory, and written once the training state that holds them too is on disk:
-    the file never tells of an epoch that a resumed run would train again.
+    Lines are added in memory, and flushed to the file after the training state that holds them is
+    on disk: the file never contains an epoch that a resumed run trains again.
 
     Args:
         path: of the file.
         writes: whether this process writes it.
-        tensorboard: folder of TensorBoard's files; None: none are written.
+        tensorboard: folder of TensorBoard's event files; None: none are written.
 
     Attributes:
-        lines: all of the run so far.
+        lines: all lines of the run so far.
+        written: number of them that are in the file.
+
+    Raises:
+        UserError: `tensorboard` without the package.
     """
 
     def __init__(self, path: Path, writes: bool = True, tensorboard: Path | None = None) -> None:
@@ -32,14 +36,14 @@ class Metrics:
         self.board = _Board(tensorboard) if writes and tensorboard is not None else None
 
     def add(self, **values: object) -> None:
-        """Adds a line."""
+        """Adds a line, in memory."""
         self.lines.append(values)
 
     def flush(self) -> None:
-        """Appends the lines added since the last time to the file.
+        """Appends the lines added since the last flush to the file.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the file cannot be written.
         """
         new = self.lines[self.written :]
         self.written = len(self.lines)
@@ -56,34 +60,41 @@ class Metrics:
             raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def restore(self, lines: list[dict[str, Any]]) -> None:
-        """Begins with these lines; the file gets those it lacks, and loses what is torn."""
+        """Replaces the lines, and makes the file hold exactly these.
+
+        Args:
+            lines: of a training state.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         self.lines, self.written = list(lines), 0
         if not self.writes:
             return
-        standing = self._text()
-        wanted = [json.dumps(line) + "\n" for line in lines]
-        if "".join(wanted).startswith(standing) and (not standing or standing.endswith("\n")):
-            self.written = standing.count("\n")
+        present = self._text()
+        expected = "".join(json.dumps(line) + "\n" for line in lines)
+        if expected.startswith(present) and (not present or present.endswith("\n")):
+            self.written = present.count("\n")
             self.flush()
         else:
-            write_whole(self.path, "".join(wanted).encode())
+            write_atomic(self.path, expected.encode())
             self.written = len(lines)
 
     def read(self, stage: str) -> list[dict[str, Any]]:
-        """The lines of one stage that stand in the file; torn and damaged ones are left out."""
+        """Reads the lines of one stage from the file; damaged lines are skipped."""
         lines = []
-        for text in self._text().split("\n")[:-1]:  # behind the last there is at most a torn one
+        for text in self._text().split("\n")[:-1]:  # an incomplete last line is skipped
             with suppress(ValueError):
                 lines.append(json.loads(text))
         return [line for line in lines if isinstance(line, dict) and line.get("stage") == stage]
 
     def _text(self) -> str:
-        """What stands in the file, if it is there; what is no text stays recognizable as wrong."""
+        """Contents of the file, "" without a file; bytes that are not text become U+FFFD."""
         return self.path.read_text(errors="replace") if self.path.is_file() else ""
 
 
 class _Board:
-    """Metrics as TensorBoard shows them: <stage>/<name> over epochs."""
+    """TensorBoard event files: scalars <stage>/<name> over epochs, made at the first write."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -92,10 +103,13 @@ class _Board:
             raise UserError(
                 "--tensorboard on: needs a package; pip install 'colocam[tensorboard]'"
             ) from error
-        self.make, self.folder, self.writer = SummaryWriter, folder, None
+        self._make_writer = SummaryWriter
+        self.folder = folder
+        self.writer: SummaryWriter | None = None
 
     def write(self, lines: list[dict[str, Any]]) -> None:
-        self.writer = self.writer or self.make(str(self.folder))
+        if self.writer is None:
+            self.writer = self._make_writer(str(self.folder))
         for line in lines:
             for name, value in line.items():
                 if isinstance(value, int | float) and name != "epoch":

@@ -52,16 +52,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A step that nobody has looked at yet; `step` is None where there was no frame."""
+class StepResult:
+    """Result of a step, still on the device; `step` is None if no frame could be read."""
 
     step: Step | None
     frames: int
     names: tuple[str, ...]
     unreadable: tuple[str, ...]
 
-    def look(self) -> Seen:
-        """Waits for the device."""
+    def synchronize(self) -> Seen:
+        """Waits for the device and returns the result on the host."""
         if self.step is None:
             return Seen({}, False, True, 0, (), self.unreadable)
         step = self.step

@@ -1,5 +1,6 @@
-"""What a run is: its configuration, data, device, ranks, folder."""
+"""A run: its configuration, data, device, processes and folder, and how it is opened."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from rich.console import Console
 from torch import nn
 
 from colocam.cam import ActivationMap
+from colocam.data.layouts.builtin import builtin_folder
+from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
 from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
@@ -16,8 +19,10 @@ from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import VideoData
 from colocam.evaluation.evaluate import Evaluation, evaluate
 from colocam.models import Localizer
-from colocam.runtime.device import Autocast
+from colocam.runtime.device import Autocast, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks
+from colocam.runtime.errors import UserError
+from colocam.runtime.messages import count_of
 from colocam.training.config import Config
 from colocam.training.metrics import Metrics
 from colocam.training.update import Update
@@ -25,19 +30,19 @@ from colocam.training.update import Update
 
 @dataclass(frozen=True)
 class Run:
-    """A run's surroundings, shared by its stages.
+    """Environment of a run, shared by its stages.
 
     Attributes:
-        config: of the run.
+        config: configuration.
         data: classes, training shots, validation and test frames.
         out: run folder.
-        device: where it computes.
+        device: device of the computation.
         autocast: makes contexts of mixed precision.
-        metrics: the log `metrics.jsonl`.
-        console: where progress is shown; quiet on all ranks but the main one.
-        ranks: the processes of the run.
-        seed_maps: stored maps that make the seeds; None: activation maps do.
-        cache: keeps resized frames; None: they are decoded at every draw.
+        metrics: log `metrics.jsonl`.
+        console: prints progress; quiet on all ranks except rank 0.
+        ranks: processes of the run.
+        seed_maps: stored maps that the seeds are drawn from; None: activation maps.
+        cache: cache of resized frames; None: frames are decoded at every draw.
     """
 
     config: Config
@@ -57,11 +62,17 @@ class Run:
         return self.out / "checkpoints"
 
     def checkpoint(self, name: str) -> Path:
-        """Path of the checkpoint `name`."""
+        """Returns the path of the checkpoint `name`."""
         return self.checkpoints / f"{name}.safetensors"
 
     def loader(self, frames: int, batch_size: int, maps: SeedMaps | None = None) -> SequenceLoader:
-        """This rank's batches of sequences of `frames` frames, drawn from the training shots."""
+        """Returns a loader of this rank's sequences, drawn from the training shots.
+
+        Args:
+            frames: per sequence.
+            batch_size: frames per batch, over all ranks.
+            maps: stored maps to load with the frames.
+        """
         config = self.config
         settings = SequenceSettings(
             frames, config.sampling, config.frame_limit, config.resize, config.crop, config.seed,
@@ -81,11 +92,26 @@ class Run:
         )
 
     def warn(self, line: str) -> None:
-        """Shows a warning."""
+        """Prints a warning."""
         self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
+    def prepare_model(self, model: Localizer) -> Localizer:
+        """Moves a model to the device, in channels-last format, and compiles it if configured."""
+        model = model.to(self.device).to(memory_format=torch.channels_last)
+        on_gpu = self.device.type == "cuda"
+        if self.config.sync_batch_norm == "on" and self.ranks.world > 1 and on_gpu:
+            # Not with torch.compile: its graphs break at SyncBatchNorm, or it fails.
+            return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if compiles(self.config, self.device):
+            # Training, frozen and inference, each also with a last batch that is smaller or has
+            # one frame.
+            torch._dynamo.config.recompile_limit = 32
+            model.encoder.compile()
+            model.decoder.compile()
+        return model
+
     def update(self, groups: Iterable[tuple[nn.Module, float]], decay_every: int) -> Update:
-        """What moves the weights of (module, learning rate), in this run's way."""
+        """Returns the optimizer of (module, learning rate) pairs with this run's settings."""
         config = self.config
         return Update(
             groups,
@@ -97,11 +123,11 @@ class Run:
         )
 
     def validate(self, model: Localizer, decode: bool) -> Evaluation:
-        """Evaluates `model` on the validation frames, shared by the ranks: a collective.
+        """Evaluates a model on the validation frames, divided among the ranks. A collective.
 
         Args:
             model: on the run's device.
-            decode: the localizer too; off: the classifier and its CAM alone.
+            decode: whether to evaluate the localizer too, or the classifier and its CAM only.
         """
         config = self.config
         return evaluate(
@@ -111,5 +137,91 @@ class Run:
         )  # fmt: skip
 
     def evaluates_after(self, epoch: int, epochs: int) -> bool:
-        """Whether validation follows `epoch` (counted from 0) of `epochs`."""
+        """Returns whether validation follows `epoch` (counted from 0) of `epochs`."""
         return (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == epochs
+
+
+def open_run(config: Config, ranks: Ranks) -> Run:
+    """Opens the data and the device of a run. The run folder is not touched.
+
+    Args:
+        config: of the command line; `config.out` is set.
+        ranks: processes of the run.
+
+    Raises:
+        UserError: the data cannot be used, or the device is not available.
+    """
+    assert config.out is not None  # a parsed configuration has a run folder
+    console = Console(quiet=not ranks.main)
+    device = pick_device(config.device, ranks.local)
+    _set_arithmetic(config, console)
+    if config.data is None:
+        console.print(f"built-in clip set '{config.clip_set}', seed {config.clip_seed}")
+    data = _open_data(config, ranks, console)
+    _print_summary(config, data, device, ranks, console)
+    _check_training_frames(config, data)
+    maps = None
+    if config.seed_maps is not None and config.stage != "classifier":
+        maps = SeedMaps(config.seed_maps)
+        maps.check(data.train, config.frame_limit)
+    cache = FrameCache(config.cache, int(1e9 * config.cache_size)) if config.cache else None
+    board = config.out / "tensorboard" if config.tensorboard == "on" else None
+    return Run(
+        config, data, config.out, device, make_autocast(config.amp, device),
+        Metrics(config.out / "metrics.jsonl", ranks.main, board), console, ranks, maps, cache,
+    )  # fmt: skip
+
+
+def compiles(config: Config, device: torch.device) -> bool:
+    """Returns whether encoder and decoder are compiled on `device`."""
+    return config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+
+
+def _set_arithmetic(config: Config, console: Console) -> None:
+    """Sets torch's global options of precision and determinism."""
+    deterministic = config.deterministic == "on"
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # Filling is slow and only helps debugging. (The module has a property without a type stub.)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if deterministic:
+        # cuBLAS reads it at its first use; without it, the choice of workspaces varies.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        console.print(
+            "deterministic: on a GPU the CRF terms use PyTorch operations instead of the Triton "
+            "kernels, which is slower; on a CPU nothing changes"
+        )
+
+
+def _open_data(config: Config, ranks: Ranks, console: Console) -> VideoData:
+    """Opens the data folder, on rank 0 first. A collective."""
+    # Videos are probed for their length, and long ones for cuts, which may take minutes.
+    with ranks.main_first(), console.status("opening the data"):
+        folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
+        cut_over = config.cut_over if config.cut_shots == "on" else None
+        return open_data(
+            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache
+        )
+
+
+def _print_summary(
+    config: Config, data: VideoData, device: torch.device, ranks: Ranks, console: Console
+) -> None:
+    for note in data.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    where = f"{device.type}, {ranks.world} processes" if ranks.world > 1 else str(device)
+    console.print(
+        f"{len(data.classes)} classes, {len(data.train)} shots to train on, "
+        f"{len(data.val)} frames to validate on, {len(data.test)} to test on; "
+        f"{config.encoder} at {config.crop}×{config.crop} on {where}"
+    )
+
+
+def _check_training_frames(config: Config, data: VideoData) -> None:
+    folder = config.data or "built-in clip set"
+    if not data.train:
+        raise UserError(f"{folder}: no shot to train on")
+    if all(frame is None for shot in data.train for frame in shot.frames):
+        shots = count_of(len(data.train), "training shot")
+        raise UserError(f"{folder}: no frame of {shots} can be decoded; replace them")

@@ -1,4 +1,4 @@
-"""Where the decoder's seeds come from: CAMs of a frozen classifier, or stored maps."""
+"""Seeds of the decoder, drawn from CAMs of a frozen classifier or from stored maps."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from colocam.training.run import Run
 
 
 class Seeding:
-    """Draws the seeds of a batch. All of it stays on the device, whole batches at once.
+    """Draws the seeds of whole batches, on the device and without synchronization.
 
     Args:
-        run: its configuration says how.
-        model: the classifier whose features the step computes anyway.
-        teacher: another classifier to take the CAMs from; None: `model` itself. Costs a pass of
-            its encoder.
+        run: environment; its configuration has the settings.
+        model: classifier whose features the step computes.
+        teacher: another classifier whose CAMs are used, for an additional pass of its encoder;
+            None: `model`.
     """
 
     def __init__(self, run: Run, model: Localizer, teacher: Localizer | None) -> None:
@@ -34,28 +34,32 @@ class Seeding:
         )
 
     def begin(self, step: int, rank: int) -> None:
-        """Before the batches of a step: what it draws depends on the seed, the step and the rank.
+        """Seeds the generator of a step from the run's seed, the step and the rank.
 
-        So nothing of it has to be kept to go on later, or elsewhere.
+        The generator therefore needs no place in the training state.
+
+        Args:
+            step: number of the step in the run.
+            rank: of this process.
         """
         words = np.random.SeedSequence([self.config.seed, step, rank]).generate_state(1, np.uint64)
         self.generator.manual_seed(int(words[0] >> np.uint64(1)))
 
     @torch.no_grad()
     def maps(self, batch: SequenceBatch, images: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """The maps that the seeds are drawn from.
+        """Returns the maps that the seeds are drawn from.
 
         Args:
             batch: of B frames.
             images: (B, 3, H, W), the batch's frames, normalized.
-            features: `model`'s maps of them.
+            features: feature maps of `model`, shallow to deep.
 
         Returns:
             (B, H, W) in [0, 1]; TCAM: (G, H, W), of the frame that each sequence was drawn for.
         """
         maps = batch.maps
         if maps is None:
-            maps = self.cam(images, batch.labels, self._of_teacher(images, features))
+            maps = self.cam(images, batch.labels, self._cam_features(images, features))
         maps = normalized_map(maps, (images.shape[2], images.shape[3]))
         if self.config.method == "tcam":
             maps = temporal_max(maps, batch.sequence, self.config.frames)[batch.anchors]
@@ -63,7 +67,7 @@ class Seeding:
 
     @torch.no_grad()
     def draw(self, maps: Tensor) -> Tensor:
-        """Pseudo-labels (B, H, W) uint8 of maps (B, H, W)."""
+        """Draws pseudo-labels (B, H, W) uint8 from maps (B, H, W); see `colocam.seeds`."""
         config = self.config
         return sample_seeds(
             maps,
@@ -76,8 +80,8 @@ class Seeding:
             box=config.seed_box == "on",
         )
 
-    def _of_teacher(self, images: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        """The maps of the network that the CAMs are taken from; None: it runs by itself."""
+    def _cam_features(self, images: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """Feature maps of the network whose CAMs are used; None: `ActivationMap` computes them."""
         if self.teacher is None:
             return features
         if self.cam.needs_images:

@@ -1,4 +1,4 @@
-"""From a loss to a step of the weights, without waiting for the device."""
+"""Optimizer step: SGD that skips steps with non-finite gradients, decided on the device."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,20 +9,25 @@ from torch.nn.utils import get_total_norm
 
 
 class Update:
-    """SGD with Nesterov momentum that leaves a step out where its gradient is not finite.
+    """SGD with Nesterov momentum that skips a step if its gradient is not finite.
 
-    Whether it is finite is decided on the device: the fused optimizer takes the answer as a
-    tensor. Batch statistics of a step that is left out are taken back too.
+    The decision is made on the device: the fused optimizer takes it as a tensor. Batch statistics
+    of a skipped step are restored too.
 
     Args:
         groups: (module, learning rate) of what is trained.
-        momentum, weight_decay: of all of them.
+        momentum: momentum of all groups.
+        weight_decay: weight decay of all groups.
         decay_every: epochs between decays of the learning rate.
         decay: factor of a decay.
-        scaler: of the loss, for float16; idle in other precisions.
+        scaler: gradient scaler for float16; disabled in other precisions.
 
     Attributes:
-        optimizer, scheduler, scaler: torch's.
+        optimizer: torch's SGD.
+        scheduler: its learning rate scheduler, stepped once per epoch.
+        scaler: gradient scaler.
+        parameters: all trained parameters.
+        statistics: batch statistics of the modules.
     """
 
     def __init__(
@@ -47,7 +52,7 @@ class Update:
         self.scaler = scaler
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for parameter in self.parameters:
-            # The fused step would fill them at its first call, and not if that is left out.
+            # The fused optimizer makes them in its first step, but not if that one is skipped.
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.statistics = [
             buffer
@@ -55,39 +60,40 @@ class Update:
             for buffer in module.buffers()
             if buffer.is_floating_point()
         ]
-        self.before = self._statistics()
+        self._before = self._flat_statistics()
 
     def begin(self) -> None:
-        """Before the forward pass: remembers the batch statistics."""
-        self.before = self._statistics()
+        """Stores the batch statistics; to be called before the forward pass of a step."""
+        self._before = self._flat_statistics()
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the loss's gradients to those of the step."""
+        """Accumulates the gradients of a scalar loss."""
         self.scaler.scale(loss).backward()
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        """Moves the weights by the gradients gathered, and drops these.
+        """Updates the weights with the accumulated gradients, and clears these.
 
         Returns:
-            scalar bool on the device: the step was left out.
+            scalar bool on the device: whether the step was skipped.
         """
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        left_out = ~norm.isfinite()
-        self.optimizer.found_inf = left_out.float()  # what a GradScaler hands to a fused optimizer
+        skipped = ~norm.isfinite()
+        # As GradScaler does with a fused optimizer; the attribute is not declared.
+        self.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._take_back(left_out)
-        return left_out
+        self._restore_statistics(skipped)
+        return skipped
 
     def state(self) -> dict[str, Any]:
-        """Scheduler and scaler, as torch describes them; momenta are tensors, kept elsewhere."""
+        """Returns the state dicts of scheduler and scaler. Momenta are stored as tensors."""
         return {"scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Loads the state dicts returned by `state`."""
         self.scheduler.load_state_dict(state["scheduler"])
         rates = self.scheduler.get_last_lr()
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
@@ -95,14 +101,17 @@ class Update:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
-    def _statistics(self) -> Tensor | None:
+    def _flat_statistics(self) -> Tensor | None:
+        """Copies all batch statistics into one vector; None if there are none."""
         flat = [buffer.flatten() for buffer in self.statistics]
         return torch.cat(flat) if flat else None
 
-    def _take_back(self, left_out: Tensor) -> None:
-        if self.before is None:
+    def _restore_statistics(self, skipped: Tensor) -> None:
+        """Restores the batch statistics of `begin` if the step was skipped."""
+        now = self._flat_statistics()
+        if self._before is None or now is None:
             return
-        kept = torch.where(left_out, self.before, self._statistics())
+        kept = torch.where(skipped, self._before, now)
         parts = kept.split([buffer.numel() for buffer in self.statistics])
         torch._foreach_copy_(
             self.statistics,
@@ -110,14 +119,14 @@ class Update:
         )
 
 
-def poisoned(loss: Tensor, outputs: Tensor) -> Tensor:
-    """The loss; where it or the outputs are not finite, all gradients of the outputs become NaN.
+def nan_if_not_finite(loss: Tensor, outputs: Tensor) -> Tensor:
+    """Returns the loss; if it or the outputs are not finite, all gradients of the outputs are NaN.
 
-    So that one look at the gradients, which all ranks share, tells whether a step is sound.
+    A single check of the gradients, which all ranks share, then decides whether a step is valid.
 
     Args:
         loss: scalar.
         outputs: of the network, any shape; what the loss was computed from.
     """
-    sound = loss.detach().isfinite() & outputs.detach().isfinite().all()
-    return loss + (outputs * torch.where(sound, 0.0, torch.nan)).sum()
+    valid = loss.detach().isfinite() & outputs.detach().isfinite().all()
+    return loss + (outputs * torch.where(valid, 0.0, torch.nan)).sum()

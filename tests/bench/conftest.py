@@ -11,10 +11,10 @@ from lib.crf import table as crf_table
 from lib.step import input as step_input
 
 import train_step
-from colocam.cli.train import open_run
 from colocam.data.layouts.builtin import write_clip_set
 from colocam.data.layouts.builtin_settings import ClipSet
 from colocam.runtime.distribution import ALONE
+from colocam.training.run import open_run
 
 CLIPS = ClipSet(
     width=72, height=54, videos=(2, 1, 1), shots=(1, 1), frames=(9, 10), long_frames=(9, 10)

@@ -1,4 +1,4 @@
-"""torchvision's networks, to compare with."""
+"""Fixture: torchvision's networks as reference."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from torch import nn
 def _torchvision_network(name: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     if name == "vgg16":
-        with torch.device("meta"):  # its classifier of 124 M parameters stays there
+        with torch.device("meta"):  # its classifier of 124 M parameters is not allocated
             network = torchvision.models.vgg16()
         network.features.to_empty(device="cpu")
         for module in network.features:
@@ -31,8 +31,8 @@ def _torchvision_network(name: str, seed: int = 0) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def torchvision_network() -> Callable[..., nn.Module]:
-    """Makes torchvision's network of an encoder's name.
+    """Makes torchvision's network by an encoder's name.
 
-    Random weights, and statistics of batch norm that are not those of a fresh network.
+    Weights and batch norm statistics are random.
     """
     return _torchvision_network

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, whole or not at all, and damage is named."""
+"""Checkpoints: round trips, refused files, failing writes."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ class TinyEncoder(Encoder):
 
 @pytest.fixture(autouse=True)
 def tiny_encoders(monkeypatch):
-    """Two small backbones beside the real ones."""
+    """Adds two small encoders to the table."""
     monkeypatch.setitem(ENCODERS, "tiny", (TinyEncoder, None))
     monkeypatch.setitem(ENCODERS, "wider", (lambda: TinyEncoder(12), None))
 
@@ -70,7 +70,7 @@ def checkpoint(model, tmp_path):
 
 
 def complaint(path, kind=None) -> str | None:
-    """What is said against a file; None where it loads."""
+    """The error of loading a file; None if it loads."""
     try:
         load_checkpoint(path, kind)
     except UserError as error:
@@ -79,7 +79,7 @@ def complaint(path, kind=None) -> str | None:
 
 
 def refused(path, kind=None) -> str:
-    """The one line with which a file is refused; it names the file."""
+    """The error of a refused file, one line that names the file."""
     message = complaint(path, kind)
     assert message is not None
     assert str(path) in message
@@ -88,7 +88,7 @@ def refused(path, kind=None) -> str:
 
 
 def rewritten(path, target, header=None, state=None) -> None:
-    """The checkpoint with other entries in its header, or other tensors; whole, digest and all."""
+    """Writes the checkpoint with other header entries or tensors, and a valid digest."""
     old, tensors = read_tensors(path)
     write_tensors(target, tensors if state is None else state, {**old, **(header or {})})
 
@@ -96,7 +96,7 @@ def rewritten(path, target, header=None, state=None) -> None:
 # Round trips
 
 
-def test_a_localizer_comes_back_bit_for_bit(model, checkpoint):
+def test_localizer_round_trips_bit_for_bit(model, checkpoint):
     loaded, info = load_checkpoint(checkpoint)
     assert info == INFO
     assert not loaded.training
@@ -112,7 +112,7 @@ def test_a_localizer_comes_back_bit_for_bit(model, checkpoint):
     assert torch.equal(expected[1], got[1])
 
 
-def test_a_classifier_comes_back_without_its_decoder(model, tmp_path):
+def test_classifier_round_trips_without_its_decoder(model, tmp_path):
     path, info = tmp_path / "classifier.safetensors", replace(INFO, kind="classifier", scores={})
     save_checkpoint(path, model, info)
     loaded, read = load_checkpoint(path, "classifier")
@@ -126,10 +126,10 @@ def test_a_classifier_comes_back_without_its_decoder(model, tmp_path):
         assert not any(name.startswith(("decoder.", "to_maps.")) for name in file.keys())  # noqa: SIM118
 
 
-def test_a_resnet_with_channels_last_weights_comes_back_bit_for_bit(tmp_path):
+def test_resnet_with_channels_last_weights_round_trips_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     model = Localizer("resnet18", 2).to(memory_format=torch.channels_last).train()
-    model(torch.randn(2, 3, 32, 32))  # batch norm has seen something
+    model(torch.randn(2, 3, 32, 32))  # changes the batch norm statistics
     info = replace(INFO, encoder="resnet18", classes=("a", "b"), threshold=0.5)
     save_checkpoint(tmp_path / "resnet.safetensors", model, info)
     loaded, read = load_checkpoint(tmp_path / "resnet.safetensors", "localizer")
@@ -140,7 +140,7 @@ def test_a_resnet_with_channels_last_weights_comes_back_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("kind", ["classifier", "localizer"])
 @pytest.mark.parametrize("pooling", get_args(Pooling))
-def test_the_pooling_comes_back_as_the_model_has_it(tmp_path, kind, pooling):
+def test_pooling_of_the_model_round_trips(tmp_path, kind, pooling):
     torch.manual_seed(0)
     path, model = tmp_path / "model.safetensors", Localizer("tiny", 3, pooling=pooling).eval()
     save_checkpoint(path, model, replace(INFO, kind=kind))
@@ -153,7 +153,7 @@ def test_the_pooling_comes_back_as_the_model_has_it(tmp_path, kind, pooling):
 
 
 @pytest.mark.parametrize("encoder", ["vgg16", "inceptionv3"])
-def test_a_classifier_of_every_family_comes_back(encoder, tmp_path):
+def test_classifier_of_every_encoder_family_round_trips(encoder, tmp_path):
     torch.manual_seed(0)
     path, model = tmp_path / "classifier.safetensors", Localizer(encoder, 3).eval()
     save_checkpoint(path, model, replace(INFO, kind="classifier", encoder=encoder))
@@ -165,7 +165,7 @@ def test_a_classifier_of_every_family_comes_back(encoder, tmp_path):
     assert torch.equal(expected, got)
 
 
-def test_writing_again_replaces_the_file_and_leaves_nothing_beside_it(model, checkpoint):
+def test_second_write_replaces_the_file_and_leaves_no_other(model, checkpoint):
     with torch.no_grad():
         model.head.bias.fill_(3)
     save_checkpoint(checkpoint, model, replace(INFO, epoch=8))
@@ -175,7 +175,7 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_beside_it(model, che
     assert os.listdir(checkpoint.parent) == [checkpoint.name]
 
 
-def test_folders_are_made_and_the_file_is_readable_as_others_are(model, tmp_path):
+def test_folders_are_made_and_permissions_are_the_usual_ones(model, tmp_path):
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
     save_checkpoint(path, model, INFO)
     plain = tmp_path / "plain"
@@ -186,12 +186,12 @@ def test_folders_are_made_and_the_file_is_readable_as_others_are(model, tmp_path
 # Files that cannot be used
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     assert "no such file" in refused(tmp_path / "absent.safetensors")
     assert "no such file" in refused(tmp_path)
 
 
-def test_a_cut_off_file_is_refused(checkpoint):
+def test_truncated_file_is_refused(checkpoint):
     whole = checkpoint.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     lengths = [0, 4, 8, 9, 100, header - 1, header, header + 1, len(whole) // 2, len(whole) - 1]
@@ -218,7 +218,7 @@ def test_a_cut_off_file_is_refused(checkpoint):
         (b'\\"classes\\"', b'\\"claskes\\"'),
     ],
 )
-def test_a_flipped_byte_in_the_header_is_refused(checkpoint, old, new):
+def test_changed_byte_in_the_header_is_refused(checkpoint, old, new):
     whole = checkpoint.read_bytes()
     if old:
         assert whole.count(old) >= 1
@@ -228,8 +228,8 @@ def test_a_flipped_byte_in_the_header_is_refused(checkpoint, old, new):
     refused(checkpoint)
 
 
-def flipped_places(whole):
-    """Places in the file: many in the header, many anywhere, and where its stretches meet."""
+def flip_offsets(whole):
+    """Offsets in the file: many in the header, many anywhere, and around its end."""
     header = 8 + int.from_bytes(whole[:8], "little")
     start = whole.index(b"__metadata__")
     end = whole.index(b"}", whole.index(b"layercam"))
@@ -240,9 +240,9 @@ def flipped_places(whole):
     return places
 
 
-def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(model, checkpoint):
+def test_flipped_bit_anywhere_is_refused_or_changes_nothing(model, checkpoint):
     whole, saved = checkpoint.read_bytes(), model.state_dict()
-    for number, place in enumerate(flipped_places(whole)):
+    for number, place in enumerate(flip_offsets(whole)):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << number % 8
         checkpoint.write_bytes(flipped)
@@ -258,8 +258,8 @@ def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(model, checkpoint)
 
 
 @pytest.mark.parametrize("name", ["head.weight", "decoder", "to_maps"])
-def test_a_flipped_bit_in_a_weight_is_refused(model, checkpoint, name):
-    """The lowest bit of one value: nothing but the digest can tell."""
+def test_flipped_bit_in_a_weight_is_refused(model, checkpoint, name):
+    """The lowest bit of one value, which only the digest detects."""
     whole = checkpoint.read_bytes()
     tensor = next(t for n, t in model.state_dict().items() if n.startswith(name) and t.dim() > 1)
     place = whole.index(tensor.contiguous().numpy().tobytes())
@@ -271,14 +271,14 @@ def test_a_flipped_bit_in_a_weight_is_refused(model, checkpoint, name):
     )
 
 
-def test_a_file_of_another_format_is_refused(tmp_path):
+def test_file_of_another_format_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     for content in (b"not a checkpoint", b"PK\x03\x04" + bytes(200), bytes(64)):
         path.write_bytes(content)
         assert "damaged or not a safetensors file" in refused(path)
 
 
-def test_safetensors_of_something_else_are_refused(tmp_path):
+def test_other_safetensors_files_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": torch.zeros(3)}, path, metadata)
@@ -293,7 +293,7 @@ def test_another_version_is_refused(checkpoint, tmp_path, version):
     assert message.startswith(f"{path}: format version '{version}', this package reads {VERSION}")
 
 
-def test_a_file_of_version_1_which_had_no_digest_is_told_from_a_damaged_one(checkpoint, tmp_path):
+def test_file_of_version_1_without_a_digest_is_not_reported_as_damaged(checkpoint, tmp_path):
     header, tensors = read_tensors(checkpoint)
     values = json.loads(header["info"])
     del values["pooling"]
@@ -304,7 +304,7 @@ def test_a_file_of_version_1_which_had_no_digest_is_told_from_a_damaged_one(chec
     assert "damaged" in refused(tmp_path / "older.safetensors")
 
 
-def test_a_training_state_is_refused_and_a_checkpoint_is_asked_for(checkpoint, tmp_path):
+def test_training_state_is_refused_and_a_checkpoint_suggested(checkpoint, tmp_path):
     path = tmp_path / "state-localizer-0003-000000.safetensors"
     rewritten(checkpoint, path, {"format": "colocam-state", "version": "1"})
     message = refused(path)
@@ -333,21 +333,21 @@ def test_another_kind_is_refused(checkpoint):
         {"pooling": ["max"]},
     ],
 )
-def test_a_header_that_does_not_fit_the_tensors_is_refused(checkpoint, tmp_path, change):
+def test_header_that_does_not_match_the_tensors_is_refused(checkpoint, tmp_path, change):
     """Another architecture, another number of classes, another kind, other entries."""
     values = json.loads(read_tensors(checkpoint)[0]["info"])
     path = tmp_path / "other.safetensors"
     rewritten(checkpoint, path, {"info": json.dumps(values | change)})
-    assert "damaged: its contents" not in refused(path)  # the file is sound, its header is not
+    assert "damaged: its contents" not in refused(path)  # the digest is valid, the header is not
 
 
 @pytest.mark.parametrize("info", ["", "[]", "3", '{"kind": "localizer"}', "{"])
-def test_a_header_without_its_entries_is_refused(checkpoint, tmp_path, info):
+def test_header_with_missing_entries_is_refused(checkpoint, tmp_path, info):
     rewritten(checkpoint, tmp_path / "other.safetensors", {"info": info})
     assert "header is damaged" in refused(tmp_path / "other.safetensors")
 
 
-def test_missing_and_foreign_tensors_are_refused(checkpoint, model, tmp_path):
+def test_missing_and_additional_tensors_are_refused(checkpoint, model, tmp_path):
     path, state = tmp_path / "other.safetensors", model.state_dict()
     rewritten(checkpoint, path, state={k: v for k, v in state.items() if k != "head.bias"})
     assert "does not hold a tiny localizer" in refused(path)
@@ -357,7 +357,7 @@ def test_missing_and_foreign_tensors_are_refused(checkpoint, model, tmp_path):
     assert "head.bias" in refused(path)
 
 
-# Writing that fails
+# Failing writes
 
 
 def fail_at(monkeypatch, call: str, error: BaseException) -> None:
@@ -371,9 +371,7 @@ def fail_at(monkeypatch, call: str, error: BaseException) -> None:
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), OSError("odd")]
 )
-def test_a_failing_write_leaves_the_former_checkpoint_and_nothing_else(
-    model, checkpoint, monkeypatch, call, error
-):
+def test_failed_write_leaves_only_the_old_checkpoint(model, checkpoint, monkeypatch, call, error):
     before = checkpoint.read_bytes()
     fail_at(monkeypatch, call, error)
     with pytest.raises(UserError, match="cannot be written") as caught:
@@ -384,14 +382,14 @@ def test_a_failing_write_leaves_the_former_checkpoint_and_nothing_else(
     assert os.listdir(checkpoint.parent) == [checkpoint.name]
 
 
-def test_a_first_write_that_fails_leaves_an_empty_folder(model, tmp_path, monkeypatch):
+def test_failed_first_write_leaves_an_empty_folder(model, tmp_path, monkeypatch):
     fail_at(monkeypatch, "replace", OSError(errno.EACCES, "Permission denied"))
     with pytest.raises(UserError, match="Permission denied"):
         save_checkpoint(tmp_path / "last.safetensors", model, INFO)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_in_place_of_the_folder_is_named(model, tmp_path):
+def test_file_with_the_name_of_the_folder_is_named(model, tmp_path):
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(UserError, match=r"checkpoints/last\.safetensors: cannot be written"):
         save_checkpoint(tmp_path / "checkpoints" / "last.safetensors", model, INFO)

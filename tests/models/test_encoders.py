@@ -1,4 +1,4 @@
-"""The backbones: sizes, numbers of parameters, and torchvision's own features."""
+"""Encoders: sizes, numbers of parameters, equality with torchvision's features, gradients."""
 
 import functools
 
@@ -20,7 +20,7 @@ CHANNELS = {
 }
 STRIDES = dict.fromkeys(CHANNELS, (2, 4, 8, 8, 8)) | {"vgg16": (1, 2, 4, 8, 8)}
 
-# Of torchvision's whole networks (its documentation), and what is left out of them.
+# Of torchvision's whole networks (its documentation), less the layers that are not used.
 FULLY_CONNECTED = 1000 * 2048 + 1000
 AUXILIARY = 128 * 768 + 2 * 128 + 768 * 128 * 25 + 2 * 768 + 1000 * 768 + 1000
 VGG_CLASSIFIER = 4096 * 512 * 49 + 4096 + 4096**2 + 4096 + 1000 * 4096 + 1000
@@ -34,13 +34,13 @@ BACKBONE_PARAMETERS = {
 
 @functools.cache
 def without_data(encoder: str) -> Localizer:
-    """A model on the meta device: shapes and counts, no arithmetic."""
+    """A model on the meta device, for shapes and counts."""
     with torch.device("meta"):
         return Localizer(encoder, 10)
 
 
 def sides(encoder: str, side: int) -> list[int]:
-    """Of the five maps: torchvision's VGG drops what is left over, the others round up."""
+    """Sides of the five maps: torchvision's VGG rounds down, the others round up."""
     if encoder == "vgg16":
         return [side // stride for stride in STRIDES[encoder]]
     return [-(-side // stride) for stride in STRIDES[encoder]]
@@ -53,7 +53,7 @@ def parameters(*modules: nn.Module) -> int:
 # Sizes
 
 
-def test_the_table_holds_the_four_backbones():
+def test_table_has_the_four_encoders():
     assert list(ENCODERS) == list(CHANNELS)
 
 
@@ -70,7 +70,7 @@ def test_maps_have_the_sizes_of_their_strides(encoder, size):
 
 
 @pytest.mark.parametrize("encoder", CHANNELS)
-def test_the_last_map_of_224_pixels_has_side_28_and_the_decoder_gives_224(encoder):
+def test_last_map_of_224_pixels_has_side_28_and_the_decoders_output_224(encoder):
     model = without_data(encoder)
     features = model.encoder(torch.empty(2, 3, 224, 224, device="meta"))
     assert features[-1].shape[-2:] == (28, 28)
@@ -80,7 +80,7 @@ def test_the_last_map_of_224_pixels_has_side_28_and_the_decoder_gives_224(encode
 
 @pytest.mark.parametrize("encoder", CHANNELS)
 @pytest.mark.parametrize("size", [(225, 223), (97, 130), (39, 47), (33, 50), (32, 32)])
-def test_maps_have_the_frames_size_whatever_it_is(encoder, size):
+def test_maps_have_the_size_of_the_frame(encoder, size):
     logits, maps = without_data(encoder)(torch.empty(2, 3, *size, device="meta"))
     assert logits.shape == (2, 10)
     assert maps.shape == (2, 2, *size)
@@ -90,14 +90,14 @@ def test_maps_have_the_frames_size_whatever_it_is(encoder, size):
 
 
 @pytest.mark.parametrize("encoder", CHANNELS)
-def test_the_classifier_has_torchvisions_parameters_less_what_is_left_out(encoder):
+def test_classifier_has_torchvisions_parameters_less_skipped_layers(encoder):
     model = without_data(encoder)
     assert parameters(model.encoder) == BACKBONE_PARAMETERS[encoder]
     assert parameters(model.head) == 10 * CHANNELS[encoder][-1] + 10
 
 
 @pytest.mark.parametrize("encoder", CHANNELS)
-def test_the_decoder_has_the_parameters_of_its_convolutions_and_norms(encoder):
+def test_decoder_has_the_parameters_of_its_convolutions_and_norms(encoder):
     def layer(inputs, outputs):
         return 9 * inputs * outputs + 2 * outputs
 
@@ -121,11 +121,11 @@ def test_resnet50_has_the_papers_numbers_of_parameters():
 
 
 @pytest.mark.parametrize("encoder", CHANNELS)
-def test_torchvisions_state_dict_fills_every_tensor_with_its_own(encoder, torchvision_network):
+def test_torchvisions_state_dict_loads_into_every_tensor(encoder, torchvision_network):
     state = torchvision_network(encoder).state_dict()
     ours = ENCODERS[encoder][0]()
     ours.load_backbone(state)
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(ours.left_out)}
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(ours.skipped)}
     filled = ours.state_dict()
     assert len(filled) == len(kept)
     for name, tensor in filled.items():
@@ -134,7 +134,7 @@ def test_torchvisions_state_dict_fills_every_tensor_with_its_own(encoder, torchv
 
 
 def same_layer(encoder: str, ours: str, theirs: str) -> bool:
-    """Whether a tensor of ours is the one that torchvision calls `theirs`."""
+    """Whether the tensor `ours` is named `theirs` in torchvision."""
     stage, _, rest = ours.partition(".")
     if encoder == "vgg16":
         return f"features.{rest}" == theirs
@@ -173,7 +173,7 @@ def draw(*shape: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_vgg_computes_torchvisions_features_and_goes_on_without_its_fourth_pooling(
+def test_vgg_equals_torchvision_without_its_fourth_pooling(
     torchvision_network,
 ):
     network = torchvision_network("vgg16")
@@ -198,19 +198,19 @@ def inceptions(torchvision_network) -> tuple[nn.Module, nn.Module]:
 
 
 @torch.no_grad()
-def test_inception_computes_torchvisions_features_away_from_the_borders(inceptions):
-    """Before the first kept stride. torchvision's borders eat 13 pixels a side up to there."""
+def test_inception_equals_torchvision_away_from_the_borders(inceptions):
+    """Up to the first stride kept at 1, where torchvision crops 13 pixels per side."""
     network, encoder = inceptions
-    side, eaten = 160, 13
-    images = draw(1, 3, side + 2 * eaten, side + 2 * eaten + 16)
+    side, cropped = 160, 13
+    images = draw(1, 3, side + 2 * cropped, side + 2 * cropped + 16)
     theirs, x = [], network._transform_input(images)
     for stage in ("stage1", "stage2", "stage3"):
         for name in STAGES[stage]:
             x = network.get_submodule(name)(x)
         theirs.append(x)
-    got = encoder(images[:, :, eaten:-eaten, eaten:-eaten])
+    got = encoder(images[:, :, cropped:-cropped, cropped:-cropped])
     assert got[2].shape == theirs[2].shape == (1, 288, side // 8, side // 8 + 2)
-    for k, margin in ((0, 3), (1, 3), (2, 8)):  # places that see a border
+    for k, margin in ((0, 3), (1, 3), (2, 8)):  # margin: positions that depend on a border
         shift = (theirs[k].shape[2] - got[k].shape[2]) // 2
         assert shift == (5, 1, 0)[k]
         inner = slice(margin, got[k].shape[2] - margin), slice(margin, got[k].shape[3] - margin)
@@ -222,7 +222,7 @@ def test_inception_computes_torchvisions_features_away_from_the_borders(inceptio
 
 @torch.no_grad()
 @pytest.mark.parametrize(("stage", "block"), [("stage4", "Mixed_6a"), ("stage5", "Mixed_7a")])
-def test_inceptions_blocks_at_stride_1_hold_torchvisions_at_stride_2(inceptions, stage, block):
+def test_inceptions_blocks_at_stride_1_contain_torchvisions_at_stride_2(inceptions, stage, block):
     network, encoder = inceptions
     theirs = network.get_submodule(block)
     x = draw(2, 288 if block == "Mixed_6a" else 768, 15, 11).relu()
@@ -232,7 +232,7 @@ def test_inceptions_blocks_at_stride_1_hold_torchvisions_at_stride_2(inceptions,
 
 
 @torch.no_grad()
-def test_inceptions_other_deep_blocks_are_torchvisions(inceptions):
+def test_inceptions_other_deep_blocks_equal_torchvision(inceptions):
     network, encoder = inceptions
     maps = encoder(draw(1, 3, 40, 48))
     for k, stage in ((3, "stage4"), (4, "stage5")):
@@ -244,7 +244,7 @@ def test_inceptions_other_deep_blocks_are_torchvisions(inceptions):
 
 
 @torch.no_grad()
-def test_inception_sees_frames_as_its_weights_were_trained(inceptions):
+def test_inception_normalizes_frames_as_its_weights_expect(inceptions):
     network, encoder = inceptions
     images = draw(2, 3, 8, 8)
     assert torch.equal(images * encoder.scale + encoder.shift, network._transform_input(images))
@@ -258,7 +258,7 @@ def test_inception_sees_frames_as_its_weights_were_trained(inceptions):
 
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", CHANNELS)
-def test_the_features_of_random_weights_differ_from_place_to_place_and_frame_to_frame(encoder):
+def test_features_of_random_weights_vary_over_positions_and_frames(encoder):
     torch.manual_seed(0)
     features = ENCODERS[encoder][0]().eval()(draw(2, 3, 64, 64))[-1]
     assert features.isfinite().all()

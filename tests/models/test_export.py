@@ -1,4 +1,4 @@
-"""The localizer leaves Python: torch.export gives the same numbers, for any batch, from a file."""
+"""torch.export: the exported localizer returns the same values, for any batch size, from a file."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from colocam.models.encoders import ENCODERS
 
 
 def make_model(encoder: str) -> Localizer:
-    """In eval mode, with statistics of batch norm that are not those of a fresh network."""
+    """A model in eval mode with random batch norm statistics."""
     torch.manual_seed(0)
     model = Localizer(encoder, 3)
     for module in model.modules():
@@ -25,14 +25,14 @@ def draw(batch: int, size: tuple[int, int], seed: int) -> Tensor:
 
 
 def export(model: Localizer, size: tuple[int, int]) -> ExportedProgram:
-    """From an example of two frames; the batch may have any size."""
+    """Exports from an example of two frames, with a dynamic batch size."""
     batch = Dim("batch", min=1, max=4096)
     return torch.export.export(model, (draw(2, size, 0),), dynamic_shapes={"images": {0: batch}})
 
 
 @torch.no_grad()
 def assert_the_same(program: ExportedProgram, model: Localizer, size: tuple[int, int]) -> None:
-    """On one frame and on more than the example had."""
+    """Compares on one frame and on more frames than the example has."""
     module = program.module()
     for batch in (1, 5):
         images = draw(batch, size, batch)
@@ -45,7 +45,7 @@ def assert_the_same(program: ExportedProgram, model: Localizer, size: tuple[int,
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_an_exported_model_gives_the_same_for_any_batch_and_so_does_its_file(encoder, tmp_path):
+def test_exported_model_and_its_file_equal_the_model_for_any_batch_size(encoder, tmp_path):
     model, size = make_model(encoder), (48, 40)
     program = export(model, size)
     assert_the_same(program, model, size)
@@ -54,7 +54,7 @@ def test_an_exported_model_gives_the_same_for_any_batch_and_so_does_its_file(enc
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_size_that_is_interpolated_to_the_end_is_exported_too(encoder):
+def test_size_that_needs_a_final_interpolation_is_exported(encoder):
     model, size = make_model(encoder), (45, 61)
     assert_the_same(export(model, size), model, size)
 
@@ -66,7 +66,7 @@ def test_every_pooling_is_exported(pooling):
     assert_the_same(export(model, (40, 40)), model, (40, 40))
 
 
-def test_an_exported_model_holds_the_weights_by_their_names():
+def test_exported_model_has_the_weights_by_name():
     model = make_model("resnet18")
     state = export(model, (32, 32)).state_dict
     expected = model.state_dict()

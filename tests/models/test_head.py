@@ -1,4 +1,4 @@
-"""The pooling head: what it computes, and the gradient of a class score that it states."""
+"""Pooling head: class logits, and the gradient of a class score in closed form."""
 
 from typing import get_args
 
@@ -23,7 +23,7 @@ def draw_features(dtype: torch.dtype = torch.float64) -> torch.Tensor:
 
 
 def gradient(head: PoolingHead, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Of every class score at the features, by autograd: (B, M, C, h, w)."""
+    """Gradient of every class score by the features, by autograd: (B, M, C, h, w)."""
     features = features.clone().requires_grad_()
     scores = head(features).gather(1, classes)
     columns = [
@@ -32,34 +32,34 @@ def gradient(head: PoolingHead, features: torch.Tensor, classes: torch.Tensor) -
     return torch.stack(columns, dim=1)
 
 
-def stated_gradient(head, features, classes) -> torch.Tensor:
+def closed_form_gradient(head, features, classes) -> torch.Tensor:
     """weight[k] ⊗ pooling weights."""
     places = head.pooling_weights(features, classes)
     return head.weight[classes][..., None, None] * places[:, :, None]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_gradient_of_a_score_is_the_weight_row_times_the_pooling_weights(pooling):
+def test_gradient_of_a_score_is_the_weight_row_times_the_pooling_weights(pooling):
     head, features = make_head(pooling), draw_features()
-    got = stated_gradient(head, features, CLASSES)
+    got = closed_form_gradient(head, features, CLASSES)
     torch.testing.assert_close(got, gradient(head, features, CLASSES), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_places_with_equal_features_share_the_gradient_as_in_autograd(pooling):
+def test_positions_with_equal_features_share_the_gradient_as_in_autograd(pooling):
     head, features = make_head(pooling), draw_features().relu()
-    features[0] = 0  # a frame that no feature sees
-    features[1, :, :, 3:] = features[1, :, :, :3]  # every place twice
+    features[0] = 0  # a frame without any activation
+    features[1, :, :, 3:] = features[1, :, :, :3]  # every position twice
     got = head.pooling_weights(features, CLASSES)
     expected = gradient(head, features, CLASSES)
-    torch.testing.assert_close(stated_gradient(head, features, CLASSES), expected)
+    torch.testing.assert_close(closed_form_gradient(head, features, CLASSES), expected)
     torch.testing.assert_close(got[0], torch.full_like(got[0], 1 / 24))
     torch.testing.assert_close(got[1, :, :, 3:], got[1, :, :, :3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_pooling_weights_are_shares_of_one(pooling, dtype):
+def test_pooling_weights_sum_to_one(pooling, dtype):
     places = make_head(pooling, dtype).pooling_weights(100 * draw_features(dtype), CLASSES)
     assert places.shape == (3, 2, 4, 6)
     assert places.dtype == torch.float32
@@ -84,7 +84,7 @@ def test_scores_are_the_pooled_class_maps_plus_the_bias(pooling):
     np.testing.assert_allclose(got, maps, rtol=1e-12, atol=1e-12)
 
 
-def test_the_default_is_a_linear_layer_on_the_means():
+def test_default_is_a_linear_layer_on_the_means():
     torch.manual_seed(0)
     head = PoolingHead(5, 4)
     torch.manual_seed(0)

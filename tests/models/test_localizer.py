@@ -1,4 +1,4 @@
-"""Decoder and localizer: shapes, and what each part is made of."""
+"""Decoder and localizer: shapes, and equality with their literal definition."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def small() -> Localizer:
     return Localizer("resnet18", 3).eval()
 
 
-def test_a_frame_of_odd_size_is_computed_to_the_end(small):
+def test_frame_of_odd_size_has_maps_of_its_size(small):
     images = torch.randn(2, 3, 45, 61, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits, maps = small(images)
@@ -46,7 +46,7 @@ def literal_block(block: Block, deep: torch.Tensor, skip: torch.Tensor | None) -
 
 @pytest.mark.parametrize("deep_size", [(6, 8), (5, 7), (1, 1)])
 @pytest.mark.parametrize("skip_size", ["same", "double", "one less", None])
-def test_a_decoder_block_is_its_literal_operation(deep_size, skip_size):
+def test_decoder_block_equals_its_definition(deep_size, skip_size):
     height, width = deep_size
     sizes = {
         "same": (height, width),
@@ -62,7 +62,7 @@ def test_a_decoder_block_is_its_literal_operation(deep_size, skip_size):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_decoder_is_five_literal_blocks(small):
+def test_decoder_is_five_blocks(small):
     images = torch.randn(1, 3, 57, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = small.encoder(images)
@@ -74,7 +74,7 @@ def test_the_decoder_is_five_literal_blocks(small):
     assert [block.conv2[0].out_channels for block in small.decoder.blocks] == [256, 128, 64, 32, 16]
 
 
-def test_over_a_first_map_of_the_frames_size_the_last_block_does_not_double():
+def test_last_block_does_not_upsample_a_map_of_the_frames_size():
     torch.manual_seed(0)
     model = Localizer("vgg16", 3).eval()
     images = torch.randn(1, 3, 57, 64)
@@ -99,7 +99,7 @@ def test_only_vgg_has_a_centre_block(small):
     assert not any("centre" in name for name in small.state_dict())
 
 
-def test_classifier_and_decoder_share_no_parameter_and_leave_none_out(small):
+def test_classifier_and_decoder_partition_the_parameters(small):
     classifier, decoder = (
         {id(p) for module in modules for p in module.parameters()}
         for modules in (small.classifier_modules(), small.decoder_modules())
@@ -108,7 +108,7 @@ def test_classifier_and_decoder_share_no_parameter_and_leave_none_out(small):
     assert classifier | decoder == {id(p) for p in small.parameters()}
 
 
-def test_the_frozen_classifier_gets_no_gradient_and_keeps_its_statistics():
+def test_frozen_classifier_has_no_gradient_and_keeps_its_statistics():
     torch.manual_seed(0)
     model = Localizer("resnet18", 3).train()
     for module in model.classifier_modules():
@@ -126,6 +126,6 @@ def test_the_frozen_classifier_gets_no_gradient_and_keeps_its_statistics():
     assert all(name.startswith("decoder.") for name in changed)
 
 
-def test_an_unknown_encoder_is_refused():
+def test_unknown_encoder_is_refused():
     with pytest.raises(ValueError, match=r"encoder.*resnet34.*resnet50"):
         Localizer("resnet34")

@@ -1,4 +1,4 @@
-"""Pretrained weights: none, torchvision's, a file's; and every way in which they fail."""
+"""Pretrained weights: none, torchvision's, a file; and their errors."""
 
 import io
 import socket
@@ -52,7 +52,7 @@ def files(resnet18, tmp_path_factory) -> dict:
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*_args, **_kwargs):
-        raise AssertionError("the network was asked")
+        raise AssertionError("the network was used")
 
     for name in (
         DOWNLOAD,
@@ -72,7 +72,7 @@ def test_without_weights_nothing_is_downloaded(encoder, weights, no_network):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_file_is_loaded_exactly_without_a_download(suffix, files, resnet18, no_network):
+def test_file_is_loaded_exactly_without_a_download(suffix, files, resnet18, no_network):
     model = Localizer("resnet18", 3, files[suffix])
     assert torch.equal(model.encoder.stem[0].weight, resnet18.conv1.weight)
     assert torch.equal(model.encoder.stem[1].running_var, resnet18.bn1.running_var)
@@ -85,9 +85,7 @@ def test_a_file_is_loaded_exactly_without_a_download(suffix, files, resnet18, no
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_the_encoder_computes_what_torchvisions_does_at_stride_8(
-    name, tmp_path, torchvision_network
-):
+def test_encoder_equals_torchvision_at_stride_8(name, tmp_path, torchvision_network):
     network = torchvision_network(name, seed=1)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     model = Localizer(name, 3, str(tmp_path / "weights.safetensors")).eval()
@@ -107,13 +105,13 @@ IMAGENET = {
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_imagenet_weights_are_torchvisions_checked_against_their_hash(
+def test_imagenet_weights_are_downloaded_and_their_hash_checked(
     name, monkeypatch, torchvision_network
 ):
-    state, asked = torchvision_network(name).state_dict(), {}
+    state, options_of_call = torchvision_network(name).state_dict(), {}
 
     def download(url, **options):
-        asked.update(options, url=url)
+        options_of_call.update(options, url=url)
         return state
 
     monkeypatch.setattr(DOWNLOAD, download)
@@ -122,8 +120,8 @@ def test_imagenet_weights_are_torchvisions_checked_against_their_hash(
     fresh.load_backbone(state)
     for key, tensor in fresh.state_dict().items():
         assert torch.equal(encoder.state_dict()[key], tensor)
-    assert asked["url"] == IMAGENET[name].url
-    assert asked["check_hash"]
+    assert options_of_call["url"] == IMAGENET[name].url
+    assert options_of_call["check_hash"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def test_imagenet_weights_are_torchvisions_checked_against_their_hash(
         EOFError(),
     ],
 )
-def test_a_failed_download_names_the_flag_and_the_ways_out(monkeypatch, error):
+def test_error_of_a_failed_download_names_the_flag_and_alternatives(monkeypatch, error):
     def fail(*_args, **_kwargs):
         raise error
 
@@ -159,14 +157,14 @@ def test_weights_of_another_architecture_are_refused_by_name(files, tmp_path):
         Localizer("resnet18", 3, other)
 
 
-def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
+def test_missing_file_and_folder_are_refused_by_name(tmp_path):
     for path in (tmp_path / "absent.pth", tmp_path):
         with pytest.raises(UserError, match=f"--weights {path}: no such file"):
             Localizer("resnet18", 3, path)
 
 
 def damaged_pickles() -> dict[str, bytes]:
-    """Files that are no state dict, cut off, or have bytes flipped, in both of torch's formats."""
+    """Truncated files, files with flipped bytes, and other files, in both of torch's formats."""
     state, damaged = {"a.weight": torch.randn(3, 4), "b": torch.arange(5)}, {}
     generator = torch.Generator().manual_seed(0)
     for form in (True, False):
@@ -183,8 +181,8 @@ def damaged_pickles() -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_pickles_end_in_one_line_that_names_the_file(tmp_path):
-    """What survives the damage is still no ResNet18."""
+def test_error_of_a_damaged_pickle_is_one_line_that_names_the_file(tmp_path):
+    """Files that are still readable are not a ResNet18."""
     path, encoder = tmp_path / "weights.pth", Localizer("resnet18", 3).encoder
     for content in damaged_pickles().values():
         path.write_bytes(content)
@@ -193,7 +191,7 @@ def test_damaged_pickles_end_in_one_line_that_names_the_file(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_safetensors_file_is_refused_by_name(files, tmp_path):
+def test_damaged_safetensors_file_is_refused_by_name(files, tmp_path):
     whole, path = files[".safetensors"].read_bytes(), tmp_path / "weights.safetensors"
     for content in (b"", b"no weights", whole[:5000], whole[:-7], b"\xff" * 8 + whole[8:]):
         path.write_bytes(content)
@@ -203,13 +201,13 @@ def test_a_damaged_safetensors_file_is_refused_by_name(files, tmp_path):
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(3)], torch.zeros(3), {1: torch.zeros(3)}, "text"])
-def test_a_file_that_holds_no_state_dict_is_refused_by_name(content, tmp_path):
+def test_file_without_a_state_dict_is_refused_by_name(content, tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"other\.pth: holds no state dict"):
         Localizer("resnet18", 3, tmp_path / "other.pth")
 
 
-def test_a_training_checkpoint_around_the_state_dict_is_refused_by_name(resnet18, tmp_path):
+def test_training_checkpoint_with_a_nested_state_dict_is_refused_by_name(resnet18, tmp_path):
     torch.save({"model": resnet18.state_dict(), "epoch": 3}, tmp_path / "run.pth")
     with pytest.raises(UserError, match=r"run\.pth.*resnet18"):
         Localizer("resnet18", 3, tmp_path / "run.pth")

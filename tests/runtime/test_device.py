@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Device, mixed precision, seeds."""
 
 import random
 
@@ -15,16 +15,16 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretends that there is a GPU or none, and that the hardware has bfloat16 or not."""
+    """Simulates a machine with or without a GPU, and with or without bfloat16."""
 
-    def pretend(cuda=False, bfloat16=False):
+    def simulate(cuda=False, bfloat16=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(device_module, "_computes_in_bfloat16", lambda device: bfloat16)
 
-    return pretend
+    return simulate
 
 
-def test_auto_takes_the_gpu_of_this_process_where_there_is_one(gpus):
+def test_auto_is_the_gpu_of_this_process_if_there_is_one(gpus):
     gpus(cuda=True)
     assert pick_device("auto") == pick_device("cuda") == torch.device("cuda", 0)
     assert pick_device("auto", 3) == pick_device("cuda", 3) == torch.device("cuda", 3)
@@ -33,7 +33,7 @@ def test_auto_takes_the_gpu_of_this_process_where_there_is_one(gpus):
     assert pick_device("auto", 3) == pick_device("cpu") == CPU
 
 
-def test_a_gpu_that_is_not_there_is_refused_by_the_name_of_the_flag(gpus):
+def test_error_of_a_missing_gpu_names_the_flag(gpus):
     gpus(cuda=False)
     with pytest.raises(UserError, match="--device cuda: no CUDA device"):
         pick_device("cuda")
@@ -54,7 +54,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_the_name_of_the_flag(gpus):
         ("auto", "cuda", False, torch.float16),
     ],
 )
-def test_the_precision_follows_name_and_hardware(gpus, amp, device, bfloat16, dtype):
+def test_precision_depends_on_name_and_hardware(gpus, amp, device, bfloat16, dtype):
     gpus(bfloat16=bfloat16)
     autocast = make_autocast(amp, torch.device(device))
     assert (autocast.device.type, autocast.dtype) == (device, dtype)
@@ -64,7 +64,7 @@ def test_the_precision_follows_name_and_hardware(gpus, amp, device, bfloat16, dt
     ("amp", "dtype"),
     [("off", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
-def test_products_are_computed_in_it_and_only_within_the_context(amp, dtype):
+def test_matrix_products_have_the_precision_within_the_context_only(amp, dtype):
     autocast = make_autocast(amp, CPU)
     one = torch.ones(2, 2)
     for _ in range(2):  # a context each time
@@ -74,7 +74,7 @@ def test_products_are_computed_in_it_and_only_within_the_context(amp, dtype):
         assert (one @ one).dtype == torch.float32
 
 
-def test_off_ends_an_autocast_around_it():
+def test_off_disables_an_outer_autocast():
     with make_autocast("bf16", CPU)(), make_autocast("off", CPU)():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
@@ -88,7 +88,7 @@ def test_only_float16_scales_the_loss(amp, enabled):
     assert (scaler.scale(loss) == loss) == (not enabled)
 
 
-def test_a_seed_sets_every_global_source():
+def test_seed_sets_every_global_generator():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()
 
@@ -99,5 +99,5 @@ def test_a_seed_sets_every_global_source():
     assert draw() == first
     seed_everything(4)
     assert all(a != b for a, b in zip(draw(), first, strict=True))
-    seed_everything(2**32 + 5)  # more than NumPy's takes
+    seed_everything(2**32 + 5)  # larger than NumPy accepts
     assert all(a != b for a, b in zip(draw(), first, strict=True))

@@ -1,4 +1,4 @@
-"""Files are whole or not there, and a damaged tensor file is never taken for a sound one."""
+"""Files are written atomically, and damage to a tensor file is always detected."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ from colocam.runtime.files import (
     read_header,
     read_tensors,
     remove_unfinished,
+    write_atomic,
     write_tensors,
-    write_whole,
 )
 
 HEADER = {"format": "test", "entries": '{"name": "chat à l\'école"}'}
@@ -38,7 +38,7 @@ def tensor_file(tmp_path):
 
 
 def same(one, other):
-    """Two dictionaries of tensors, to the last bit and in type and shape."""
+    """Whether two dictionaries of tensors are equal in type, shape and every bit."""
     return one.keys() == other.keys() and all(
         (a.dtype, a.shape) == (b.dtype, b.shape)
         and torch.equal(
@@ -50,7 +50,7 @@ def same(one, other):
 
 
 def refused(read, path):
-    """The one line with which a file is refused; it names the file."""
+    """The error of a refused file, one line that names the file."""
     message = ""
     try:
         read(path)
@@ -61,16 +61,16 @@ def refused(read, path):
     return message
 
 
-# ---- whole or not at all
+# ---- atomic files
 
 
-def test_a_file_is_what_was_given_and_readable_as_others_are(tmp_path):
+def test_file_has_the_given_contents_and_the_usual_permissions(tmp_path):
     path, plain = tmp_path / "new" / "folder" / "file.bin", tmp_path / "plain"
-    write_whole(path, b"\x00some\xff")
+    write_atomic(path, b"\x00some\xff")
     plain.write_bytes(b"")
     assert path.read_bytes() == b"\x00some\xff"
     assert path.stat().st_mode == plain.stat().st_mode
-    write_whole(path, b"other")
+    write_atomic(path, b"other")
     assert path.read_bytes() == b"other"
     assert os.listdir(path.parent) == ["file.bin"]
 
@@ -83,7 +83,7 @@ def fail_at(monkeypatch, call, error):
 
 
 WRITERS = {
-    "write_whole": lambda path: write_whole(path, b"new" * 100),
+    "write_atomic": lambda path: write_atomic(path, b"new" * 100),
     "write_tensors": lambda path: write_tensors(path, {"x": torch.ones(1000)}, HEADER),
 }
 
@@ -91,9 +91,7 @@ WRITERS = {
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [FULL, OSError("odd")])
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(
-    tensor_file, monkeypatch, write, call, error
-):
+def test_failed_write_leaves_only_the_old_file(tensor_file, monkeypatch, write, call, error):
     before = tensor_file.read_bytes()
     fail_at(monkeypatch, call, error)
     message = refused(write, tensor_file)
@@ -106,7 +104,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(tensor_file, monkeypatch, call):
+def test_interrupted_write_leaves_only_the_old_file(tensor_file, monkeypatch, call):
     before = tensor_file.read_bytes()
     fail_at(monkeypatch, call, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -130,9 +128,9 @@ except UserError as error:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits a process as POSIX systems do")
-def test_a_system_that_takes_only_part_of_a_file_leaves_the_old_one(tensor_file):
-    """Not simulated: the kernel refuses after 10 000 bytes."""
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
+def test_partial_write_leaves_only_the_old_file(tensor_file):
+    """Not simulated: the operating system refuses after 10 000 bytes."""
     before = tensor_file.read_bytes()
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tensor_file)], capture_output=True, text=True
@@ -143,7 +141,7 @@ def test_a_system_that_takes_only_part_of_a_file_leaves_the_old_one(tensor_file)
     assert os.listdir(tensor_file.parent) == [tensor_file.name]
 
 
-def test_a_file_system_that_cannot_sync_folders_is_written_to_all_the_same(tmp_path, monkeypatch):
+def test_file_system_that_cannot_sync_folders_is_written_to(tmp_path, monkeypatch):
     sync = os.fsync
 
     def of_files_only(number):
@@ -152,12 +150,12 @@ def test_a_file_system_that_cannot_sync_folders_is_written_to_all_the_same(tmp_p
         sync(number)
 
     monkeypatch.setattr(os, "fsync", of_files_only)
-    write_whole(tmp_path / "file", b"data")
+    write_atomic(tmp_path / "file", b"data")
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, monkeypatch):
-    """Else a power cut could leave an empty file under the name."""
+def test_contents_are_synced_before_the_rename_and_the_folder_after(tmp_path, monkeypatch):
+    """Otherwise a power cut could leave an empty file under the name."""
     done, sync, rename = [], os.fsync, os.replace
 
     def fsync(number):
@@ -170,15 +168,15 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_pat
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
-    write_whole(tmp_path / "file", b"data")
+    write_atomic(tmp_path / "file", b"data")
     assert done == ["file", "name", "folder"]
 
 
-def test_what_is_in_the_way_is_named(tmp_path):
+def test_error_names_the_path_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("a file")
-    assert "cannot be written" in refused(WRITERS["write_whole"], tmp_path / "file" / "new.json")
+    assert "cannot be written" in refused(WRITERS["write_atomic"], tmp_path / "file" / "new.json")
     (tmp_path / "folder").mkdir()
-    assert "cannot be written" in refused(WRITERS["write_whole"], tmp_path / "folder")
+    assert "cannot be written" in refused(WRITERS["write_atomic"], tmp_path / "folder")
     assert (tmp_path / "file").read_text() == "a file"
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
@@ -186,13 +184,13 @@ def test_what_is_in_the_way_is_named(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from colocam.runtime.files import write_whole
+from colocam.runtime.files import write_atomic
 os.replace = lambda *_: os._exit(9)
-write_whole(Path(sys.argv[1]), b"new")
+write_atomic(Path(sys.argv[1]), b"new")
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_a_killed_process_are_removed(tmp_path):
     for name in ("last.safetensors", ".hidden", ".hidden-7a", ".-7", "a-7", ".gitignore", "7"):
         (tmp_path / name).write_text("kept")
     (tmp_path / ".folder-7").mkdir()
@@ -210,7 +208,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 # ---- tensor files
 
 
-def test_tensors_and_texts_come_back_bit_for_bit(tensor_file):
+def test_tensors_and_header_round_trip_bit_for_bit(tensor_file):
     header, tensors = read_tensors(tensor_file)
     assert header == HEADER
     assert same(tensors, TENSORS)
@@ -236,7 +234,7 @@ DTYPES = [
     st.integers(0, 99),
 )
 @settings(deadline=None, max_examples=60)
-def test_any_tensors_and_texts_come_back(tmp_path_factory, shapes, header, seed):
+def test_any_tensors_and_header_round_trip(tmp_path_factory, shapes, header, seed):
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         name: torch.randint(0, 2, shape, generator=generator).to(dtype)
@@ -249,8 +247,8 @@ def test_any_tensors_and_texts_come_back(tmp_path_factory, shapes, header, seed)
     assert same(read, tensors)
 
 
-def test_memory_layout_and_gradients_are_left_behind(tmp_path):
-    """Channels-last weights, a transposed view, a part of a tensor, a parameter."""
+def test_memory_layout_and_gradients_are_not_stored(tmp_path):
+    """Channels-last weights, a transposed view, a slice, a parameter."""
     whole = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     tensors = {
         "last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
@@ -264,13 +262,13 @@ def test_memory_layout_and_gradients_are_left_behind(tmp_path):
     assert not any(tensor.requires_grad for tensor in read.values())
 
 
-def test_not_a_number_comes_back_too(tmp_path):
+def test_non_finite_values_round_trip(tmp_path):
     tensors = {"x": torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0])}
     write_tensors(tmp_path / "x.safetensors", tensors, {})
     assert same(read_tensors(tmp_path / "x.safetensors")[1], tensors)
 
 
-def test_two_files_of_the_same_are_the_same(tensor_file, tmp_path):
+def test_order_of_names_does_not_change_header_and_digest(tensor_file, tmp_path):
     other = tmp_path / "other.safetensors"
     write_tensors(other, dict(reversed(TENSORS.items())), dict(reversed(HEADER.items())))
     texts, tensors = read_header(other), read_tensors(other)[1]
@@ -278,14 +276,14 @@ def test_two_files_of_the_same_are_the_same(tensor_file, tmp_path):
     assert same(tensors, TENSORS)
 
 
-def test_what_is_read_stays_when_the_file_is_written_anew(tensor_file):
-    """A run that is resumed writes into the folder that it read from."""
+def test_tensors_stay_valid_when_their_file_is_overwritten(tensor_file):
+    """A resumed run writes into the folder that it read from."""
     tensors = read_tensors(tensor_file)[1]
     write_tensors(tensor_file, {"x": torch.zeros(100)}, HEADER)
     assert same(tensors, TENSORS)
 
 
-def test_every_length_that_a_file_can_be_cut_to_is_refused(tensor_file):
+def test_file_truncated_to_any_length_is_refused(tensor_file):
     whole = tensor_file.read_bytes()
     for length in range(len(whole)):
         tensor_file.write_bytes(whole[:length])
@@ -293,7 +291,7 @@ def test_every_length_that_a_file_can_be_cut_to_is_refused(tensor_file):
         refused(read_header, tensor_file)
 
 
-def test_a_longer_file_is_refused(tensor_file):
+def test_longer_file_is_refused(tensor_file):
     for more in (b"\x00", b" ", tensor_file.read_bytes()):
         whole = tensor_file.read_bytes()
         tensor_file.write_bytes(whole + more)
@@ -301,8 +299,8 @@ def test_a_longer_file_is_refused(tensor_file):
         tensor_file.write_bytes(whole)
 
 
-def test_every_flipped_bit_is_refused(tensor_file):
-    """All of them, one at a time: length, texts, names, types, shapes, places, values."""
+def test_any_flipped_bit_is_refused(tensor_file):
+    """All of them, one at a time: length, header, names, types, shapes, offsets, values."""
     whole = tensor_file.read_bytes()
     for place in range(len(whole)):
         for bit in range(8):
@@ -313,7 +311,7 @@ def test_every_flipped_bit_is_refused(tensor_file):
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"[2,2]", b"[4,1]"), (b'"F32"', b'"I32"')])
-def test_the_same_bytes_in_another_shape_or_type_are_refused(tensor_file, old, new):
+def test_same_bytes_with_another_shape_or_type_are_refused(tensor_file, old, new):
     whole = tensor_file.read_bytes()
     assert whole.count(old) == 1
     tensor_file.write_bytes(whole.replace(old, new))
@@ -321,8 +319,8 @@ def test_the_same_bytes_in_another_shape_or_type_are_refused(tensor_file, old, n
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_swapped_and_overwritten_stretches_are_refused(tmp_path, number):
-    """A sector that went elsewhere, and one of zeros."""
+def test_swapped_and_overwritten_sectors_are_refused(tmp_path, number):
+    """A misplaced sector, and one of zeros."""
     path = tmp_path / "x.safetensors"
     drawn = torch.randn(4096, generator=torch.Generator().manual_seed(number))
     write_tensors(path, {"x": drawn}, HEADER)
@@ -340,14 +338,14 @@ def test_swapped_and_overwritten_stretches_are_refused(tmp_path, number):
         assert "contents are not those that were written" in refused(read_tensors, path)
 
 
-def test_a_file_without_a_digest_is_damaged(tmp_path):
+def test_file_without_a_digest_is_damaged(tmp_path):
     path = tmp_path / "x.safetensors"
     for metadata in (None, HEADER, {**HEADER, "sha256": ""}):
         path.write_bytes(save(TENSORS, metadata))
         assert "damaged" in refused(read_tensors, path)
 
 
-def test_files_of_another_kind_and_absent_ones_are_refused(tmp_path):
+def test_missing_and_foreign_files_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     for read in (read_header, read_tensors):
         assert "no such file" in refused(read, tmp_path / "absent.safetensors")

@@ -1,4 +1,4 @@
-"""A short run of train.py, runs in which something goes wrong, and how to compare runs."""
+"""Fixtures: a short run of train.py, runs with faults, and comparison of runs."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ CHECKPOINTS = (
     "localizer-best",
     "localizer-last",
 )
-# Two epochs a stage; 8 shots: three steps an epoch in stage 1, four in stage 2.
+# Two epochs per stage; 8 shots: three steps per epoch in stage 1, four in stage 2.
 TWO_EPOCHS = [
     *("--preset", "smoke", "--device", "cpu", "--classifier-epochs", "2", "--epochs", "2"),
     *("--classifier-batch-size", "3", "--batch-size", "8", "--coloc-ramp", "0"),
@@ -24,7 +24,7 @@ TWO_EPOCHS = [
 
 @pytest.fixture(scope="session")
 def two_epochs(tiny_run):
-    """Arguments of a run of two epochs a stage on the tiny clip set."""
+    """Arguments of a run of two epochs per stage on the tiny clip set."""
     return [*TWO_EPOCHS, "--data", str(tiny_run.data)]
 
 
@@ -56,7 +56,7 @@ def _metrics(out):
 
 @pytest.fixture(scope="session")
 def metrics_of():
-    """The lines of a run's log, without what the clock says."""
+    """The lines of a run's log, without times."""
     return _metrics
 
 
@@ -81,5 +81,5 @@ def _assert_same_runs(one, other):
 
 @pytest.fixture(scope="session")
 def assert_same_runs():
-    """That two runs ended with the same weights to the last bit, log, and evaluation."""
+    """Asserts that two runs have the same log, evaluation, and weights to the last bit."""
     return _assert_same_runs

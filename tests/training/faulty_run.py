@@ -1,11 +1,11 @@
-"""Runs train.py in processes in which something goes wrong; a script, for the tests beside it.
+"""Script: runs train.py in processes with injected faults, for the tests in this folder.
 
     python faulty_run.py JOBS.json
 
-Each job is {"argv": …, "log": file for what it prints, "faults": [{"at": "module:name", "call": k,
-"do": …}]}: at the k-th call of that function, before it does anything, the process is sent a
-signal (an integer), or two of them at once ([15, 15]), or cannot write any more ("full disk"), or
-gets another fault, whose calls are counted from there on.
+Each job is {"argv": …, "log": file of the output, "faults": [{"at": "module:name", "call": k,
+"do": …}]}: at the start of the k-th call of that function, the process is sent a signal (an
+integer), or two of them at once ([15, 15]), or cannot write any more ("full disk"), or another
+fault is installed, whose calls are counted from then on.
 Writes the exit statuses, negative for a signal, as "statuses" into the same file. The processes
 are forks of this one, which has imported everything and computed nothing.
 """
@@ -24,7 +24,7 @@ from colocam.cli.train import main
 
 
 def cause(action):
-    if action == "full disk":  # a file may not grow: the system refuses with an error
+    if action == "full disk":  # files may not grow: the system raises an error
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
         return

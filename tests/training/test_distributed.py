@@ -1,4 +1,4 @@
-"""Two processes over gloo do what one would, and end together."""
+"""Two processes over gloo compute what one process computes, and end together."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from colocam.cli.evaluate import main as evaluate
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
-STEP = "colocam.training.loop:Loop._take"  # of a rank: 3 a classifier's epoch, 3 a localizer's
+STEP = "colocam.training.loop:Loop._step"  # per rank: 3 per classifier epoch, 3 per localizer epoch
 PARTS = ("classifier", "localizer", "classifier-without-rank-1", "localizer-without-rank-1")
 
 
@@ -36,13 +36,13 @@ def torchrun(task, given, argv):
 
 @pytest.fixture(scope="module")
 def twelve(two_epochs):
-    """Arguments whose batches hold three sequences: two for one rank, one for the other."""
+    """Arguments with batches of three sequences: two for one rank, one for the other."""
     return [*two_epochs, "--batch-size", "12", "--amp", "off"]
 
 
 @pytest.fixture(scope="module")
 def parts(twelve, tmp_path_factory):
-    """Folders with what one process and what two computed."""
+    """Folders with the results of one process and of two."""
     folder = tmp_path_factory.mktemp("parts")
     argv = [*twelve, "--out", str(folder / "run")]
     for name in ("one", "two"):
@@ -55,7 +55,7 @@ def parts(twelve, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_averaged_gradient_is_that_of_one_process_on_the_joined_batch(parts, name):
+def test_averaged_gradient_equals_one_process_on_the_whole_batch(parts, name):
     one, two = (load_file(folder / f"{name}.safetensors") for folder in parts)
     assert one.keys() == two.keys()
     for key, value in one.items():
@@ -63,15 +63,15 @@ def test_the_averaged_gradient_is_that_of_one_process_on_the_joined_batch(parts,
         torch.testing.assert_close(two[key], value, rtol=0, atol=atol, msg=lambda m, k=key: k + m)
 
 
-def test_a_mean_of_the_ranks_means_would_be_another(parts):
-    """The test above could not fail if both ranks had the same numbers of everything."""
+def test_mean_of_rank_means_differs(parts):
+    """The test above could not fail if both ranks had equal counts."""
     whole, first = (
         load_file(parts[0] / f"{name}.safetensors")["losses"] for name in (PARTS[1], PARTS[3])
     )
     assert (whole - first).abs().max() > 1e-3
 
 
-def test_every_rank_gets_the_evaluation_of_one_process(parts):
+def test_every_rank_has_the_evaluation_of_one_process(parts):
     one = (parts[0] / "evaluation-0.json").read_text()
     for rank in (0, 1):
         assert (parts[1] / f"evaluation-{rank}.json").read_text() == one
@@ -87,12 +87,12 @@ def whole(twelve, tmp_path_factory):
     return out, output
 
 
-def test_one_rank_prints(whole):
+def test_only_one_rank_prints(whole):
     assert whole[1].count("run folder:") == 1
     assert whole[1].count("localizer    2/2") == 1
 
 
-def test_its_numbers_are_those_of_one_process(whole, tiny_run, tmp_path):
+def test_evaluation_equals_that_of_one_process(whole, tiny_run, tmp_path):
     out, file = whole[0], tmp_path / "numbers.json"
     ckpt = str(out / "checkpoints" / "localizer-best.safetensors")
     argv = ["--ckpt", ckpt, "--data", str(tiny_run.data), "--device", "cpu", "--amp", "off"]
@@ -101,7 +101,7 @@ def test_its_numbers_are_those_of_one_process(whole, tiny_run, tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_when_one_rank_dies_or_is_stopped_all_end_and_the_run_can_be_resumed(
+def test_all_ranks_end_with_one_and_the_run_can_be_resumed(
     whole, twelve, tmp_path, assert_same_runs, signum
 ):
     fault = json.dumps({"at": STEP, "call": 8, "do": int(signum)})
@@ -115,7 +115,7 @@ def test_when_one_rank_dies_or_is_stopped_all_end_and_the_run_can_be_resumed(
     assert last.is_file()
     stopped = [path.stem for path in (out / "checkpoints").glob("state-localizer-0000-*")]
     assert stopped == ["state-localizer-0000-000002"] * (signum == signal.SIGTERM), output
-    assert ("stopped by SIGTERM; go on with --resume" in output) == (signum == signal.SIGTERM)
+    assert ("stopped by SIGTERM; continue with --resume" in output) == (signum == signal.SIGTERM)
     status, output = torchrun("train", "null", ["--resume", "--out", str(out)])
     assert status == 0, output
     assert_same_runs(whole[0], out)

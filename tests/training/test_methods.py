@@ -1,4 +1,4 @@
-"""Every method of the papers trains and evaluates by one command, and none leaves the device."""
+"""Every method of the papers trains and evaluates by one command, on the device."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def localizer_stage(tiny_run, tmp_path):
-    """Runs stage 2 on the tiny run's classifier with further options; the run folder."""
+    """Runs stage 2 on the tiny run's classifier with more options; returns the run folder."""
 
     def run(*options):
         out = tmp_path / "run"
@@ -50,7 +50,7 @@ def losses(out):
 
 
 @pytest.mark.parametrize("cam", CAMS)
-def test_every_cam_makes_seeds_and_is_the_baseline(localizer_stage, cam):
+def test_every_cam_makes_seeds_and_the_baseline(localizer_stage, cam):
     out = localizer_stage("--cam", cam)
     _, info = load_checkpoint(out / "checkpoints" / "localizer-best.safetensors")
     assert (info.cam, info.cam_layer) == (cam, "last")
@@ -58,14 +58,14 @@ def test_every_cam_makes_seeds_and_is_the_baseline(localizer_stage, cam):
     assert summary(out)["baseline"]["corloc"]["0.5"] >= 0
 
 
-def test_a_cam_of_an_inner_layer_makes_other_seeds(localizer_stage):
+def test_cam_of_an_inner_layer_makes_other_seeds(localizer_stage):
     inner = losses(localizer_stage("--cam", "gradcam++", "--cam-layer", "layer3"))
     last = losses(localizer_stage("--cam", "gradcam++"))
     assert inner["pl"] != last["pl"]
 
 
 @pytest.mark.parametrize(("method", "terms"), [("colocam", 4), ("tcam", 3), ("fcam", 3)])
-def test_a_method_has_its_terms(localizer_stage, method, terms):
+def test_method_has_its_terms(localizer_stage, method, terms):
     line = losses(localizer_stage("--method", method))
     values = [line.get(term, 0.0) for term in ("pl", "crf", "asc", "coloc")]
     assert all(np.isfinite(values))
@@ -73,10 +73,8 @@ def test_a_method_has_its_terms(localizer_stage, method, terms):
 
 
 @pytest.mark.parametrize(("method", "frames"), [("tcam", 3), ("tcam", 2), ("fcam", 3)])
-def test_a_batch_counts_the_frames_that_are_trained_on(
-    localizer_stage, monkeypatch, method, frames
-):
-    trained, told = [], []
+def test_batch_size_counts_the_frames_trained_on(localizer_stage, monkeypatch, method, frames):
+    trained, reported = [], []
     maps, step = LocalizerStage.maps, LocalizerStage.step
 
     def counted(stage, one):
@@ -84,19 +82,19 @@ def test_a_batch_counts_the_frames_that_are_trained_on(
         return maps(stage, one)
 
     def watched(*args):
-        taken = step(*args)
-        told.append(taken.frames)
-        return taken
+        result = step(*args)
+        reported.append(result.frames)
+        return result
 
     monkeypatch.setattr(LocalizerStage, "maps", counted)
     monkeypatch.setattr(LocalizerStage, "step", watched)
     localizer_stage("--method", method, "--frames", frames, "--batch-size", 3, "--epochs", 1)
     assert max(trained) == 3
-    assert told == trained
+    assert reported == trained
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "vgg16", "inceptionv3"])
-def test_every_backbone_goes_through_both_stages(tiny_run, tmp_path, encoder):
+def test_every_encoder_trains_in_both_stages(tiny_run, tmp_path, encoder):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(tmp_path / "run")]
     sizes = ("--resize", "36", "--crop", "32")
     assert train([*argv, *sizes, "--encoder", encoder]) == 0
@@ -106,7 +104,7 @@ def test_every_backbone_goes_through_both_stages(tiny_run, tmp_path, encoder):
 
 
 @pytest.mark.parametrize("pooling", ["gap", "max", "lse"])
-def test_a_pooling_is_trained_and_stored(tiny_run, tmp_path, pooling):
+def test_pooling_is_trained_and_stored(tiny_run, tmp_path, pooling):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(tmp_path / "run")]
     assert train([*argv, "--stage", "classifier", "--pooling", pooling]) == 0
     path = tmp_path / "run/checkpoints/classifier-best-classification.safetensors"
@@ -114,8 +112,8 @@ def test_a_pooling_is_trained_and_stored(tiny_run, tmp_path, pooling):
     assert train([*argv, "--stage", "localizer"]) == 0
 
 
-def test_a_second_classifier_makes_the_seeds(localizer_stage, tiny_run, tmp_path):
-    """With another head it finds other places; encoder and head stay those of the first."""
+def test_second_classifier_makes_the_seeds(localizer_stage, tiny_run, tmp_path):
+    """Another head changes the seeds; encoder and head of the localizer are of the first."""
     one = losses(localizer_stage("--classifier", "classification"))
     path = tmp_path / "run" / "checkpoints" / "classifier-best-localization.safetensors"
     teacher, info = load_checkpoint(path)
@@ -132,8 +130,8 @@ def test_a_second_classifier_makes_the_seeds(localizer_stage, tiny_run, tmp_path
     assert torch.equal(best.head.weight, first.head.weight)
 
 
-def test_stored_maps_teach_a_decoder(localizer_stage, tiny_run, tmp_path):
-    """A localizer's score maps are stored, and make other seeds than the CAMs do."""
+def test_stored_maps_train_a_decoder(localizer_stage, tiny_run, tmp_path):
+    """Stored score maps of a localizer make other seeds than CAMs."""
     argv = ["--ckpt", tiny_run.checkpoint("localizer-best"), "--data", tiny_run.data]
     folder = tmp_path / "maps"
     assert evaluate([*map(str, argv), "--split", "train", "--save-maps", str(folder)]) == 0
@@ -146,7 +144,7 @@ def test_stored_maps_teach_a_decoder(localizer_stage, tiny_run, tmp_path):
     assert with_maps["pl"] != losses(localizer_stage())["pl"]
 
 
-def test_evaluation_stores_maps_of_what_it_evaluates(tiny_run, tmp_path):
+def test_evaluation_stores_maps_of_the_evaluated_frames(tiny_run, tmp_path):
     argv = ["--ckpt", tiny_run.checkpoint("classifier-best-classification")]
     argv += ["--data", tiny_run.data, "--save-maps", tmp_path / "maps", "--json", tmp_path / "e"]
     assert evaluate([str(word) for word in argv]) == 0
@@ -159,7 +157,7 @@ def test_evaluation_stores_maps_of_what_it_evaluates(tiny_run, tmp_path):
 
 @pytest.fixture
 def refused(tiny_run, tmp_path, capsys):
-    """The one line that ends a run of stage 2 with these options; nothing else changes."""
+    """Runs stage 2 with options that end it with one line, which is returned; no file changes."""
 
     def run(*options):
         out = tmp_path / "run"
@@ -177,36 +175,36 @@ def refused(tiny_run, tmp_path, capsys):
     return run
 
 
-def test_an_unknown_layer_is_named(refused):
+def test_unknown_layer_is_named(refused):
     message = refused("--cam-layer", "layer9")
     assert "--cam-layer" in message
     assert "layer9" in message
     assert "layer4" in message
 
 
-def test_cam_is_refused_at_an_inner_layer(refused):
+def test_cam_at_an_inner_layer_is_refused(refused):
     assert "last map only" in refused("--cam", "cam", "--cam-layer", "layer3")
 
 
-def test_a_missing_folder_of_maps_is_named(refused, tmp_path):
+def test_missing_folder_of_maps_is_named(refused, tmp_path):
     assert "no such folder of seed maps" in refused("--seed-maps", tmp_path / "none")
 
 
-def test_a_folder_without_the_frames_maps_is_named(refused, tmp_path):
+def test_folder_without_a_frames_map_is_named(refused, tmp_path):
     (tmp_path / "maps").mkdir()
     message = refused("--seed-maps", tmp_path / "maps")
     assert "no map for" in message
     assert ".npy" in message
 
 
-def test_tcam_is_refused_with_another_sampling(refused):
+def test_tcam_with_another_sampling_is_refused(refused):
     assert "--method tcam" in refused("--method", "tcam", "--sampling", "interval")
 
 
 @pytest.mark.parametrize(
     "option", [("--method", "x"), ("--cam", "x"), ("--encoder", "x"), ("--pooling", "x")]
 )
-def test_an_unknown_name_exits_with_two_in_one_line(option, capsys):
+def test_unknown_name_is_one_line_and_status_2(option, capsys):
     assert train(["--preset", "smoke", *option]) == 2
     message = capsys.readouterr().err.strip()
     assert option[0] in message
@@ -236,10 +234,9 @@ class Operations(TorchDispatchMode):
 
 
 def operations(batch_size, options):
-    """What the seeds of a batch take, on a GPU that is not there.
+    """Operations that draw the seeds of a batch, on fake tensors of a GPU.
 
-    Fake tensors have a device and no data: what looks at any, or moves to another device in the
-    middle, raises.
+    Fake tensors have a device and no data: reading data or changing the device raises.
     """
     config = parse_config(["--preset", "smoke", "--crop", "64", *options], cuda=False)
     run = SimpleNamespace(
@@ -248,10 +245,10 @@ def operations(batch_size, options):
         autocast=lambda: torch.autocast("cuda", enabled=False),
     )
     with FakeTensorMode(), torch.device("cuda"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no GPU for autocast
+        warnings.simplefilter("ignore")  # autocast without a GPU
         model = Localizer("resnet18", 4, pooling=config.pooling).eval()
         seeding = Seeding(run, model, None)
-        seeding.generator = seeding.cam.generator = None  # it would hold real numbers
+        seeding.generator = seeding.cam.generator = None  # it would need a real device
         labels = torch.zeros(batch_size, dtype=torch.long)
         anchors = torch.zeros(2, dtype=torch.long)
         images = torch.empty(batch_size, 3, 64, 64)
@@ -276,12 +273,12 @@ def operations(batch_size, options):
         ("--seed-region", "none"),
     ],
 )
-def test_seeds_never_leave_the_device_and_no_loop_runs_over_images(options):
+def test_seeds_stay_on_the_device_without_a_loop_over_images(options):
     assert operations(4, options) == operations(9, options)
 
 
 @pytest.mark.parametrize("cam", [cam for cam in CAMS if cam != "cam"])
-def test_inner_layers_take_one_backward_pass_for_the_whole_batch(cam):
+def test_inner_layers_need_one_backward_pass_per_batch(cam):
     counts = []
     for batch_size in (3, 7):
         model = Localizer("resnet18", 4).eval()
@@ -291,5 +288,5 @@ def test_inner_layers_take_one_backward_pass_for_the_whole_batch(cam):
             maps(images, labels)
         counts.append(counted.counts)
     assert counts[0] == counts[1]
-    looks = sum(count for name, count in counts[0].items() if "_local_scalar" in name)
-    assert looks <= 2  # the range of the classes, on the CPU only
+    reads = sum(count for name, count in counts[0].items() if "_local_scalar" in name)
+    assert reads <= 2  # the range of the classes, on the CPU only

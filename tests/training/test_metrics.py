@@ -1,4 +1,4 @@
-"""The log of a run: whole lines, appended, in step with the training state."""
+"""Metrics log: complete lines, appended after the training state that holds them."""
 
 import json
 
@@ -17,7 +17,7 @@ def path(tmp_path):
     return tmp_path / "metrics.jsonl"
 
 
-def test_lines_are_written_when_they_are_flushed_and_only_once(path):
+def test_lines_are_written_once_when_flushed(path):
     metrics = Metrics(path)
     metrics.add(**LINES[0])
     assert not path.exists()
@@ -28,7 +28,7 @@ def test_lines_are_written_when_they_are_flushed_and_only_once(path):
     assert path.read_text() == "".join(TEXTS[:2])
 
 
-def test_another_rank_keeps_the_lines_and_writes_none(path):
+def test_other_rank_keeps_lines_and_writes_none(path):
     metrics = Metrics(path, writes=False)
     metrics.add(**LINES[0])
     metrics.flush()
@@ -38,12 +38,12 @@ def test_another_rank_keeps_the_lines_and_writes_none(path):
 
 
 @pytest.mark.parametrize(
-    "standing",
-    ["", *("".join(TEXTS[:count]) for count in (1, 2, 3)), TEXTS[0] + TEXTS[1][:9], "torn",
+    "present",
+    ["", *("".join(TEXTS[:count]) for count in (1, 2, 3)), TEXTS[0] + TEXTS[1][:9], "incomplete",
      TEXTS[1], "".join(TEXTS) + "more\n"],
 )  # fmt: skip
-def test_the_file_of_a_resumed_run_has_the_lines_of_its_state(path, standing):
-    path.write_text(standing)
+def test_file_of_resumed_run_has_the_lines_of_its_state(path, present):
+    path.write_text(present)
     metrics = Metrics(path)
     metrics.restore(LINES)
     assert path.read_text() == "".join(TEXTS)
@@ -52,35 +52,35 @@ def test_the_file_of_a_resumed_run_has_the_lines_of_its_state(path, standing):
     assert path.read_text() == "".join(TEXTS) + TEXTS[0]
 
 
-def test_what_stands_already_is_not_written_anew(path):
+def test_present_lines_are_not_written_again(path):
     path.write_text(TEXTS[0])
     inode = path.stat().st_ino
     Metrics(path).restore(LINES)
     assert path.stat().st_ino == inode
 
 
-def test_the_lines_of_a_stage_are_read_and_a_torn_one_is_not(path):
+def test_lines_of_a_stage_are_read_and_an_incomplete_one_is_skipped(path):
     other = json.dumps({"stage": "localizer", "epoch": 0}) + "\n"
     path.write_text("".join(TEXTS) + other + '{"stage": "classifier"')
     assert Metrics(path).read("classifier") == LINES
     assert Metrics(path.with_name("none")).read("classifier") == []
 
 
-def test_what_a_power_cut_left_in_the_log_is_passed_over(path):
+def test_damaged_lines_are_skipped(path):
     path.write_bytes(TEXTS[0].encode() + b"\0\0\n\xff\xfe\n3\n" + TEXTS[1].encode())
     assert Metrics(path).read("classifier") == LINES[:2]
     Metrics(path).restore(LINES)
     assert path.read_text() == "".join(TEXTS)
 
 
-def test_a_log_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_log_is_named(tmp_path):
     metrics = Metrics(tmp_path / "none" / "metrics.jsonl")
     metrics.add(**LINES[0])
     with pytest.raises(UserError, match=r"none/metrics\.jsonl: cannot be written"):
         metrics.flush()
 
 
-def test_tensorboard_shows_every_number_of_the_log(tiny_run, tmp_path):
+def test_tensorboard_has_every_number_of_the_log(tiny_run, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,7 +96,7 @@ def test_tensorboard_shows_every_number_of_the_log(tiny_run, tmp_path):
         assert shown[f"classifier/{name}"] == pytest.approx(value, rel=1e-6)
 
 
-def test_without_tensorboard_the_flag_says_what_to_install(tiny_run, tmp_path, monkeypatch, capsys):
+def test_flag_without_tensorboard_names_the_package(tiny_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     out = tmp_path / "run"
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]

@@ -5,11 +5,11 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from colocam.cli.train import open_run
 from colocam.models import Localizer
 from colocam.runtime.distribution import ALONE
 from colocam.training.config import parse_config
 from colocam.training.localizer import LocalizerStage
+from colocam.training.run import open_run
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -1,4 +1,4 @@
-"""The whole way on a tiny clip set: train.py, what it leaves, evaluate.py."""
+"""Whole pipeline on a tiny clip set: train.py, its run folder, evaluate.py."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def same(one, other):
 
 @pytest.fixture
 def classifier_only(tiny_run, tmp_path):
-    """A run folder that holds stage 1's results alone."""
+    """A run folder with the results of stage 1 only."""
     out = tmp_path / "run"
     shutil.copytree(tiny_run.out, out)
     for path in (out / "checkpoints").glob("localizer-*"):
@@ -53,10 +53,10 @@ def classifier_only(tiny_run, tmp_path):
     return out
 
 
-# ---- what a run leaves
+# ---- run folder
 
 
-def test_a_run_ends_well_and_leaves_its_files(tiny_run):
+def test_run_succeeds_and_writes_its_files(tiny_run):
     assert tiny_run.status == 0
     names = {str(f.relative_to(tiny_run.out)) for f in tiny_run.out.rglob("*") if f.is_file()}
     assert names == {
@@ -75,7 +75,7 @@ def test_a_run_ends_well_and_leaves_its_files(tiny_run):
     assert (config["data"], config["epochs"]) == (str(tiny_run.data), 1)
 
 
-def test_metrics_tell_losses_rates_and_scores_of_both_stages(tiny_run):
+def test_metrics_have_losses_rates_and_scores_of_both_stages(tiny_run):
     classifier, localizer = metrics(tiny_run.out)
     assert (classifier["stage"], classifier["epoch"]) == ("classifier", 0)
     assert {"cross-entropy", "frames_per_second", "classification", "localization"} <= set(
@@ -88,7 +88,7 @@ def test_metrics_tell_losses_rates_and_scores_of_both_stages(tiny_run):
     assert {"localization", "seed_cam", "frames_per_second"} <= set(localizer)
 
 
-def test_the_evaluation_holds_what_evaluate_promises(tiny_run):
+def test_evaluation_has_the_documented_keys(tiny_run):
     summary = evaluation(tiny_run.out)
     assert set(summary) == KEYS | {"baseline"}
     assert set(summary["baseline"]) == KEYS
@@ -108,7 +108,7 @@ def test_the_evaluation_holds_what_evaluate_promises(tiny_run):
 
 
 @pytest.mark.parametrize(("name", "kind"), CHECKPOINTS.items())
-def test_checkpoints_say_what_is_needed_to_load_them(tiny_run, name, kind):
+def test_checkpoints_hold_what_is_needed_to_load_them(tiny_run, name, kind):
     model, info = load_checkpoint(tiny_run.checkpoint(name))
     assert (info.kind, info.encoder, info.classes) == (kind, "resnet18", builtin.CLASSES)
     assert (info.size, info.cam, info.epoch) == (64, "layercam", 0)
@@ -117,7 +117,7 @@ def test_checkpoints_say_what_is_needed_to_load_them(tiny_run, name, kind):
     assert not model.training
 
 
-def test_stage_2_leaves_the_classifier_as_it_is_statistics_included(tiny_run):
+def test_stage_2_does_not_change_the_classifier_and_its_statistics(tiny_run):
     before = load_file(tiny_run.checkpoint("classifier-best-localization"))
     after = load_file(tiny_run.checkpoint("localizer-last"))
     assert any("running_mean" in name for name in before)
@@ -130,10 +130,10 @@ def test_stage_2_leaves_the_classifier_as_it_is_statistics_included(tiny_run):
     assert min(steps) > 0
 
 
-# ---- the other commands and stages on it
+# ---- other commands and stages
 
 
-def test_evaluate_gives_the_runs_numbers(tiny_run, tmp_path):
+def test_evaluate_returns_the_numbers_of_the_run(tiny_run, tmp_path):
     ckpt = tiny_run.checkpoint("localizer-best")
     file, report = tmp_path / "numbers.json", tmp_path / "report"
     argv = ["--ckpt", str(ckpt), "--data", str(tiny_run.data), "--device", "cpu"]
@@ -142,9 +142,7 @@ def test_evaluate_gives_the_runs_numbers(tiny_run, tmp_path):
     assert (report / "contact_sheet.png").is_file()
 
 
-def test_a_report_stands_without_overlays_where_none_can_be_written(
-    tiny_run, tmp_path, monkeypatch, capsys
-):
+def test_report_is_written_without_overlays_if_they_fail(tiny_run, tmp_path, monkeypatch, capsys):
     def fail(*given, **named):
         raise UserError("best.mp4: cannot be written (no encoder)")
 
@@ -159,7 +157,7 @@ def test_a_report_stands_without_overlays_where_none_can_be_written(
     assert names == {"evaluation.json", "index.html", "table.md", "contact_sheet.png"}
 
 
-def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_path, capsys):
+def test_evaluate_smooths_score_maps_only(tiny_run, tmp_path, capsys):
     argv = ["--ckpt", str(tiny_run.checkpoint("localizer-best")), "--data", str(tiny_run.data)]
     argv += ["--device", "cpu"]
     argv += ["--predictions", str(tmp_path / "p.json"), "--json", str(tmp_path / "e.json")]
@@ -181,7 +179,7 @@ def test_evaluate_smooths_score_maps_on_request_and_nothing_else(tiny_run, tmp_p
     assert "holds a classifier" in capsys.readouterr().err
 
 
-def test_evaluate_takes_the_validation_frames_and_a_classifier_too(tiny_run, tmp_path):
+def test_evaluate_accepts_validation_frames_and_a_classifier(tiny_run, tmp_path):
     ckpt = tiny_run.checkpoint("classifier-best-localization")
     file = tmp_path / "numbers.json"
     argv = ["--ckpt", str(ckpt), "--data", str(tiny_run.data), "--device", "cpu"]
@@ -191,7 +189,7 @@ def test_evaluate_takes_the_validation_frames_and_a_classifier_too(tiny_run, tmp
     assert summary["corloc"]["0.5"] == metrics(tiny_run.out)[0]["localization"]
 
 
-def test_stage_localizer_gives_the_same_localizer_as_both_stages(tiny_run, classifier_only):
+def test_stage_localizer_equals_both_stages(tiny_run, classifier_only):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(classifier_only)]
     assert train([*argv, "--stage", "localizer"]) == 0
     for name in ("localizer-last", "localizer-best"):
@@ -210,7 +208,7 @@ def test_fcam_trains_without_the_joint_term(tiny_run, classifier_only):
     assert "F-CAM" in (classifier_only / "report" / "table.md").read_text()
 
 
-def test_stage_classifier_leaves_no_localizer(tiny_run, classifier_only):
+def test_stage_classifier_writes_no_localizer(tiny_run, classifier_only):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(classifier_only)]
     assert train([*argv, "--stage", "classifier"]) == 0
     names = {path.stem for path in (classifier_only / "checkpoints").iterdir()}
@@ -220,9 +218,7 @@ def test_stage_classifier_leaves_no_localizer(tiny_run, classifier_only):
     assert [line["stage"] for line in metrics(classifier_only)] == ["classifier"]
 
 
-def test_the_same_seed_trains_the_same_weights_and_without_data_the_clip_set_is_built_in(
-    tiny_run, tmp_path, monkeypatch
-):
+def test_same_seed_trains_the_same_weights_on_the_builtin_clip_set(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(builtin.SIZES, "small", tiny_run.clip_set)
     assert train(list(tiny_run.arguments)) == 0
@@ -239,7 +235,7 @@ def test_the_same_seed_trains_the_same_weights_and_without_data_the_clip_set_is_
 
 
 def plain_folder(data, write_video, boxes):
-    """Cats and dogs in three videos each, and a bird's folder with frames that cannot be read."""
+    """Cats and dogs in three videos each, and a folder of a bird with undecodable frames."""
     for name in ("cat", "dog"):
         for number in range(3):
             write_video(data / name / f"{number}.mp4")
@@ -256,7 +252,7 @@ def plain_folder(data, write_video, boxes):
     return data
 
 
-def test_a_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run, capsys):
+def test_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run, capsys):
     data = plain_folder(tmp_path / "data", write_video, boxes=True)
     out = tmp_path / "run"
     assert train([*tiny_run.arguments, "--data", str(data), "--out", str(out)]) == 0
@@ -275,7 +271,7 @@ def test_a_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run
     assert json.loads(file.read_text()) == summary
 
 
-def test_without_boxes_there_is_no_corloc_and_the_last_localizer_is_kept(
+def test_without_boxes_there_is_no_corloc_and_the_last_localizer_is_best(
     tmp_path, write_video, tiny_run
 ):
     data = plain_folder(tmp_path / "data", write_video, boxes=False)
@@ -295,7 +291,7 @@ def test_without_boxes_there_is_no_corloc_and_the_last_localizer_is_kept(
     assert (out / "report" / "contact_sheet.png").is_file()
 
 
-def test_frames_of_validation_that_cannot_be_decoded_are_counted(tiny_run, tmp_path, capsys):
+def test_undecodable_validation_frames_are_counted(tiny_run, tmp_path, capsys):
     data = tmp_path / "clips"
     shutil.copytree(tiny_run.data, data)
     frame = (data / "splits" / "val" / "image_ids.txt").read_text().split()[0]

@@ -1,4 +1,4 @@
-"""A run that was killed, stopped or found the disk full goes on as if it never had."""
+"""A run that was killed, stopped or met a full disk resumes to the result of a whole run."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from colocam.training import interruption
+from colocam.runtime import interruption
 
-STEP = "colocam.training.loop:Loop._take"  # 3 a classifier's epoch, 4 a localizer's, 2 epochs each
-SAVE = "colocam.training.loop:write_state"  # once an epoch
-LOG = "colocam.training.metrics:Metrics.flush"  # once an epoch
-END = "colocam.data.loading.loader:SequenceLoader.close"  # once a stage
+STEP = "colocam.training.loop:Loop._step"  # 2 epochs of 3 (classifier), 2 epochs of 4 (localizer)
+SAVE = "colocam.training.loop:write_state"  # once per epoch
+LOG = "colocam.training.metrics:Metrics.flush"  # once per epoch
+END = "colocam.data.loading.loader:SequenceLoader.close"  # once per stage
 KILL, TERM, INT = int(signal.SIGKILL), int(signal.SIGTERM), int(signal.SIGINT)
 
 
@@ -24,7 +24,7 @@ def at(function, call, do):
     return {"at": function, "call": call, "do": do}
 
 
-# What goes wrong, with which options, and how the run then ends.
+# Name: (faults, options, exit status).
 FAULTS = {
     "killed before anything is written": ([at(STEP, 1, KILL)], [], -KILL),
     "killed in an epoch of stage 1": ([at(STEP, 5, KILL)], [], -KILL),
@@ -41,7 +41,7 @@ FAULTS = {
     "stopped by SIGINT": ([at(STEP, 2, INT)], [], 128 + INT),
     "stopped in the last step": ([at(STEP, 14, TERM)], [], 128 + TERM),
     "stopped after the last epoch": ([at(END, 2, TERM)], [], 128 + TERM),
-    "stopped by SIGTERM and the same passed on": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
+    "stopped by SIGTERM, which is forwarded": ([at(STEP, 9, [TERM, TERM])], [], 128 + TERM),
     "stopped at once by a second SIGINT": ([at(STEP, 9, [INT, INT])], [], 128 + INT),
     "full disk": ([at(SAVE, 3, "full disk")], [], 2),
 }
@@ -49,7 +49,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def whole(two_epochs, run_faulty, tmp_path_factory):
-    """Runs without a fault: once with every step saved and frames decoded by other processes."""
+    """Runs without a fault: a plain one, and one with a state every step and two loader workers."""
     out = tmp_path_factory.mktemp("whole")
     options = {"plain": [], "busy": ["--state-every", "1", "--workers", "2"]}
     jobs = [([*two_epochs, *own, "--out", str(out / name)], []) for name, own in options.items()]
@@ -60,7 +60,7 @@ def whole(two_epochs, run_faulty, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def faulty(two_epochs, run_faulty, tmp_path_factory):
-    """Runs with a fault each: name to (folder, status, output, files, log) at their end."""
+    """Runs with one fault each: name to (folder, status, output, files, log) at their end."""
     folder = tmp_path_factory.mktemp("faulty")
     outs = {name: folder / name.replace(" ", "-").replace(",", "") for name in FAULTS}
     jobs = [
@@ -79,7 +79,7 @@ def faulty(two_epochs, run_faulty, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(faulty, run_faulty):
-    """The same, resumed with --resume and --out alone: name to (folder, status, output)."""
+    """The same, resumed with --resume and --out only: name to (folder, status, output)."""
     jobs = [(["--resume", "--out", str(out)], []) for out, *_ in faulty.values()]
     return {
         name: (faulty[name][0], status, output)
@@ -88,21 +88,21 @@ def resumed(faulty, run_faulty):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_ends_the_run_as_it_should(faulty, name):
+def test_run_with_fault_has_expected_exit_status(faulty, name):
     _, status, output, _, _ = faulty[name]
     assert status == FAULTS[name][2], output
     assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_resumed_it_ends_as_if_nothing_had_happened(whole, resumed, assert_same_runs, name):
+def test_resumed_run_equals_whole_run(whole, resumed, assert_same_runs, name):
     out, status, output = resumed[name]
     assert status == 0, output
     assert_same_runs(whole[0], out)
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_log_is_whole_lines_and_only_grows(faulty, resumed, name):
+def test_log_has_complete_lines_and_is_only_appended(faulty, resumed, name):
     text = faulty[name][4]
     assert text == "" or text.endswith("\n")
     assert all(isinstance(json.loads(line), dict) for line in text.splitlines())
@@ -110,32 +110,32 @@ def test_the_log_is_whole_lines_and_only_grows(faulty, resumed, name):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_nothing_unfinished_is_left(resumed, name):
+def test_no_temporary_file_remains(resumed, name):
     names = {path.name for path in resumed[name][0].rglob("*") if path.name.startswith(".")}
     assert not names
 
 
-def test_states_every_step_and_other_processes_for_decoding_change_nothing(whole, assert_same_runs):
+def test_states_and_workers_do_not_change_the_result(whole, assert_same_runs):
     assert_same_runs(*whole)
 
 
-def test_the_run_goes_on_where_it_stopped(faulty, resumed):
+def test_run_resumes_where_it_stopped(faulty, resumed):
     begins = {
-        "killed before anything is written": "nothing to resume, starting afresh",
-        "killed in an epoch of stage 1": "going on with classifier epoch 2, step 1",
-        "killed in it, a state every step": "going on with classifier epoch 2, step 3",
-        "killed in an epoch of stage 2": "going on with localizer epoch 1, step 3",
-        "killed after the best, before the state": "going on with classifier epoch 2, step 1",
-        "stopped by SIGTERM": "going on with localizer epoch 1, step 4",  # the step was finished
-        "stopped by SIGINT": "going on with classifier epoch 1, step 3",
-        "stopped by SIGTERM and the same passed on": "going on with localizer epoch 1, step 4",
-        "stopped at once by a second SIGINT": "going on with classifier epoch 3, step 1",
+        "killed before anything is written": "nothing to resume; starting a new run",
+        "killed in an epoch of stage 1": "resuming classifier at epoch 2, step 1",
+        "killed in it, a state every step": "resuming classifier at epoch 2, step 3",
+        "killed in an epoch of stage 2": "resuming localizer at epoch 1, step 3",
+        "killed after the best, before the state": "resuming classifier at epoch 2, step 1",
+        "stopped by SIGTERM": "resuming localizer at epoch 1, step 4",  # the step is finished
+        "stopped by SIGINT": "resuming classifier at epoch 1, step 3",
+        "stopped by SIGTERM, which is forwarded": "resuming localizer at epoch 1, step 4",
+        "stopped at once by a second SIGINT": "resuming classifier at epoch 3, step 1",
     }
     for name, line in begins.items():
         assert line in " ".join(resumed[name][2].split()), name
 
 
-def test_only_the_newest_states_are_kept(faulty, whole):
+def test_only_newest_states_are_kept(faulty, whole):
     states = [name for name in faulty["killed before stage 2"][3] if name.startswith("state-")]
     assert states == ["state-classifier-0002-000000.safetensors"]
     for out in whole:
@@ -144,25 +144,25 @@ def test_only_the_newest_states_are_kept(faulty, whole):
         assert names[-1] == "state-localizer-0002-000000.safetensors"
 
 
-def test_a_stopped_run_says_how_to_go_on(faulty):
-    assert "stopped by SIGTERM; go on with --resume" in faulty["stopped by SIGTERM"][2]
-    assert "stopped by SIGINT; go on with --resume" in faulty["stopped by SIGINT"][2]
+def test_stopped_run_names_resume(faulty):
+    assert "stopped by SIGTERM; continue with --resume" in faulty["stopped by SIGTERM"][2]
+    assert "stopped by SIGINT; continue with --resume" in faulty["stopped by SIGINT"][2]
 
 
-def test_a_second_sigterm_ends_the_process_once_it_cannot_be_the_first_passed_on(monkeypatch):
+def test_second_sigterm_ends_the_process_after_the_forwarding_time(monkeypatch):
     now, ends = [0.0], []
     monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(interruption.os, "_exit", ends.append)
     stop = interruption.Interruption()
-    for now[0] in (0.0, interruption.PASSED_ON - 0.1):
+    for now[0] in (0.0, interruption.FORWARDING_SECONDS - 0.1):
         stop.receive(TERM, None)
     assert (stop.number, ends) == (TERM, [])
-    now[0] = interruption.PASSED_ON + 0.1
+    now[0] = interruption.FORWARDING_SECONDS + 0.1
     stop.receive(TERM, None)
     assert ends == [128 + TERM]
 
 
-def test_a_full_disk_ends_with_one_line_and_the_older_states_intact(faulty):
+def test_full_disk_is_one_line_and_older_states_are_intact(faulty):
     _, _, output, files, _ = faulty["full disk"]
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -171,7 +171,7 @@ def test_a_full_disk_ends_with_one_line_and_the_older_states_intact(faulty):
     assert not any(name.startswith(".") for name in files)
 
 
-def test_a_finished_run_is_left_as_it_is(whole, run_faulty):
+def test_finished_run_is_not_changed(whole, run_faulty):
     files = {path: path.stat().st_mtime_ns for path in whole[0].rglob("*") if path.is_file()}
     ((status, output),) = run_faulty([(["--resume", "--out", str(whole[0])], [])])
     assert status == 0
@@ -179,9 +179,9 @@ def test_a_finished_run_is_left_as_it_is(whole, run_faulty):
     assert files == {p: p.stat().st_mtime_ns for p in whole[0].rglob("*") if p.is_file()}
 
 
-def test_ctrl_c_in_a_terminal_stops_after_the_step(two_epochs, tmp_path, whole, run_faulty,
+def test_ctrl_c_stops_after_the_step(two_epochs, tmp_path, whole, run_faulty,
                                                    assert_same_runs):  # fmt: skip
-    """SIGINT to all processes of the group, those that decode frames among them."""
+    """SIGINT to all processes of the group, loader workers included."""
     out = tmp_path / "run"
     argv = [*two_epochs, "--workers", "2", "--state-every", "1", "--out", str(out)]
     train = Path(__file__).parents[2] / "train.py"

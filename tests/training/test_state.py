@@ -1,4 +1,4 @@
-"""Training states: what they hold, and what a run refuses to go on with."""
+"""Training states: contents, damage, and what a run cannot resume from."""
 
 import json
 import os
@@ -11,13 +11,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from colocam.cli.evaluate import main as evaluate
-from colocam.cli.train import main, train
+from colocam.cli.train import main
 from colocam.losses import barrier_sharpness
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import read_tensors, write_tensors
-from colocam.training.config import parse_command
+from colocam.training.config import parse_config
 from colocam.training.state import STAGES, State, newest_state, write_state
+from colocam.training.train import train
 
 FIRST, LAST = "state-classifier-0001-000000", "state-localizer-0001-000000"
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def run(tiny_run, tmp_path):
-    """A copy of the finished run, and how to resume it."""
+    """A copy of the finished run."""
     out = tmp_path / "run"
     shutil.copytree(tiny_run.out, out)
     return out
@@ -51,7 +52,7 @@ def described(path):
         return json.loads(file.metadata()["state"])
 
 
-def test_a_state_holds_all_that_a_run_needs(tiny_run):
+def test_state_holds_everything_to_resume(tiny_run):
     values, tensors = described(state(tiny_run.out)), load_file(state(tiny_run.out))
     assert (values["stage"], values["epoch"], values["step"]) == ("localizer", 1, 0)
     assert values["config"] == json.loads((tiny_run.out / "config.json").read_text())
@@ -69,7 +70,7 @@ def test_a_state_holds_all_that_a_run_needs(tiny_run):
     assert "random.0.cpu" in tensors
 
 
-def test_a_state_is_no_checkpoint_and_says_so(tiny_run, capsys):
+def test_state_is_refused_as_checkpoint(tiny_run, capsys):
     argv = ["--ckpt", str(state(tiny_run.out)), "--data", str(tiny_run.data)]
     assert evaluate(argv) == 2
     line = one_line(capsys)
@@ -89,7 +90,7 @@ def damaged(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", 3, 60, -7, -1_000_000])
-def test_a_damaged_state_is_told_and_the_one_before_it_is_taken(
+def test_damaged_state_is_reported_and_the_one_before_is_used(
     run, tiny_run, how, capsys, assert_same_runs
 ):
     damaged(state(run), how)
@@ -97,12 +98,12 @@ def test_a_damaged_state_is_told_and_the_one_before_it_is_taken(
     printed = " ".join(capsys.readouterr().out.split())
     assert "warning:" in printed
     assert f"{LAST}.safetensors: damaged" in printed.replace("/ ", "/")
-    assert "going on with classifier epoch 2, step 1" in printed
+    assert "resuming classifier at epoch 2, step 1" in printed
     assert_same_runs(tiny_run.out, run)
 
 
-def test_whatever_bit_is_flipped_the_state_before_it_is_taken_or_nothing_is_lost(tmp_path):
-    """Every bit of the header, where names, shapes, format and version stand."""
+def test_state_with_any_flipped_bit_is_skipped_or_intact(tmp_path):
+    """A bit of every third byte, header and tensors."""
 
     def made(epoch):
         return State(
@@ -121,7 +122,7 @@ def test_whatever_bit_is_flipped_the_state_before_it_is_taken_or_nothing_is_lost
         assert torch.equal(found.tensors["model.w"], torch.ones(3))
 
 
-def test_where_every_state_is_damaged_the_run_is_not_begun_anew_unasked(run, capsys):
+def test_no_new_run_is_started_if_all_states_are_damaged(run, capsys):
     for name in (FIRST, LAST):
         damaged(state(run, name), "truncated")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -130,8 +131,8 @@ def test_where_every_state_is_damaged_the_run_is_not_begun_anew_unasked(run, cap
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_damaged_state_does_not_take_the_place_of_one_that_is_written_later(run):
-    """With --keep 1 the state just written would go, and the damaged one stay."""
+def test_damaged_later_state_does_not_replace_a_new_one(run):
+    """With --keep 1 the state just written would be removed, and the damaged one kept."""
     shutil.copy(state(run), state(run, "state-localizer-0003-000000"))
     damaged(state(run, "state-localizer-0003-000000"), "truncated")
     assert resume(run, "--epochs", "2", "--keep", "1") == 0
@@ -139,15 +140,15 @@ def test_a_damaged_state_does_not_take_the_place_of_one_that_is_written_later(ru
     assert names == ["state-localizer-0002-000000"]
 
 
-def test_more_of_stage_1_is_not_begun_in_the_place_of_a_finished_run(run, capsys):
+def test_more_epochs_of_stage_1_do_not_replace_a_finished_run(run, capsys):
     state(run, FIRST).unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert resume(run, "--stage", "classifier", "--classifier-epochs", "3") == 2
-    assert "stage 1 is done there" in one_line(capsys)
+    assert "stage 1 is finished" in one_line(capsys)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_after_more_of_stage_1_stage_2_is_trained_anew(run, tiny_run, tmp_path, assert_same_runs):
+def test_stage_2_is_trained_again_after_more_of_stage_1(run, tiny_run, tmp_path, assert_same_runs):
     assert resume(run, "--stage", "classifier", "--classifier-epochs", "2", "--keep", "1") == 0
     names = [path.stem for path in (run / "checkpoints").glob("state-*")]
     assert names == ["state-classifier-0002-000000"]
@@ -158,25 +159,26 @@ def test_after_more_of_stage_1_stage_2_is_trained_anew(run, tiny_run, tmp_path, 
     assert_same_runs(whole, run)
 
 
-def test_a_state_of_a_newer_version_is_refused(run, capsys):
+def test_state_of_newer_version_is_refused(run, capsys):
     header, tensors = read_tensors(state(run))
     write_tensors(state(run), tensors, header | {"version": "7"})
     assert resume(run) == 2
     assert "format version '7', this package reads 1" in one_line(capsys)
 
 
-def test_processes_that_do_not_see_the_same_state_do_not_begin(run):
+def test_processes_with_different_states_do_not_start(run):
     class NotShared(Ranks):
         def gather(self, value):
             return [value, None]
 
+    config = parse_config(["--resume", "--out", str(run)], False)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(UserError, match="find different training states there"):
-        train(parse_command(["--resume", "--out", str(run)], False), NotShared())
+        train(config, NotShared(), resume=True)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_state_of_another_architecture_is_refused(run, capsys):
+def test_state_of_another_architecture_is_refused(run, capsys):
     header, tensors = read_tensors(state(run))
     del tensors["model.decoder." + min(n for n in tensors if "model.decoder" in n)[14:]]
     write_tensors(state(run), tensors, header)
@@ -189,10 +191,10 @@ def test_a_state_of_another_architecture_is_refused(run, capsys):
     ("option", "value", "began"),
     [("--encoder", "resnet50", "resnet18"), ("--lr", "0.5", "0.05"), ("--seed", "3", "0")],
 )
-def test_a_resumed_run_does_not_change_what_it_began_with(run, capsys, option, value, began):
+def test_resumed_run_keeps_its_options(run, capsys, option, value, began):
     assert resume(run, option, value) == 2
     line = one_line(capsys)
-    assert f"{option} {value}: the run in {run} began with {began}" in line
+    assert f"{option} {value}: the run in {run} started with {began}" in line
 
 
 def test_other_classes_are_refused(run, capsys, tmp_path, write_video):
@@ -203,7 +205,7 @@ def test_other_classes_are_refused(run, capsys, tmp_path, write_video):
     assert f"{run}: was trained on the classes checker" in one_line(capsys)
 
 
-def test_a_finished_run_can_be_given_more_epochs(run, tiny_run, tmp_path, assert_same_runs):
+def test_finished_run_can_be_given_more_epochs(run, tiny_run, tmp_path, assert_same_runs):
     assert resume(run, "--epochs", "2") == 0
     whole = tmp_path / "whole"
     argv = [*tiny_run.arguments, "--epochs", "2", "--data", str(tiny_run.data)]
@@ -211,23 +213,23 @@ def test_a_finished_run_can_be_given_more_epochs(run, tiny_run, tmp_path, assert
     assert_same_runs(whole, run)
 
 
-def test_a_folder_without_a_run_is_begun(tiny_run, tmp_path, assert_same_runs):
+def test_resume_without_a_run_starts_one(tiny_run, tmp_path, assert_same_runs):
     out = tmp_path / "run"
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
     assert main([*argv, "--resume"]) == 0
     assert_same_runs(tiny_run.out, out)
 
 
-def test_a_run_is_repeated_from_its_configuration(tiny_run, tmp_path, assert_same_runs):
+def test_run_is_repeated_from_its_configuration(tiny_run, tmp_path, assert_same_runs):
     out = tmp_path / "again"
     assert main(["--config", str(tiny_run.out / "config.json"), "--out", str(out)]) == 0
     assert_same_runs(tiny_run.out, out)
 
 
-def test_deterministic_algorithms_change_nothing_on_a_cpu(
+def test_deterministic_algorithms_do_not_change_the_result_on_a_cpu(
     tiny_run, tmp_path, capsys, assert_same_runs, monkeypatch
 ):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # whatever it is, as before after the test
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored after the test
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     out = tmp_path / "run"
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]

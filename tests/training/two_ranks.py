@@ -1,6 +1,6 @@
-"""What the tests of several processes start under torchrun; a script.
+"""Script: started under torchrun by the tests of several processes.
 
-two_ranks.py parts OUT ARGV…   gradients of a step and an evaluation, below OUT
+two_ranks.py parts OUT ARGV…   gradients of a step and an evaluation, written below OUT
 two_ranks.py train FAULT ARGV… train.py, with a fault of faulty_run.py on rank 1 ("null": none)
 """
 
@@ -18,13 +18,14 @@ import faulty_run
 from test_step import gradients_of
 
 from colocam.cam import ActivationMap
-from colocam.cli.train import main, open_run
+from colocam.cli.train import main
 from colocam.data.loading.transforms import normalized
 from colocam.evaluation.evaluate import evaluate
 from colocam.models import Localizer
 from colocam.runtime.distribution import join_ranks
 from colocam.training import classifier, localizer
 from colocam.training.config import parse_command
+from colocam.training.run import open_run
 
 STAGES = {"classifier": classifier.ClassifierStage, "localizer": localizer.LocalizerStage}
 
@@ -35,7 +36,7 @@ def make_model(classes):
 
 
 def write_gradients(run, out, name, kind, blank_rank=None):
-    """Of the first batch; the rank `blank_rank` could not read its part of it."""
+    """Gradients of the first batch, of which the rank `blank_rank` could read no frame."""
     stage = kind(run, make_model(len(run.data.classes)).double())
     batch = next(iter(stage.loader.epoch(0)))
     batch = replace(batch, blank=run.ranks.rank == blank_rank)
@@ -66,14 +67,14 @@ def write_parts(out, argv):
             write_gradients(run, out, name, kind)
             if ranks.world > 1:
                 write_gradients(run, out, f"{name}-without-rank-1", kind, blank_rank=1)
-            else:  # the part of the first of two ranks, alone
+            else:  # the part of rank 0 of two, in one process
                 short = replace(run, ranks=_FirstOfTwo())
                 write_gradients(short, out, f"{name}-without-rank-1", kind)
         write_evaluation(run, out)
 
 
 class _FirstOfTwo:
-    """Draws the batches of the first of two ranks, and talks to nobody."""
+    """Ranks of rank 0 of two, without communication."""
 
     rank, world, main = 0, 2, True
 

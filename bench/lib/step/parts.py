@@ -15,14 +15,13 @@ from lib.machine import OtherProcesses
 from lib.stopwatch import PartTimes, Stopwatch
 from lib.timing import GPU_WARM_UPS, MAX_REPEATS, MIN_REPEATS
 
-from colocam.cli.train import placed
 from colocam.data.loading.loader import DrawnBatch, SequenceBatch
 from colocam.losses import LocalizerLoss, Schedule
 from colocam.models import Localizer
 from colocam.runtime.device import seed_everything
 from colocam.training.localizer import LocalizerStage, Prepared
 from colocam.training.run import Run
-from colocam.training.update import poisoned
+from colocam.training.update import nan_if_not_finite
 
 COPY, ENCODER, CAM, SEEDS = "copy and augmentation", "encoder", "CAM", "seeds"
 DECODER, LOSSES, BACKWARD = "decoder forward", "losses", "decoder backward"
@@ -40,7 +39,7 @@ def open_stage(run: Run) -> LocalizerStage:
     config = run.config
     seed_everything(config.seed)
     model = Localizer(config.encoder, len(run.data.classes), config.weights, config.pooling)
-    stage = LocalizerStage(run, placed(model, run))
+    stage = LocalizerStage(run, run.prepare_model(model))
     stage.train()
     return stage
 
@@ -157,7 +156,7 @@ def step_in_parts(
     leaf = maps.detach().requires_grad_()
     losses = stage.losses(prepared, leaf, 0.0, stage.counts([prepared]))
     watch.lap(LOSSES, forward=True)
-    stage.update.backward(poisoned(losses["total"], leaf))
+    stage.update.backward(nan_if_not_finite(losses["total"], leaf))
     watch.lap(LOSSES)
     maps.backward(leaf.grad)
     watch.lap(BACKWARD)

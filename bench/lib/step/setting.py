@@ -7,9 +7,8 @@ from lib.roofline import peak_rates
 from lib.step.floors import Floor, make_floors
 from lib.timing import copy_bandwidth
 
-from colocam.cli.train import compiles
 from colocam.data.loading.loader import DrawnBatch
-from colocam.training.run import Run
+from colocam.training.run import Run, compiles
 
 BATCH_SIZE = 32
 PUBLISHED = {"whole_ms": 840.0, "baseline_ms": 60.0}

@@ -1,0 +1,207 @@
+"""Training from beginning to end: both stages in order, evaluation, report."""
+
+import shutil
+from collections.abc import Mapping
+
+from colocam.cam import ActivationMap
+from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
+from colocam.report.report import Report, report_frames
+from colocam.runtime.device import seed_everything
+from colocam.runtime.distribution import Ranks
+from colocam.runtime.errors import UserError
+from colocam.runtime.files import remove_unfinished, write_atomic
+from colocam.runtime.interruption import Interrupted, Interruption, catch_signals
+from colocam.runtime.messages import print_unreadable
+from colocam.training.classifier import BEST, ClassifierStage
+from colocam.training.config import Config
+from colocam.training.localizer import LocalizerStage
+from colocam.training.loop import Loop
+from colocam.training.run import Run, open_run
+from colocam.training.state import STAGES, State, find_state, state_files
+
+METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
+
+
+def train(
+    config: Config,
+    ranks: Ranks,
+    *,
+    resume: bool = False,
+    changed: Mapping[str, tuple[object, object]] | None = None,
+) -> None:
+    """Trains the stages of a configuration, evaluates the best checkpoint, and writes the report.
+
+    Everything is written into the run folder `config.out`.
+
+    Args:
+        config: configuration of the run.
+        ranks: processes of the run.
+        resume: whether to continue from the newest training state in the run folder, if any.
+        changed: options that differ from those of the run to resume: name to (old, new).
+
+    Raises:
+        UserError: a mistake that the user can correct.
+        Interrupted: a signal was received; the run can be resumed.
+    """
+    run = open_run(config, ranks)
+    state = find_state(run, changed or {}) if resume else None
+    _check_same_state(run, state)
+    if state is None and resume:
+        run.console.print(f"{run.out}: nothing to resume; starting a new run")
+    if state is not None and _is_finished(run, state):
+        run.console.print(f"{run.out}: this run is finished")
+        return
+    seed_everything(config.seed)
+    with catch_signals() as interruption:
+        unreadable = _train_stages(run, state, interruption)
+    print_unreadable(run.console, sorted(unreadable))
+    _evaluate(run)
+
+
+def _train_stages(run: Run, state: State | None, interruption: Interruption) -> set[str]:
+    """Trains the stages that remain; returns the names of frames that could not be decoded."""
+    config = run.config
+    unreadable: set[str] = set()
+    skips_classifier = config.stage == "localizer" or (
+        state is not None and state.stage == STAGES[1]
+    )
+    teacher: Localizer | None = None
+    if skips_classifier:
+        model, teacher = _load_classifiers(run)
+    else:
+        model = _make_model(run, state)
+    _check_cam_layer(config, model)
+    _prepare_folder(run, state)  # after the checks: a mistake leaves an older run as it is
+    if not skips_classifier:
+        unreadable |= Loop(run, ClassifierStage(run, model), state, interruption).train()
+        state = None
+        if config.stage == "all":
+            seed_everything(config.seed)  # the decoder does not depend on whether stage 1 was run
+            run.ranks.wait()
+            model, teacher = _load_classifiers(run)
+    if config.stage != "classifier":
+        unreadable |= Loop(run, LocalizerStage(run, model, teacher), state, interruption).train()
+    if number := max(run.ranks.gather(interruption.number)):  # received after the last step
+        raise Interrupted(number)
+    return unreadable
+
+
+def _make_model(run: Run, state: State | None) -> Localizer:
+    """Makes the model of stage 1."""
+    config = run.config
+    weights = config.weights if state is None else "none"  # a state holds the weights
+    with run.ranks.main_first():
+        model = Localizer(config.encoder, len(run.data.classes), weights, pooling=config.pooling)
+    return run.prepare_model(model)
+
+
+def _load_classifiers(run: Run) -> tuple[Localizer, Localizer | None]:
+    """Loads the classifier of stage 2, and the one that its CAMs are taken from if it differs."""
+    chosen = run.config.classifier
+    if chosen != "both":
+        return _load(run, BEST[chosen], "classifier")[0], None
+    model, _ = _load(run, BEST["classification"], "classifier")
+    if run.seed_maps is not None:
+        return model, None  # seeds are drawn from stored maps
+    return model, _load(run, BEST["localization"], "classifier")[0]
+
+
+def _load(run: Run, name: str, kind: str) -> tuple[Localizer, CheckpointInfo]:
+    """Loads a checkpoint of the run.
+
+    Raises:
+        UserError: it cannot be used, or has another encoder or other classes than the run.
+    """
+    path = run.checkpoint(name)
+    model, info = load_checkpoint(path, kind)
+    if info.encoder != run.config.encoder:
+        raise UserError(
+            f"{path}: holds a {info.encoder}, but --encoder is {run.config.encoder}; "
+            "give the same encoder, or train stage 1 again"
+        )
+    if info.classes != run.data.classes:
+        raise UserError(
+            f"{path}: was trained on the classes {', '.join(info.classes)}, the data has "
+            f"{', '.join(run.data.classes)}; train stage 1 again"
+        )
+    return run.prepare_model(model), info
+
+
+def _check_cam_layer(config: Config, model: Localizer) -> None:
+    try:
+        ActivationMap(model, config.cam, config.cam_layer)
+    except ValueError as error:
+        raise UserError(f"--cam-layer {config.cam_layer}: {error}") from error
+
+
+def _check_same_state(run: Run, state: State | None) -> None:
+    """Checks that all ranks resume from the same state: they must share the run folder.
+
+    Otherwise they would wait for each other forever. A collective.
+    """
+    position = None if state is None else (state.stage, state.epoch, state.step)
+    if len(set(run.ranks.gather(position))) > 1:
+        raise UserError(
+            f"--out {run.out}: the processes find different training states there; give a folder "
+            "that all machines share"
+        )
+
+
+def _is_finished(run: Run, state: State) -> bool:
+    """Returns whether all epochs are done and evaluated; the evaluation is written last."""
+    config = run.config
+    last = STAGES[0] if config.stage == "classifier" else STAGES[1]
+    epochs = config.classifier_epochs if last == STAGES[0] else config.epochs
+    done = state.stage == last and state.epoch >= epochs
+    return done and (run.out / "report" / "evaluation.json").is_file()
+
+
+def _prepare_folder(run: Run, state: State | None) -> None:
+    """Makes the run folder and writes the configuration; removes what is written again later."""
+    if run.ranks.main:
+        try:
+            _clear_folder(run, state)
+        except OSError as error:
+            raise UserError(f"--out {run.out}: cannot be written ({error.strerror})") from error
+        write_atomic(run.out / "config.json", run.config.to_json().encode())
+    if state is not None:
+        run.metrics.restore(state.metrics)
+        run.console.print(
+            f"resuming {state.stage} at epoch {state.epoch + 1}, step {state.step + 1}"
+        )
+    run.ranks.wait()
+
+
+def _clear_folder(run: Run, state: State | None) -> None:
+    """Removes results of earlier runs, except those of stages that are not trained again."""
+    for folder in (run.out, run.checkpoints):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+    if state is None and run.config.stage == "localizer":
+        run.metrics.restore(run.metrics.read("classifier"))
+        checkpoints = [*run.checkpoints.glob("localizer-*")]
+        for path in checkpoints + state_files(run.checkpoints, STAGES[1]):
+            path.unlink()
+    elif state is None:
+        run.metrics.path.unlink(missing_ok=True)
+        shutil.rmtree(run.checkpoints)
+    shutil.rmtree(run.out / "report", ignore_errors=True)
+    if state is None:
+        shutil.rmtree(run.out / "tensorboard", ignore_errors=True)
+
+
+def _evaluate(run: Run) -> None:
+    """Evaluates the best checkpoint on the test frames, and writes the report."""
+    if run.config.stage == "classifier":
+        model, info = _load(run, BEST[run.config.classifier], "classifier")
+    else:
+        model, info = _load(run, "localizer-best", "localizer")
+    config, method = run.config, METHOD_NAMES[run.config.method]
+    title = f"{method} on {config.data or 'the built-in clip set'}"
+    report = Report(method, run.out / "report", title, config.to_values(), run.metrics.lines)
+    report_frames(
+        model, info, run.data.test, report,
+        device=run.device, autocast=run.autocast, console=run.console, ranks=run.ranks,
+    )  # fmt: skip
+    run.console.print(f"run folder: {run.out}")
