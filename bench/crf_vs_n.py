@@ -157,6 +157,8 @@ def _run(options: argparse.Namespace) -> None:
                     rows += _measure_undisturbed(
                         subject, frames.take(n), device, bandwidth, options
                     )
+                    if rows:  # a process that is killed leaves the rows so far
+                        _write(path, rows, machine, frames, bandwidth, options, finished=False)
                     progress.advance(bar)
         finally:  # rows measured so far are written after an error too
             if rows:
@@ -306,8 +308,10 @@ def _write(
     frames: FrameSet,
     bandwidth: float,
     options: argparse.Namespace,
+    *,
+    finished: bool = True,
 ) -> None:
-    """Writes JSON, CSV, Markdown and the figure; prints the table."""
+    """Writes JSON, CSV, Markdown and the figure; prints the table. Unfinished: JSON only."""
     valid = [row for row in rows if not row.disturbed]
     found = ratios(valid)
     device = "cuda" if any(row.device == "cuda" for row in rows) else "cpu"
@@ -328,7 +332,9 @@ def _write(
         "rows": [asdict(row) for row in rows],
     }
     plots = can_plot() if options.plot is None else options.plot
-    write_results(path, result, lines, BESIDE if plots else ".csv, .md")
+    write_results(path, result, lines, BESIDE if plots else ".csv, .md", finished=finished)
+    if not finished:
+        return
     write_atomic(path.with_suffix(".csv"), csv_text(rows).encode())
     if plots:
         figure = draw_figure(valid, processor_name(machine, device), options.log)

@@ -142,13 +142,17 @@ def _run(options: argparse.Namespace) -> None:
                 try:
                     rows.append(_measure(setting, passes, method, batch_size))
                 except torch.OutOfMemoryError:
+                    if batch_size == 1:
+                        raise UserError(
+                            "--methods: one frame does not fit into memory; choose fewer"
+                        ) from None
                     line = (
                         f"{method}, batch size {batch_size}: skipped; it does not fit into memory"
                     )
                     console.print(line, style="yellow", markup=False)
+                # A process that is killed leaves the rows so far.
+                _write(path, rows, machine, setting, options, finished=False)
                 progress.advance(bar)
-    if {row.method for row in rows if row.batch_size == 1} < set(options.methods):
-        raise UserError("--methods: one frame does not fit into memory; choose fewer")
     _write(path, rows, machine, setting, options)
 
 
@@ -229,8 +233,10 @@ def _write(
     machine: Machine,
     setting: Setting,
     options: argparse.Namespace,
+    *,
+    finished: bool = True,
 ) -> None:
-    """Writes JSON and Markdown; prints the table."""
+    """Writes JSON and Markdown; prints the table. Unfinished: JSON only."""
     summaries = summarize(rows, options.encoder, options.size)
     dtype = str(setting.autocast.dtype).removeprefix("torch.")
     heading = (
@@ -257,7 +263,7 @@ def _write(
         "rows": [asdict(row) for row in rows],
     }
     lines = page(heading, markdown_table(HEADS, summaries), notes(rows, summaries))
-    write_results(path, result, lines)
+    write_results(path, result, lines, finished=finished)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@
 #   bench/on_gpu.sh VIDEO FOLDER train
 #   bench/on_gpu.sh VIDEO FOLDER inference
 #
+# tests      the tests that use a GPU: kernels, seeds, activation maps, training steps, DDP over NCCL
+# crf        bench/crf_vs_n.py
+# train      bench/train_step.py, also with --deterministic on; train.py --compile on
+# inference  train.py --compile off; evaluate.py and colocam.localize with its checkpoint;
+#            bench/inference.py, also with --compile on
+#
 # RESULTS_FOLDER ($OUT where that is set, else bench/results) gets one file for a call,
 # on_gpu-STEPS.tar.gz, with every result and log. It is written anew every few seconds and after
 # every command, so that it holds what was measured whatever ends the script. LIMIT (seconds, at most
@@ -59,12 +65,13 @@ work=$(mktemp -d)
 results=$work/$call
 mkdir "$results"
 cd "$root" || exit 1
-export PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 failed=0 job=
 
 pack() { # the archive is replaced in one step, so that it is complete at any time
     local unfinished=$work/$BASHPID.tar.gz beside=$out/.$call-$BASHPID
-    tar -czf "$unfinished" -C "$work" "$call" 2>/dev/null # files may grow meanwhile: status 1
+    # Files may grow meanwhile: status 1. Checkpoints are too large to be carried away.
+    tar -czf "$unfinished" --exclude=checkpoints -C "$work" "$call" 2>/dev/null
     cp "$unfinished" "$beside" && mv "$beside" "$archive"
 }
 
@@ -91,7 +98,7 @@ run() { # NAME SECONDS COMMAND ...
     local name=$1 seconds=$(($2 < limit ? $2 : limit))
     shift 2
     echo "== $name (at most $seconds s): $*"
-    exec 3> >(exec tee "$results/$name.log")
+    exec 3> >(exec tee -i "$results/$name.log")
     local copier=$!
     timeout --signal INT --kill-after 5 "$seconds" "$@" >&3 2>&1 3>&- &
     job=$!
@@ -113,32 +120,36 @@ bench() { # NAME SECONDS SCRIPT ...
 
 tests() {
     local workers=()
-    python3 -c "import xdist" 2>/dev/null && workers=(-n 8 --dist loadfile)
-    OMP_NUM_THREADS=1 run tests 260 python3 -m pytest -q "${workers[@]}" tests/kernels \
-        tests/test_seeds.py tests/cam/test_activation.py tests/training/test_step.py \
-        tests/training/test_parallel_step.py
+    timeout 20 python3 -c "import xdist" 2>/dev/null && workers=(-n 8 --dist worksteal)
+    OMP_NUM_THREADS=1 run tests 200 python3 -m pytest -vv -m gpu --durations 10 \
+        --continue-on-collection-errors "${workers[@]}" tests/kernels tests/test_seeds.py \
+        tests/cam tests/training
 }
 
 crf() {
-    bench crf_vs_n 280 crf_vs_n
+    bench crf_vs_n 260 crf_vs_n
+}
+
+smoke() { # NAME SECONDS ARGUMENT ...: a short training of both stages
+    run "$1" "$2" python3 train.py --preset smoke --device cuda --out "$results/$1" "${@:3}"
 }
 
 train() {
-    local smoke=(python3 train.py --preset smoke --device cuda)
-    run smoke 60 "${smoke[@]}" --compile off --out "$work/smoke"
-    local ckpt=$work/smoke/checkpoints/localizer-best.safetensors
-    run evaluate 40 python3 evaluate.py --ckpt "$ckpt" --device cuda --clip-set small \
-        --json "$results/evaluate.json"
-    run localize 40 python3 -m colocam.localize "$video" --ckpt "$ckpt" --device cuda \
-        --out "$work/localized"
-    bench train_step 100 train_step --seconds 20
-    bench train_step-deterministic 90 train_step --seconds 20 --deterministic on
-    run smoke-compiled 180 "${smoke[@]}" --compile on --out "$work/smoke-compiled"
+    bench train_step 200 train_step --seconds 20
+    bench train_step-deterministic 100 train_step --seconds 20 --deterministic on
+    smoke smoke-compiled 150 --compile on
 }
 
 inference() {
-    bench inference 200 inference
-    bench inference-compiled 280 inference --compile on --batch-sizes 1 8 32 128
+    smoke smoke 80 --compile off
+    local ckpt=$results/smoke/checkpoints/localizer-best.safetensors
+    run evaluate 40 python3 evaluate.py --ckpt "$ckpt" --device cuda --clip-set small \
+        --json "$results/evaluate.json"
+    run localize 40 python3 -m colocam.localize "$video" --ckpt "$ckpt" --device cuda \
+        --overlay off --out "$results/localize"
+    bench inference 120 inference --seconds 0.5
+    bench inference-compiled 140 inference --seconds 0.5 --compile on --batch-sizes 1 32 \
+        --methods localizer layercam
 }
 
 pack_while_running &
@@ -148,10 +159,10 @@ trap 'end INT 2' INT
 trap 'end TERM 15' TERM
 
 echo "clip: $video"
-python3 -c "import colocam.kernels" 2>"$results/install.log" ||
+timeout 30 python3 -c "import colocam.kernels" 2>"$results/install.log" ||
     timeout 30 python3 -m pip install -q --no-deps --no-build-isolation -e . 2>&1 |
     tee -a "$results/install.log"
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader |
+timeout 10 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader |
     tee "$results/gpu.txt"
 for step in "${steps[@]}"; do "$step"; done
 exit $failed

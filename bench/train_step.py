@@ -10,7 +10,7 @@ moved over the copy bandwidth.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from lib.machine import describe, file_name_of
 from lib.markdown_table import markdown_table, page
 from lib.result_files import result_path, write_results
 from lib.step.input import data_folder, enough_shots, time_loader
-from lib.step.parts import BOTH_CRF, WHOLE, open_stage, time_step, whole_step
-from lib.step.setting import BATCH_SIZE, make_setting
+from lib.step.parts import BOTH_CRF, WHOLE, StepTimes, open_stage, time_step, whole_step
+from lib.step.setting import BATCH_SIZE, Setting, make_setting
 from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
 from lib.synchronization import first_synchronization
 from lib.timing import peak_memory
@@ -46,6 +46,7 @@ from colocam.runtime.distribution import ALONE
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config, parse_config
+from colocam.training.localizer import LocalizerStage
 from colocam.training.run import Run, open_run
 
 WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would compete with the step for cores
@@ -90,11 +91,15 @@ def _run(options: argparse.Namespace) -> None:
     how = "-deterministic" if options.deterministic == "on" else ""
     name = f"train_step-{options.encoder}-{file_name_of(machine, device.type)}{how}"
     path = result_path(options.json, name)
+
+    def keep(result: dict[str, Any], rows: list[Row]) -> None:
+        _write(path, {"machine": machine, **result}, rows, finished=False)
+
     with data_folder(options.data, options.video) as folder:
         run = enough_shots(open_run(_config(options, folder, device), ALONE))
         with Progress(console=Console(stderr=True), transient=True) as progress:
             try:
-                result, rows = _measure(run, options, progress)
+                result, rows = _measure(run, options, progress, keep)
             except torch.OutOfMemoryError as error:
                 raise UserError(
                     f"--batch-size {options.batch_size}: does not fit into memory; give a smaller "
@@ -126,8 +131,13 @@ def _config(options: argparse.Namespace, data: Path | None, device: torch.device
 
 
 def _measure(
-    run: Run, options: argparse.Namespace, progress: Progress
+    run: Run,
+    options: argparse.Namespace,
+    progress: Progress,
+    keep: Callable[[dict[str, Any], list[Row]], None],
 ) -> tuple[dict[str, Any], list[Row]]:
+    """Result and rows; those measured so far, without the peak of memory, also go to `keep`."""
+
     def report(done: int, repeats: int) -> None:
         progress.update(bar, description="steps", completed=done, total=repeats)
 
@@ -137,20 +147,36 @@ def _measure(
     setting = make_setting(run, batch, _source(options, run.config), options.seconds)
     progress.update(bar, description="warm-up")
     stage = open_stage(run)
-    times = time_step(stage, batch, options.seconds, report)
+    times = time_step(
+        stage,
+        batch,
+        options.seconds,
+        report,
+        lambda times: keep(_result(stage, setting, times), make_rows(times, input_ms, setting)),
+    )
     progress.update(bar, description="memory", total=None)
     peak = peak_memory(lambda: lambda: whole_step(stage, batch, 0), run.device)
     waits = first_synchronization(lambda: whole_step(stage, batch, 1)) if setting.on_gpu else None
+    result = _result(stage, setting, times) | {
+        "peak_mb": peak,
+        "host_sync": waits is not None if setting.on_gpu else None,
+        "host_sync_at": waits,
+    }
+    return result, make_rows(times, input_ms, setting)
+
+
+def _result(stage: LocalizerStage, setting: Setting, times: StepTimes) -> dict[str, Any]:
+    """Setting and summary of the measurement, without rows and without what follows the steps."""
     by_channels = stage.model.to_maps.weight.is_contiguous(memory_format=torch.channels_last)
     return setting.describe() | {
         "memory_format": "channels_last" if by_channels else "contiguous",
         "repeats": len(times.by_part[WHOLE].ms),
         "steps_left_out": times.skipped,
-        "peak_mb": peak,
-        "host_sync": waits is not None if setting.on_gpu else None,
-        "host_sync_at": waits,
+        "peak_mb": None,
+        "host_sync": None,
+        "host_sync_at": None,
         "others_cpu_percent": times.others_cpu_percent,
-    }, make_rows(times, input_ms, setting)
+    }
 
 
 def _source(options: argparse.Namespace, config: Config) -> str:
@@ -160,8 +186,8 @@ def _source(options: argparse.Namespace, config: Config) -> str:
     return f"frames of {name}"
 
 
-def _write(path: Path, result: dict[str, Any], rows: list[Row]) -> None:
-    """Writes JSON and Markdown; prints the table."""
+def _write(path: Path, result: dict[str, Any], rows: list[Row], *, finished: bool = True) -> None:
+    """Writes JSON and Markdown; prints the table. Unfinished: JSON only."""
     ms = {row.part: row.ms for row in rows}
     result |= {
         "frames_per_s": 1e3 * result["frames"] / ms[WHOLE],
@@ -169,7 +195,8 @@ def _write(path: Path, result: dict[str, Any], rows: list[Row]) -> None:
         "crf_percent": 100 * ms[BOTH_CRF] / ms[WHOLE],
         "rows": [asdict(row) for row in rows],
     }
-    write_results(path, result, page(heading(result), markdown_table(HEADS, rows), notes(result)))
+    lines = page(heading(result), markdown_table(HEADS, rows), notes(result))
+    write_results(path, result, lines, finished=finished)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,15 @@ SHORT = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that use a GPU if there is one; `pytest -m gpu` runs only these."""
+    for item in items:
+        reasons = [mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif")]
+        fixtures = getattr(item, "fixturenames", ())
+        if "device" in fixtures or any("GPU" in reason for reason in reasons):
+            item.add_marker("gpu")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips and split files; skips the test where there is none."""

@@ -58,7 +58,12 @@ def write_json(
 
 
 def write_results(
-    path: Path, result: Mapping[str, object], lines: Sequence[str], beside: str = ".md"
+    path: Path,
+    result: Mapping[str, object],
+    lines: Sequence[str],
+    beside: str = ".md",
+    *,
+    finished: bool = True,
 ) -> None:
     """Writes a JSON file and a Markdown file beside it; prints the latter.
 
@@ -67,11 +72,14 @@ def write_results(
         result: its content.
         lines: of the Markdown file.
         beside: suffixes of all files written beside it, for the message.
+        finished: False while rows are still measured; then only the JSON file is written.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
     write_json(path, result)
+    if not finished:
+        return
     write_atomic(path.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
     print("\n".join(lines))
     print(f"{path} (and {beside} beside it)")

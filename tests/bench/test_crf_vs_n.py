@@ -125,6 +125,21 @@ def test_rows_are_written_after_an_interruption(tmp_path, monkeypatch, make_crf_
     assert [row["n"] for row in json.loads(path.read_text())["rows"]] == [2]
 
 
+def test_rows_are_written_as_they_are_measured(tmp_path, monkeypatch, make_crf_row):
+    path, seen = tmp_path / "result.json", []
+
+    def measure(*_):
+        seen.append(len(json.loads(path.read_text())["rows"]) if path.exists() else 0)
+        return [make_crf_row(2, "grid", 1.0)]
+
+    monkeypatch.setattr(crf_vs_n, "_measure_undisturbed", measure)
+    monkeypatch.setitem(timing.COPY_BYTES, "cpu", 2**20)
+    arguments = ["--device", "cpu", "--n", "1", "2", "4", "--size", "32", "--terms", "joint"]
+    arguments += ["--methods", "grid", "--no-plot", "--json", str(path)]
+    assert crf_vs_n.main(arguments) == 0
+    assert seen == [0, 1, 2]
+
+
 def test_disturbed_row_is_measured_again_and_the_least_disturbed_is_kept(monkeypatch, make_crf_row):
     shares = iter([50.0, 20.0, 30.0, 2.0])
     row = make_crf_row(2, "grid", 1.0)

@@ -275,3 +275,27 @@ def test_disturbed_row_is_named_in_the_notes():
 def test_percentile_is_interpolated():
     assert inference_table.percentile_95([3.0, 3.0, 3.0]) == 3
     assert inference_table.percentile_95(range(101)) == pytest.approx(95)
+
+
+def test_rows_are_written_as_they_are_measured(monkeypatch, tmp_path):
+    measure, path, seen = inference._measure, tmp_path / "result.json", []
+
+    def look(*arguments):
+        seen.append(len(json.loads(path.read_text())["rows"]) if path.exists() else 0)
+        return measure(*arguments)
+
+    monkeypatch.setattr(inference, "_measure", look)
+    arguments = ["--batch-sizes", "1", "2", "--methods", "localizer", "cam", "--json", str(path)]
+    assert inference.main([*TINY, *arguments]) == 0
+    assert seen == [0, 1, 2, 3]
+
+
+def test_frame_that_does_not_fit_into_memory_is_one_line(monkeypatch, tmp_path, error_of):
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(inference, "_measure", fail)
+    path = tmp_path / "result.json"
+    error = error_of(inference.main, [*TINY, "--json", str(path)], warned=True)
+    assert "--methods: one frame does not fit into memory" in error
+    assert not path.exists()

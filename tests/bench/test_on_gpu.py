@@ -24,6 +24,8 @@ case "$*" in *"import colocam.kernels"* | *"import xdist"*) exit 0 ;; esac
 command="$*"
 while [ $# -gt 0 ]; do
     [ "$1" = --json ] && echo "row" >"$2"
+    [ "$1" = --out ] && mkdir -p "$2/checkpoints" && echo "out" >"$2/metrics.jsonl" &&
+        echo "weights" >"$2/checkpoints/localizer-best.safetensors"
     shift
 done
 echo "started $command"
@@ -99,6 +101,8 @@ def test_a_run_leaves_one_archive_of_every_result_and_log(stubs, tmp_path, steps
         assert "started" in files[f"{name}.log"]
         if "--json" in command and "/bench/" in command:
             assert files[f"{name}-gpu.json"] == "row\n"
+    assert ("metrics.jsonl" in files) == (" --out " in output)
+    assert "localizer-best.safetensors" not in files  # too large
     assert "a GPU" in files["gpu.txt"]
     assert len(list((tmp_path / "out").iterdir())) <= 8
 
@@ -111,22 +115,35 @@ def test_limits_of_a_run_add_up_to_less_than_ten_minutes(stubs, tmp_path, steps)
     limits = [int(seconds) for seconds in re.findall(r"\(at most (\d+) s\)", output)]
     assert limits
     assert max(limits) <= 280
-    install, kill = 30, 5
-    assert install + sum(limits) + kill * len(limits) < TEN_MINUTES
+    check, install, query, xdist, kill = 30, 30, 10, 20, 5
+    assert check + install + query + xdist + sum(limits) + kill * len(limits) < TEN_MINUTES
 
 
-def test_the_run_of_training_trains_evaluates_and_localizes(stubs, tmp_path):
+def test_the_runs_train_evaluate_and_localize(stubs, tmp_path):
     (stubs / "go").touch()
-    process = start(stubs, tmp_path / "clip.mp4", tmp_path / "out", "train")
+    process = start(stubs, tmp_path / "clip.mp4", tmp_path / "out", "train", "inference")
     output, _ = process.communicate(timeout=120)
-    for command in (
-        "train.py --preset smoke --device cuda --compile off",
-        "train.py --preset smoke --device cuda --compile on",
-        "evaluate.py --ckpt",
-        "-m colocam.localize",
-        "bench/train_step.py",
+    commands = [line for line in output.splitlines() if line.startswith("== ")]
+    for name, *parts in (
+        ("smoke", "train.py --preset smoke --device cuda", "--compile off"),
+        ("smoke-compiled", "train.py --preset smoke --device cuda", "--compile on"),
+        ("evaluate", "evaluate.py --ckpt", "smoke/checkpoints/localizer-best.safetensors"),
+        ("localize", f"-m colocam.localize {tmp_path / 'clip.mp4'} --ckpt"),
+        ("train_step", "bench/train_step.py"),
     ):
-        assert command in output
+        (command,) = [line for line in commands if line.startswith(f"== {name} (")]
+        assert all(part in command for part in parts)
+
+
+def test_tests_of_a_gpu_are_found(stubs, tmp_path):
+    (stubs / "go").touch()
+    process = start(stubs, tmp_path / "clip.mp4", tmp_path / "out", "tests")
+    output, _ = process.communicate(timeout=120)
+    (command,) = re.findall(r"^== tests .*: (.*)$", output, re.MULTILINE)
+    assert " -m gpu " in command
+    paths = re.findall(r" (tests/\S+)", command)
+    assert paths
+    assert all((SCRIPT.parents[1] / path).exists() for path in paths)
 
 
 def test_output_appears_before_the_end(stubs, tmp_path):

@@ -177,3 +177,20 @@ def test_failure_that_other_arguments_avoid_is_one_line(
     argv = [*tiny_step, "--data", str(clips), "--json", str(path)]
     assert what in error_of(train_step.main, argv)
     assert not path.exists()
+
+
+def test_rows_are_written_as_they_are_measured(
+    clips, tiny_step, small_rates, tmp_path, monkeypatch
+):
+    path, seen = tmp_path / "result.json", []
+    repeat = step_parts._repeat
+
+    def look(*arguments):
+        seen.append(json.loads(path.read_text())["repeats"] if path.exists() else 0)
+        return repeat(*arguments)
+
+    monkeypatch.setattr(step_parts, "_repeat", look)
+    monkeypatch.setattr(step_parts, "KEEP_SECONDS", 0.0)
+    assert train_step.main([*tiny_step, "--data", str(clips), "--json", str(path)]) == 0
+    assert seen == [0, 0, 1, 2]  # after a warm-up
+    assert json.loads(path.read_text())["repeats"] == 3

@@ -32,6 +32,7 @@ BOTH_CRF = "crf and coloc"
 ALONE_PARTS = {f"{term} alone": (term,) for term in TERMS} | {BOTH_CRF: ("crf", "coloc")}
 WHOLE = "whole step"
 HOST_REPEATS = 10
+KEEP_SECONDS = 5.0  # between calls of `keep`
 
 
 def open_stage(run: Run) -> LocalizerStage:
@@ -66,6 +67,7 @@ def time_step(
     drawn: DrawnBatch,
     seconds: float,
     report: Callable[[int, int], None] = lambda done, repeats: None,
+    keep: Callable[[StepTimes], None] = lambda times: None,
 ) -> StepTimes:
     """Times steps after a warm-up.
 
@@ -74,6 +76,7 @@ def time_step(
         drawn: the batch, on the host.
         seconds: total time of the repeats; at least 3, at most 200.
         report: called with the number of finished repeats and of all.
+        keep: called with the times so far every few seconds, between repeats, and after the last.
 
     Raises:
         UserError: torch.compile fails.
@@ -83,14 +86,24 @@ def time_step(
     for _ in range(GPU_WARM_UPS if on_gpu else 1):
         once = _warm_up(stage, drawn, next(numbers))
     repeats = min(MAX_REPEATS, max(MIN_REPEATS, int(seconds / once)))
-    watch, others, skipped = Stopwatch(device), OtherProcesses(), []
+    watch, others = Stopwatch(device), OtherProcesses()
+    skipped: list[Tensor] = []
+
+    def so_far() -> StepTimes:
+        by_part = watch.times()  # synchronizes
+        return StepTimes(by_part, {}, int(torch.stack(skipped).sum()), others.percent())
+
+    kept = time.monotonic()
     for done in range(repeats):
         report(done, repeats)
         skipped.append(_repeat(stage, drawn, next(numbers), watch))
-    times = watch.times()
-    percent = others.percent()
+        if time.monotonic() - kept > KEEP_SECONDS:
+            keep(so_far())
+            kept = time.monotonic()
+    times = so_far()
+    keep(times)
     host = _time_host(stage, drawn, min(repeats, HOST_REPEATS)) if on_gpu else {}
-    return StepTimes(times, host, int(torch.stack(skipped).sum()), percent)
+    return replace(times, host=host)
 
 
 def _warm_up(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> float:
