@@ -18,13 +18,14 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from colocam.cli.options import parse_config
 from colocam.cli.train import open_run
 from colocam.models.encoders import ENCODERS
 from colocam.runtime.device import pick_device
 from colocam.runtime.distribution import ALONE
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config, parse_config
+from colocam.training.config import Config
 from colocam.training.run import Run
 from lib.gpu_wait import first_wait
 from lib.machine import describe, file_name_of

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from colocam.cam import ActivationMap
+from colocam.cli.options import Command, parse_command
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
@@ -24,7 +25,7 @@ from colocam.runtime.errors import UserError
 from colocam.runtime.files import remove_unfinished, write_whole
 from colocam.runtime.messages import count_of, report_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
-from colocam.training.config import Command, Config, parse_command
+from colocam.training.config import Config
 from colocam.training.interruption import Interrupted, Interruption, signals_noted
 from colocam.training.localizer import LocalizerStage
 from colocam.training.loop import Loop

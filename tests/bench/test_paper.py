@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import paper
+from colocam.cli.options import parse_config
 from colocam.data.layouts.open import open_data
-from colocam.training.config import parse_config
 from lib.paper import cells as paper_cells
 from lib.paper import runs as paper_runs
 from lib.paper.cells import Cell, Ground

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colocam.cli.options import parse_command, parse_config
 from colocam.runtime.errors import UserError
-from colocam.training.config import PRESETS, Config, parse_command, parse_config
+from colocam.training.config import PRESETS, Config
 from colocam.training.localizer import loss_settings
 
 NAMES = [option.name for option in fields(Config)]

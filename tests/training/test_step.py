@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from colocam.cli.options import parse_command
 from colocam.cli.train import main, open_run
 from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts
@@ -16,7 +17,6 @@ from colocam.models import Localizer
 from colocam.runtime.distribution import ALONE
 from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
-from colocam.training.config import parse_command
 from colocam.training.localizer import LocalizerStage
 from colocam.training.progress import Progress, Taken
 from colocam.training.update import Update, poisoned

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from colocam.cam import ActivationMap
+from colocam.cli.options import parse_config
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import read_split, write_split
@@ -19,7 +20,7 @@ from colocam.models.checkpoint import load_checkpoint
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config, parse_config
+from colocam.training.config import Config
 from lib.machine import commit_name
 from lib.paper.runs import train
 from lib.paper.tables import Options, Row
