@@ -18,6 +18,7 @@ from colocam.data.records import VideoData
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.report.report import Report, report_frames
+from colocam.runtime.console import make_console
 from colocam.runtime.device import make_autocast, pick_device, seed_everything
 from colocam.runtime.distribution import Ranks, join_ranks
 from colocam.runtime.entry import exit_status
@@ -184,7 +185,7 @@ def _check_cam(config: Config, model: Localizer) -> None:
 
 def open_run(config: Config, ranks: Ranks) -> Run:
     """Opens data and device; the run folder is not touched yet."""
-    console = Console(quiet=not ranks.main)
+    console = make_console(quiet=not ranks.main)
     device = pick_device(config.device, ranks.local)
     _set_arithmetic(config, console)
     if config.data is None:

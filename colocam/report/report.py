@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import TimeRemainingColumn
 
 from colocam.cam import ActivationMap
 from colocam.data.loading.loader import FrameBatch
@@ -19,6 +19,7 @@ from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.report.console_tables import as_table
 from colocam.report.examples import by_overlap, make_examples, spread
 from colocam.report.excerpts import write_overlays
 from colocam.report.page import Contents, write_page
@@ -27,10 +28,10 @@ from colocam.report.tables import (
     Columns,
     all_cells,
     as_markdown,
-    as_table,
     corloc_cells,
     protocol_cells,
 )
+from colocam.runtime.console import progress_bar
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_whole
@@ -94,7 +95,7 @@ def report_frames(
         the summary, see `summarize`.
     """
     place = {"device": device, "autocast": autocast}
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console, TimeRemainingColumn()) as progress:
         bar = progress.add_task("evaluating", total=len(records))
 
         def take(batch: FrameBatch, outputs: Outputs) -> None:

@@ -10,7 +10,7 @@ from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
 from colocam.training.interruption import Interrupted, Interruption
-from colocam.training.progress import Progress, Step, Taken, progress_bar
+from colocam.training.progress import PendingStep, Progress, Step, print_epoch, step_bar
 from colocam.training.run import Run
 from colocam.training.state import (
     State,
@@ -74,7 +74,7 @@ class Loop:
         self.epoch = self.done = 0  # the epoch that is trained, and how many of its steps are done
         self.progress = Progress()
         self.steps = -(-len(stage.loader) // run.config.accumulate)  # of an epoch
-        self.taken: list[Taken] = []
+        self.taken: list[PendingStep] = []
         self.started, self.frames_before = time.perf_counter(), 0
         if state is not None:
             self._restore(state)
@@ -103,7 +103,7 @@ class Loop:
         run, stage = self.run, self.stage
         self.started, self.frames_before = time.perf_counter(), self.progress.frames
         title = f"{stage.name} {self.epoch + 1}/{stage.epochs}"
-        with progress_bar(run.console) as bars:
+        with step_bar(run.console) as bars:
             bar = bars.add_task(title, total=self.steps, completed=self.done, losses="", rate="")
             for batches in self._batches():
                 self.taken.append(self._take(batches))
@@ -119,21 +119,21 @@ class Loop:
         while group := list(itertools.islice(batches, count)):
             yield group
 
-    def _take(self, batches: Sequence[SequenceBatch]) -> Taken:
+    def _take(self, batches: Sequence[SequenceBatch]) -> PendingStep:
         """Takes a step; none where this process is alone and has no frame."""
         run = self.run
         unreadable = tuple(name for batch in batches for name in batch.unreadable)
         if run.ranks.world == 1:
             batches = [batch for batch in batches if not batch.blank]
         if not batches:
-            return Taken(None, 0, (), unreadable)
+            return PendingStep(None, 0, (), unreadable)
         names = tuple(name for batch in batches if not batch.blank for name in batch.names)
         step = self.stage.step(
             batches,
             self.epoch + self.done / self.steps,
             self.epoch * self.steps + self.done,
         )
-        return Taken(step, step.frames, names, unreadable)
+        return PendingStep(step, step.frames, names, unreadable)
 
     def _looks(self) -> bool:
         """Whether to look after this step; the same on all ranks."""
@@ -155,7 +155,7 @@ class Loop:
         Returns:
             the losses of the last one, for the progress bar.
         """
-        own = [taken.look() for taken in self.taken]
+        own = [taken.synchronize() for taken in self.taken]
         self.taken = []
         everyone, signals = zip(
             *self.run.ranks.gather((own, self.interruption.number)), strict=True
@@ -217,10 +217,8 @@ class Loop:
         texts += [f"{name} (val) {value:.1f} %" for name, value in scores.items()]
         if self.progress.skipped:
             texts.append(f"{self.progress.skipped} steps left out")
-        self.run.console.print(
-            f"{self.stage.name:10} {self.epoch + 1:3d}/{self.stage.epochs}  {'  '.join(texts)}  "
-            f"{rate:.0f} frames/s"
-        )
+        title = f"{self.stage.name:10} {self.epoch + 1:3d}/{self.stage.epochs}"
+        print_epoch(self.run.console, title, [*texts, f"{rate:.0f} frames/s"])
 
     def _rate(self) -> float:
         frames = self.progress.frames - self.frames_before

@@ -6,11 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
+from colocam.report.console_tables import as_table
 from colocam.report.report import write_summary
 from colocam.report.tables import (
     all_cells,
     as_markdown,
-    as_table,
     breakdown_cells,
     corloc_cells,
     protocol_cells,

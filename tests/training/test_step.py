@@ -18,7 +18,7 @@ from colocam.runtime.distribution import ALONE
 from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
 from colocam.training.localizer import LocalizerStage
-from colocam.training.progress import Progress, Taken
+from colocam.training.progress import PendingStep, Progress
 from colocam.training.update import Update, poisoned
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -244,10 +244,10 @@ def test_where_no_rank_could_read_a_frame_no_step_is_made_and_none_is_told(make_
     stage.step([batch], 0.5, 0)  # momentum alone would move the weights from here on
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
     step = stage.step([replace(batch, blank=True)], 0.5, 1)
-    assert bool(step.left_out)
+    assert bool(step.skipped)
     for name, value in stage.model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
-    seen = Taken(step, 0, (), batch.names).look()
+    seen = PendingStep(step, 0, (), batch.names).synchronize()
     progress = Progress()
     assert not progress.add([seen, seen], half=False)
     assert progress == Progress(unreadable=set(batch.names))
@@ -272,7 +272,7 @@ def test_only_frames_below_the_threshold_are_discarded(make_stage):
         stage.train()
         batch = next(iter(stage.loader.epoch(0)))
         step = stage.step([batch], 0.5, 0)
-        assert not bool(step.left_out)  # not even where no frame counts
+        assert not bool(step.skipped)  # not even where no frame counts
         losses = {name: float(value) for name, value in step.losses.items()}
         return losses, stage.prepare(batch).frame_weights
 
@@ -406,4 +406,4 @@ def test_a_step_on_a_gpu_never_waits_for_it(make_stage, kind, amp):
         step = stage.step(batches[:1], 0.5, 3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert not bool(step.left_out)
+    assert not bool(step.skipped)
