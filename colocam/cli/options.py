@@ -167,8 +167,8 @@ def _help(given: dict[str, Any], cuda: bool) -> str:
     """Help text with the defaults of the preset that the command line selects."""
     everything = given["help"] == "all"
     file = given.get("config")
-    selecting = {name: given[name] for name in ("preset", "data") if name in given}
-    config = _config(selecting, _stored(file), cuda)
+    selection = {name: value for name, value in given.items() if name in ("preset", "data")}
+    config = _config(selection, _stored(file), cuda)
     if file is not None and "preset" not in given:
         source = f"those of {file}"
     elif "preset" in given:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -85,7 +85,7 @@ def _table(cells: Cells, widths: Sequence[int], bordered: bool) -> Table:
     header, *rows = cells.rows
     for number, (name, width) in enumerate(zip(header, widths, strict=True)):
         text = name if cell_len(name) <= width else _breakable(name)
-        justify = "left" if number == 0 else "right"
+        justify: JustifyMethod = "left" if number == 0 else "right"
         table.add_column(Text(text), justify=justify, width=width)  # Text: no markup
     for number, row in enumerate(rows, 1):
         last = cells.sums_up and number == len(rows)

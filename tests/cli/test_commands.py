@@ -324,7 +324,7 @@ def test_localize_names_an_option_that_cannot_be(refused, folder, tiny_run, tmp_
     for option in (["--smooth", 0], ["--smooth", 1], ["--smooth", "nan"], ["--cpu-threads", 0]):
         assert refused(localize, *argv, *option).startswith(option[0])
     message = refused(localize, *argv, "--class", "unicorn")
-    assert message.startswith(f"--class unicorn: {ckpt} knows ")
+    assert message.startswith(f"--class unicorn: {ckpt} has ")
     assert "stripes" in message
     assert not out.exists()
 
