@@ -1,55 +1,42 @@
-"""What the Triton kernels of the CRF filter cost: registers, spills, shared memory; no GPU needed.
+"""Registers, spills and shared memory of the Triton kernels, compiled without a GPU.
 
     python bench/compile_report.py [--arch 80 90 100] [--json FILE] [--sass]
 
-Nothing here lists kernels: the doors are called as users call them, on tensors without memory,
-and whatever they launch is compiled instead of run. Exit status 1 if a kernel spills, or if more
-threads than keys compare and swap.
+Calls the Triton backend on tensors of the device "meta"; every kernel that it launches is compiled
+instead of run. Exit status 1 if a kernel spills, or if a compare-and-swap has fewer keys than
+threads.
 """
 
 import argparse
-import json
 import os
-import re
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from unittest import mock
 
-os.environ.pop("TRITON_INTERPRET", None)  # read on import: the interpreter compiles nothing
+os.environ.pop("TRITON_INTERPRET", None)  # read on import; the interpreter does not compile
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from triton import knobs
-from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
-from triton.compiler import CompiledKernel
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
+
+from lib.arguments import make_parser
+from lib.compiled_kernels import Row, can_compile_for, compile_launches, measure
+from lib.machine import describe
+from lib.markdown_table import table_of_cells
+from lib.result_files import check_writable, write_json
 
 from colocam.kernels import backend_triton
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from lib.machine import describe
-from lib.result_files import check_writable
 
 ARCHITECTURES = (80, 90, 100)
-OLDEST = 80  # compute capability times ten
-REGISTERS = (24, 255)  # what a thread may be limited to
-FRAMES, SIDE, LENGTH = 8, 224, 4  # a batch that is filtered in one pass; frames of a sequence
-MANY = 32  # frames that take several passes
-ODD = (19, 201, 3)  # height, width and groups that no vector's width divides
-INSTRUCTION = 16  # bytes, of every architecture here
-COUNTED = {
-    *("ATOM", "ATOMG", "ATOMS", "RED", "REDG", "LDG", "LDGSTS", "STG"),
-    *("LDS", "LDSM", "STS", "STSM", "LDL", "STL", "BAR", "CALL"),
-}
+REGISTERS = (24, 255)  # valid limits of registers per thread
+FRAMES, SIDE, LENGTH = 8, 224, 4  # a batch filtered in one pass; frames per sequence
+MANY = 32  # frames filtered in several passes
+ODD = (19, 201, 3)  # height, width and groups that are not multiples of a vector width
 
 
 def energy(
@@ -61,7 +48,7 @@ def energy(
     dtype: torch.dtype = torch.uint8,
     frames: int = FRAMES,
 ) -> None:
-    """Calls the energy's door: joint of sequences, or with sigma_xy the spatial one of frames."""
+    """Calls the energy: joint over sequences, or spatial over frames if sigma_xy is given."""
     groups = frames // LENGTH if sigma_xy is None else frames
     images = torch.empty(frames, 3, SIDE, SIDE, dtype=dtype, device="meta")
     probs = torch.empty(frames, maps, SIDE, SIDE, device="meta")
@@ -70,7 +57,7 @@ def energy(
 
 
 def odd_energy(method: str, sigma_xy: float | None = None) -> None:
-    """The same where nothing is aligned: an odd size, colours last in the images' memory."""
+    """Calls the energy on unaligned tensors: odd size, images channels-last in memory."""
     height, width, groups = ODD
     images = torch.empty(groups, height, width, 3, dtype=torch.uint8, device="meta")
     probs = torch.empty(groups, 2, height, width, device="meta")
@@ -82,7 +69,7 @@ def odd_energy(method: str, sigma_xy: float | None = None) -> None:
 
 
 def features(method: str, d: int) -> None:
-    """Calls the door for any features. The grid reads their range, so that they must have one."""
+    """Calls the filter on features; on the CPU for the grid, which reads their range."""
     device = "cpu" if method == "grid" else "meta"
     values, points = (torch.zeros(SIDE * SIDE, n, device=device) for n in (2, d))
     group = torch.zeros(len(values), dtype=torch.int64, device=device)
@@ -115,189 +102,24 @@ CASES: dict[str, Callable[[], None]] = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A kernel as it was compiled once.
-
-    Attributes:
-        arch: compute capability times ten.
-        kernel: its name.
-        cases: in which it was launched.
-        registers: of a thread.
-        shared: bytes of shared memory of a program.
-        stack: bytes of local memory of a thread; more than 0 need not mean that it is used.
-        spill_stores, spill_loads: bytes of local memory that the instructions of a thread write
-            and read, each counted once: `ptxas -v` counts alike, but for what calls save.
-        instructions: with those that fill up the last 128 bytes.
-        warps: of a program.
-        crowded: whether a compare-and-swap has fewer keys than threads: two threads that hold the
-            same key may read different values, see `kernels/permutohedral/hash_table_triton.py`.
-        arguments: their types, or their values where these are compiled in.
-        opcodes: how often those occur that touch memory, wait or call; None: not asked for.
-    """
-
-    arch: int
-    kernel: str
-    cases: list[str]
-    registers: int
-    shared: int
-    stack: int
-    spill_stores: int
-    spill_loads: int
-    instructions: int
-    warps: int
-    crowded: bool
-    arguments: dict[str, object]
-    opcodes: dict[str, int] | None
-
-    @property
-    def spills(self) -> bool:
-        """Whether registers go to local memory."""
-        return self.spill_stores + self.spill_loads > 0
-
-
-class AbsentGpu:
-    """Stands where Triton looks for a GPU's driver, and says what to compile for."""
-
-    def __init__(self, arch: int) -> None:
-        self.arch = arch
-
-    def get_current_target(self) -> GPUTarget:
-        """An NVIDIA GPU of the architecture."""
-        return GPUTarget("cuda", self.arch, 32)
-
-    def get_current_device(self) -> int:
-        """A number for each architecture: Triton keeps compiled kernels by it."""
-        return self.arch
-
-    def get_current_stream(self, device: int) -> int:
-        """None is used."""
-        return 0
-
-
-def compile_launches(
-    arch: int, cases: dict[str, Callable[[], None]], max_registers: int | None, done: Callable
-) -> dict[CompiledKernel, list[str]]:
-    """Compiles what the cases launch, every kernel once for each way it is specialised.
-
-    Triton itself derives types, constants and alignment, as on a GPU: its `run` is only kept from
-    launching.
-
-    Returns:
-        kernels and the names of the cases that launch them.
-    """
-    compiled: dict[CompiledKernel, list[str]] = {}
-    launched: list[CompiledKernel] = []
-    run = JITFunction.run
-
-    def compile_only(self: JITFunction, *args: object, warmup: bool, **options: object) -> None:
-        if max_registers:
-            options["maxnreg"] = max_registers
-        launched.append(run(self, *args, warmup=True, **options))
-
-    driver.set_active(AbsentGpu(arch))
-    with mock.patch.object(JITFunction, "run", compile_only):
-        for name, call in cases.items():
-            launched.clear()
-            call()
-            for kernel in dict.fromkeys(launched):
-                compiled.setdefault(kernel, []).append(name)
-            done()
-    return compiled
-
-
-def measure(compiled: CompiledKernel, cases: list[str], arch: int, sass: bool) -> Row:
-    """What the machine code of a kernel tells."""
-    name, metadata = compiled.metadata.name, compiled.metadata
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "kernel.cubin"
-        cubin.write_bytes(compiled.asm["cubin"])
-        dump = output(knobs.nvidia.cuobjdump.path, "--dump-resource-usage", "-elf", str(cubin))
-        registers, stack = find(rf"Function {name}:\s+REG:(\d+) STACK:(\d+) ", dump)
-        (size,) = find(rf"^\s*\w+\s+\w+\s+(\w+)\s.*PROGBITS.*\s\.text\.{name}$", dump)
-        # nothing is spilled without a stack; disassembling takes as long as compiling
-        opcodes = disassemble(cubin) if sass or int(stack) else Counter()
-    names = list(compiled.src.signature)
-    constants = {names[path[0]]: value for path, value in compiled.src.constants.items()}
-    return Row(
-        arch=arch,
-        kernel=name,
-        cases=cases,
-        registers=int(registers),
-        shared=metadata.shared,
-        stack=int(stack),
-        spill_stores=local_bytes("STL", opcodes),
-        spill_loads=local_bytes("LDL", opcodes),
-        instructions=int(size, 16) // INSTRUCTION,
-        warps=metadata.num_warps,
-        crowded=is_crowded(compiled.asm["ttgir"], metadata.num_warps),
-        arguments={**compiled.src.signature, **constants},
-        opcodes=counted(opcodes) if sass else None,
-    )
-
-
-def is_crowded(code: str, warps: int) -> bool:
-    """Whether a program in Triton's intermediate code compares and swaps fewer keys than it has
-    threads."""
-    keys = re.findall(r"tt\.atomic_cas .*-> tensor<(\d+)xi64,", code)
-    if len(keys) != code.count("tt.atomic_cas "):
-        raise RuntimeError("this Triton writes its intermediate code in another way")
-    return any(int(count) < 32 * warps for count in keys)
-
-
-def disassemble(cubin: Path) -> Counter[str]:
-    """How often each opcode occurs, modifiers included."""
-    text = output(knobs.nvidia.nvdisasm.path, "-c", str(cubin))
-    return Counter(re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", text, re.M))
-
-
-def local_bytes(opcode: str, opcodes: Counter[str]) -> int:
-    """Bytes that the local loads or stores move; STL.64 moves 8, STL.U8 one, STL alone 4."""
-    total = 0
-    for name, count in opcodes.items():
-        if name.split(".")[0] == opcode:
-            width = re.search(r"\.[US]?(8|16|64|128)\b", name)
-            total += count * int(width[1] if width else 32) // 8
-    return total
-
-
-def counted(opcodes: Counter[str]) -> dict[str, int]:
-    """Those that touch memory, wait or call."""
-    return {name: opcodes[name] for name in sorted(opcodes) if name.split(".")[0] in COUNTED}
-
-
-def output(*command: str) -> str:
-    """What a tool that comes with Triton prints."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def find(pattern: str, text: str) -> tuple[str, ...]:
-    """The groups of the pattern's first match, which must exist."""
-    match = re.search(pattern, text, re.M)
-    if match is None:
-        raise RuntimeError(f"the tools of this Triton print nothing like {pattern!r}")
-    return match.groups()
-
-
 def table(rows: list[Row]) -> list[str]:
-    """A Markdown table; kernels that one case compiles several times are numbered."""
+    """Markdown table; several specializations of a kernel in one case are numbered."""
     heads = (
         "sm", "kernel", "case", "registers", "shared B", "stack B", "spill stores B",
         "spill loads B", "instructions", "warps",
     )  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    cells = []
     for row, name in zip(rows, labels(rows), strict=True):
         more = f" (+{len(row.cases) - 1})" if len(row.cases) > 1 else ""
-        cells = (
+        cells.append((
             row.arch, name, row.cases[0] + more, row.registers, row.shared, row.stack,
             row.spill_stores, row.spill_loads, row.instructions, row.warps,
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+        ))  # fmt: skip
+    return table_of_cells(heads, cells)
 
 
 def labels(rows: list[Row]) -> list[str]:
-    """The kernels' names, numbered from the second on that share a case."""
+    """Names of kernels, numbered from the second specialization in a case on."""
     seen: Counter[tuple[int, str, str]] = Counter()
     names = []
     for row in rows:
@@ -308,7 +130,7 @@ def labels(rows: list[Row]) -> list[str]:
 
 
 def opcode_lines(rows: list[Row]) -> list[str]:
-    """The opcodes, a line a kernel."""
+    """Opcodes, one line per kernel."""
     return [
         f"sm_{row.arch} {name}, {row.cases[0]}: "
         + ", ".join(f"{count} {opcode}" for opcode, count in (row.opcodes or {}).items())
@@ -317,37 +139,37 @@ def opcode_lines(rows: list[Row]) -> list[str]:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--arch", type=int, nargs="+", default=list(ARCHITECTURES), help="90 for sm_90, ...")
+    add(
+        "--arch",
+        type=int,
+        nargs="+",
+        default=list(ARCHITECTURES),
+        help=f"90 for sm_90, ... (default: {' '.join(map(str, ARCHITECTURES))})",
+    )
     add("--cases", nargs="+", metavar="TEXT", help="only cases whose name contains one of these")
-    add("--max-registers", type=int, metavar="N", help="of a thread: what would spill then?")
-    add("--sass", action="store_true", help="count the instructions that touch memory or wait")
-    add("--json", type=Path, metavar="FILE")
+    add("--max-registers", type=int, metavar="N", help="limit of registers per thread")
+    add("--sass", action="store_true", help="count instructions that access memory or synchronize")
+    add("--json", type=Path, metavar="FILE", help="result file (default: none)")
     options = parser.parse_args(argv)
     for arch in options.arch:
         if not can_compile_for(arch):
-            raise UserError(f"--arch {arch}: this Triton does not compile for it; try 90")
+            raise UserError(f"--arch {arch}: this Triton does not compile for it; give e.g. 90")
     low, high = REGISTERS
     if options.max_registers is not None and not low <= options.max_registers <= high:
         raise UserError(f"--max-registers {options.max_registers}: must be within {low}...{high}")
-    words = options.cases or [""]
-    options.cases = {n: call for n, call in CASES.items() if any(word in n for word in words)}
+    texts = options.cases or [""]
+    options.cases = {n: call for n, call in CASES.items() if any(text in n for text in texts)}
     if not options.cases:
-        raise UserError(f"--cases {' '.join(words)}: no such case; there are {', '.join(CASES)}")
+        raise UserError(f"--cases {' '.join(texts)}: no such case; choose from {', '.join(CASES)}")
     if options.json is not None:
         check_writable(options.json)
     return options
 
 
-@cache
-def can_compile_for(arch: int) -> bool:
-    """Whether Triton's assembler knows the architecture, and Triton's kernels run on it."""
-    return arch >= OLDEST and f"'sm_{arch}'" in output(get_ptxas(arch).path, "--help")
-
-
 def _run(options: argparse.Namespace) -> bool:
-    """Reports; whether a kernel spills, or is crowded."""
+    """Prints and writes the report; returns whether a kernel spills or is crowded."""
     rows = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for arch in dict.fromkeys(options.arch):
@@ -362,7 +184,7 @@ def _run(options: argparse.Namespace) -> bool:
         print("\n".join(["", *opcode_lines(rows)]))
     print(f"\n{spilling or 'None'} of {len(rows)} compiled kernels spill.")
     if crowded:
-        print(f"More threads than keys compare and swap: {', '.join(crowded)}.")
+        print(f"Compare-and-swap with fewer keys than threads: {', '.join(crowded)}.")
     if options.json is not None:
         result = {
             "machine": describe(),
@@ -370,16 +192,13 @@ def _run(options: argparse.Namespace) -> bool:
             "spilling": spilling,
             "kernels": [asdict(row) for row in rows],
         }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1, default=str) + "\n")
+        write_json(options.json, result, default=str)
     return spilling > 0 or bool(crowded)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
-    spilling = []
-    status = exit_status(lambda: spilling.append(_run(_parse(argv))))
-    return status or int(any(spilling))
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
+    return exit_status(lambda: int(_run(_parse(argv))))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""How fast frames are localized, one alone and many at once (CoLo-CAM paper, Table 4).
+"""Latency and throughput of inference (CoLo-CAM paper, Table 4).
 
     python bench/inference.py [--device auto|cpu|cuda] [--encoder resnet50] [--batch-sizes 4 16 64]
 
-A pass goes from uint8 frames on the device to what a user gets: the localizer's to class logits and
-score maps S¹, an activation map's (CAM) to the normalized map of the most probable class, at the
-frames' size. Beside the times: memory, and the floor: the operations of the pass at the rate that a
-large matrix product or convolution reaches on the same machine, in the same number format.
+A pass starts from uint8 frames on the device. The localizer returns class logits and score maps S¹;
+a class activation map (CAM) returns the normalized map of the most probable class at the size of
+the frames. Reported with the times: peak memory, and the floor, which is the operations of the pass
+over the rate of a large matrix product or convolution on the same machine in the same dtype.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,107 +18,102 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cli.train import compiles
-from colocam.models import Localizer
-from colocam.models.encoders import ENCODERS
-from colocam.runtime.device import make_autocast, pick_device
-from colocam.runtime.entry import CommandParser, exit_status
-from colocam.runtime.errors import UserError
-from colocam.training.config import Config
-from lib.compiling import compiler_failures_told
-from lib.floor import flops_of, in_words, rates
+from lib.arguments import (
+    add_amp,
+    add_device,
+    add_encoder,
+    add_json,
+    add_seconds,
+    add_size,
+    add_video,
+    check_at_least,
+    check_seconds,
+    make_parser,
+)
+from lib.compilation import compile_errors_reported
 from lib.frames import FrameSet, load_frames
 from lib.inference.passes import METHODS, Passes
 from lib.inference.table import (
     HEADS,
     PUBLISHED_ABOUT,
-    SIDE,
     Row,
     notes,
     percentile_95,
     summarize,
 )
-from lib.machine import OtherProcesses, describe, file_name_of, headline
-from lib.markdown_table import markdown_table
+from lib.machine import Machine, OtherProcesses, describe, file_name_of, headline
+from lib.markdown_table import markdown_table, page
 from lib.result_files import result_path, write_results
+from lib.roofline import count_flops, format_rates, peak_rates
 from lib.timing import peak_memory, time_graph, time_on_cpu, time_work
+
+from colocam.cli.train import compiles
+from colocam.models import Localizer
+from colocam.runtime.device import Autocast, make_autocast, pick_device
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
+from colocam.training.config import Config
 
 CLASSES = 10
 BATCH_SIZES = {"cpu": (1, 4, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--encoder", choices=tuple(ENCODERS), default="resnet50")
+    add_device(parser)
+    add_encoder(parser)
     sizes = "; ".join(f"{name}: {' '.join(map(str, n))}" for name, n in BATCH_SIZES.items())
     add(
         "--batch-sizes",
         type=int,
         nargs="+",
         metavar="N",
-        help=f"frames a pass; 1 is measured in any case (default: {sizes})",
+        help=f"frames per pass; 1 is always measured (default: {sizes})",
     )
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(default: all)")
-    add("--video", type=Path, help="a video file or a folder of frames; without it: drawn frames")
-    add("--size", type=int, default=SIDE, help=f"side of the frames, pixels (default: {SIDE})")
-    add(
-        "--amp",
-        choices=("auto", "off", "bf16", "fp16"),
-        default="auto",
-        help="mixed precision; auto: bf16 where the hardware computes in it",
-    )
+    add_video(parser)
+    add_size(parser, "frames")
+    add_amp(parser)
     add(
         "--compile",
         choices=("on", "off"),
         default="off",
-        help="torch.compile, for every batch size anew; evaluate.py and localize never do",
+        help="torch.compile, for each batch size; evaluate.py and localize do not compile",
     )
-    add("--seconds", type=float, default=1.0, help="for each measurement, at least 3 repeats")
-    add(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="(default: bench/results/inference-ENCODER-*.json)",
-    )
+    add_seconds(parser, 1.0, "each measurement")
+    add_json(parser, "inference-ENCODER-PROCESSOR")
     options = parser.parse_args(argv)
-    for name, least, values in (
-        ("batch-sizes", 1, options.batch_sizes or [1]),
-        ("size", 32, [options.size]),
-    ):
-        if min(values) < least:
-            raise UserError(f"--{name} {min(values)}: must be at least {least}")
-    if not options.seconds > 0:
-        raise UserError(f"--seconds {options.seconds:g}: must be above 0")
+    check_at_least(options, batch_sizes=1, size=32)
+    check_seconds(options)
     options.methods = list(dict.fromkeys(options.methods))
     return options
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all measurements have in common.
+    """Setting shared by all measurements.
 
     Attributes:
-        device: where.
-        model: of random weights.
-        autocast: makes the context of a pass.
-        compiled: by torch.compile.
-        frames: of which batches are taken.
-        gflops: operations a frame by method, 10^9.
-        rates: FLOPs a second that "matmul" and "convolution" reach.
-        size: of the frames, pixels.
-        seconds: for each measurement.
+        device: where it computes.
+        model: localizer of random weights.
+        autocast: creates the context of a pass.
+        compiled: whether torch.compile is used.
+        frames: source of the batches.
+        gflops: operations per frame by method, 10^9.
+        rates: FLOP/s of "matmul" and "convolution".
+        size: side of the frames, pixels.
+        seconds: total time of the repeats of a measurement.
     """
 
     device: torch.device
     model: Localizer
-    autocast: Callable[[], torch.autocast]
+    autocast: Autocast
     compiled: bool
     frames: FrameSet
     gflops: dict[str, float]
@@ -130,7 +125,7 @@ class Setting:
 def _run(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     device = pick_device(options.device)
-    machine = describe()  # first: it notes how busy the machine is before this run
+    machine = describe()  # first: it includes the load before this run
     name = f"inference-{options.encoder}-{file_name_of(machine, device.type)}"
     path = result_path(options.json, name)
     sizes = sorted({1, *(options.batch_sizes or BATCH_SIZES[device.type])})
@@ -147,18 +142,20 @@ def _run(options: argparse.Namespace) -> None:
                 try:
                     rows.append(_measure(setting, passes, method, batch_size))
                 except torch.OutOfMemoryError:
-                    line = f"{method}, batch size {batch_size}: left out; no memory for it"
+                    line = (
+                        f"{method}, batch size {batch_size}: skipped; it does not fit into memory"
+                    )
                     console.print(line, style="yellow", markup=False)
                 progress.advance(bar)
     if {row.method for row in rows if row.batch_size == 1} < set(options.methods):
-        raise UserError("--methods: one frame does not fit into memory; leave some out")
+        raise UserError("--methods: one frame does not fit into memory; choose fewer")
     _write(path, rows, machine, setting, options)
 
 
 def _make_setting(options: argparse.Namespace, most: int, device: torch.device) -> Setting:
     frames = load_frames(options.video, most, options.size)
     model = Localizer(options.encoder, CLASSES).eval().requires_grad_(False)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     autocast = make_autocast(options.amp, device)
     plain = Passes(model, options.size, autocast, compiled=False)
     frame = frames.take(1).to(device)
@@ -169,7 +166,7 @@ def _make_setting(options: argparse.Namespace, most: int, device: torch.device) 
         compiled=compiles(Config(compile=options.compile), device),
         frames=frames,
         gflops={method: _gflops(plain, method, frame) for method in options.methods},
-        rates=rates(device, autocast.dtype, options.seconds),
+        rates=peak_rates(device, autocast.dtype, options.seconds),
         size=options.size,
         seconds=options.seconds,
     )
@@ -177,11 +174,11 @@ def _make_setting(options: argparse.Namespace, most: int, device: torch.device) 
 
 @torch.inference_mode()
 def _gflops(passes: Passes, method: str, images: torch.Tensor) -> float:
-    return flops_of(lambda: passes(method, images)) / 1e9
+    return count_flops(lambda: passes(method, images)) / 1e9
 
 
 def _make_passes(setting: Setting) -> Passes:
-    """Fresh ones for a batch size: compiled for it alone, past no limit of recompilations."""
+    """Creates passes for one batch size, so that no limit of recompilations is reached."""
     torch.compiler.reset()
     return Passes(setting.model, setting.size, setting.autocast, setting.compiled)
 
@@ -194,18 +191,18 @@ def _measure(setting: Setting, passes: Passes, method: str, batch_size: int) -> 
     def work() -> object:
         return passes(method, images)
 
-    def waited() -> None:
+    def synchronized() -> None:
         work()
         torch.cuda.synchronize()
 
     if setting.compiled:
-        with compiler_failures_told():
+        with compile_errors_reported():
             work()
     others = OtherProcesses()
     times = time_work(lambda: work, device, seconds)
     peak = peak_memory(lambda: work, device)
     alone = device.type == "cuda" and batch_size == 1
-    wait = time_on_cpu(lambda: waited, seconds) if alone else None
+    wait = time_on_cpu(lambda: synchronized, seconds) if alone else None
     graph = time_graph(work, seconds) if alone else None
     gflops = batch_size * setting.gflops[method]
     floor = 1e12 * gflops / max(setting.rates.values())
@@ -229,23 +226,19 @@ def _measure(setting: Setting, passes: Passes, method: str, batch_size: int) -> 
 def _write(
     path: Path,
     rows: list[Row],
-    machine: dict[str, object],
+    machine: Machine,
     setting: Setting,
     options: argparse.Namespace,
 ) -> None:
-    """JSON and Markdown; the table also goes to the terminal."""
+    """Writes JSON and Markdown; prints the table."""
     summaries = summarize(rows, options.encoder, options.size)
     dtype = str(setting.autocast.dtype).removeprefix("torch.")
-    lines = [
+    heading = (
         f"{headline(machine, setting.device.type)}; {options.encoder}, "
         f"{options.size}×{options.size}, {dtype}, channels-last, "
-        f"{'compiled' if setting.compiled else 'not compiled'}; {in_words(setting.rates)}; "
-        f"{setting.frames.about}.",
-        "",
-        *markdown_table(HEADS, summaries),
-        "",
-        *(f"- {line}" for line in notes(rows, summaries)),
-    ]
+        f"{'compiled' if setting.compiled else 'not compiled'}; {format_rates(setting.rates)}; "
+        f"{setting.frames.about}."
+    )
     result = {
         "machine": machine,
         "device": setting.device.type,
@@ -263,6 +256,7 @@ def _write(
         "summary": [asdict(summary) for summary in summaries],
         "rows": [asdict(row) for row in rows],
     }
+    lines = page(heading, markdown_table(HEADS, summaries), notes(rows, summaries))
     write_results(path, result, lines)
 
 

@@ -1,11 +1,10 @@
-"""How fast frames become batches: from their files, while the cache is filled, and from the cache.
+"""Throughput of data loading: from files, while filling the cache, and from the cache.
 
     python bench/input.py [--data DIR] [--workers 0 1 2] [--json FILE]
 
-Batches of stage 2 as training draws them: 32 frames of 224×224, cropped from 256×256, in sequences
-of 4. An epoch is timed from its beginning to its last batch, with nothing else to do meanwhile.
-Beside it stands what a training step takes on the same hardware, where bench/train_step.py has
-measured that.
+Batches of stage 2 as in training: 32 frames of 224×224, cropped from 256×256, in sequences of 4. An
+epoch is timed from its start to its last batch, without other work. Training steps on the same
+hardware are listed for comparison if bench/train_step.py has measured them.
 """
 
 import argparse
@@ -22,37 +21,55 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.data.decoding.video_file import ImageFrames
+from lib.arguments import (
+    SIDE,
+    add_data,
+    add_json,
+    add_size,
+    check_at_least,
+    make_parser,
+)
+from lib.machine import (
+    Machine,
+    OtherProcesses,
+    describe,
+    disturbance_note,
+    file_name_of,
+    headline,
+    processor_name,
+)
+from lib.markdown_table import cell, markdown_table, page
+from lib.result_files import RESULTS, result_path, write_results
+
+from colocam.data.decoding.video_file import ImageFrames, VideoFrames
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
 from colocam.data.loading.loader import SequenceLoader, SequenceSettings
 from colocam.data.loading.sampling import frame_window
 from colocam.data.records import Shot
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.data.shots.shots import place_in_video
+from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from lib.machine import OtherProcesses, describe, distrust, file_name_of, headline
-from lib.markdown_table import cell, markdown_table
-from lib.result_files import RESULTS, result_path, write_results
 
-SIDE, RESIZE, BATCH_SIZE, FRAMES, FRAME_LIMIT = 224, 256, 32, 4, 0.6
-TARGET, TARGET_WORKERS = 400, 2  # frames a second from the cache
+RESIZE, BATCH_SIZE, FRAMES, FRAME_LIMIT = 256, 32, 4, 0.6
+TARGET, TARGET_WORKERS = 400, 2  # frames per second from the cache
 FILES, FILLING, DISK, MEMORY = "files", "files, filling the cache", "cache, disk", "cache, memory"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to batches.
+    """One source of frames with one number of processes.
 
     Attributes:
-        source: where frames come from.
-        workers: processes that decode ahead.
-        batches, frames: in the epoch that was timed.
-        seconds: that it took.
-        frames_per_s: frames delivered.
-        ms: a batch.
-        stored_per_s: frames that were decoded and stored meanwhile, a second; None: none.
-        others_cpu_percent: of the machine, meanwhile; None where it cannot be told.
+        source: of the frames.
+        workers: decoding processes.
+        batches, frames: of the timed epoch.
+        seconds: its duration.
+        frames_per_s: frames loaded per second.
+        ms: per batch.
+        stored_per_s: frames written to the cache per second; None: none are.
+        others_cpu_percent: CPU use of other processes during the measurement.
     """
 
     source: str
@@ -68,7 +85,7 @@ class Row:
 
 @dataclass(frozen=True)
 class StepRow:
-    """A training step in the same table, of the columns that it has."""
+    """A training step as a row of the same table."""
 
     source: str
     frames_per_s: float
@@ -87,39 +104,37 @@ HEADS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", help="(default: the built-in clip set, size 'large')")
-    add("--splits", type=Path, metavar="DIR", help="split files of --data")
+    add_data(parser, "the built-in clip set, size 'large'")
     add("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
-    add("--batches", type=int, default=32, help="of the epoch that is timed (default: 32)")
-    add("--size", type=int, default=SIDE, help=f"side of the crops, pixels (default: {SIDE})")
-    add("--scratch", type=Path, metavar="DIR", help="for the cache (default: for temporary files)")
-    add("--json", type=Path, metavar="FILE", help="(default: bench/results/input-*.json)")
+    add("--batches", type=int, default=32, help="batches of the timed epoch (default: 32)")
+    add_size(parser, "crops")
+    add(
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="parent folder of the cache (default: that of temporary files)",
+    )
+    add_json(parser, "input-PROCESSOR")
     options = parser.parse_args(argv)
-    for name, least, value in (
-        ("workers", 0, min(options.workers)),
-        ("batches", 2, options.batches),
-        ("size", 1, options.size),
-    ):
-        if value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
+    check_at_least(options, workers=0, batches=2, size=1)
     if options.scratch is not None and not options.scratch.is_dir():
         raise UserError(f"--scratch {options.scratch}: no such folder")
     return options
 
 
 def _run(options: argparse.Namespace) -> None:
-    machine = describe()  # first: it notes how busy the machine is before this run
+    machine = describe()  # first: it includes the load before this run
     path = result_path(options.json, f"input-{file_name_of(machine, 'cpu')}")
     data = open_data(options.data or builtin_folder("large", 0), options.splits)
     if not data.train:
-        raise UserError(f"{options.data}: no shot to train on; give a data set that has some")
+        raise UserError(f"{options.data}: no training shots; give a data set with some")
     settings = SequenceSettings(
         FRAMES, "adjacent", FRAME_LIMIT, round(options.size * RESIZE / SIDE), options.size, seed=0
     )
@@ -129,9 +144,8 @@ def _run(options: argparse.Namespace) -> None:
         bar = progress.add_task("", total=4 * len(options.workers))
         for workers in options.workers:
             with tempfile.TemporaryDirectory(prefix="frames-", dir=options.scratch) as folder:
-                measuring = Measuring(shots, settings, options.batches, workers, Path(folder))
-                for measure in (measuring.files, measuring.filling, measuring.disk,
-                                measuring.memory):  # fmt: skip
+                loading = Loading(shots, settings, options.batches, workers, Path(folder))
+                for measure in (loading.files, loading.filling, loading.disk, loading.memory):
                     progress.update(bar, description=f"{workers} processes: {measure.__name__}")
                     rows.append(measure())
                     progress.advance(bar)
@@ -140,15 +154,15 @@ def _run(options: argparse.Namespace) -> None:
     _write(path, rows, steps, machine, settings, about)
 
 
-class Measuring:
-    """The rows of one number of processes; in the order of the methods, each once.
+class Loading:
+    """Measurements with one number of processes; its methods are called once each, in order.
 
     Args:
-        shots: to draw from.
-        settings: how.
-        batches: an epoch; shots are repeated until there are so many.
-        workers: processes that decode ahead.
-        folder: for the cache, empty.
+        shots: of the epoch, repeated to fill it.
+        settings: of sequences and crops.
+        batches: per epoch.
+        workers: decoding processes.
+        folder: of the cache, empty.
     """
 
     def __init__(
@@ -164,22 +178,22 @@ class Measuring:
         self.repeated = tuple(itertools.islice(itertools.cycle(shots), count))
 
     def files(self) -> Row:
-        """Without a cache."""
-        return self._time(FILES, self.repeated, None, forgotten=_files_of(self.shots))
+        """Loads from files, without a cache."""
+        return self._time(FILES, self.repeated, None, uncached=_files_of(self.shots))
 
     def filling(self) -> Row:
-        """The first epoch with a cache: every shot once; with the start of the processes."""
+        """Loads every shot once and fills the cache; includes the start of the processes."""
         stored = sum(len(frame_window(len(shot.frames), FRAME_LIMIT)) for shot in self.shots)
         files = _files_of(self.shots)
-        return self._time(FILLING, self.shots, self._cache(), forgotten=files, stored=stored)
+        return self._time(FILLING, self.shots, self._cache(), uncached=files, stored=stored)
 
     def disk(self) -> Row:
-        """From a cache that the system does not hold in memory."""
+        """Loads from a cache that is not in the page cache of the system."""
         files = self.folder.iterdir()
-        return self._time(DISK, self.repeated, self._cache(), forgotten=files)
+        return self._time(DISK, self.repeated, self._cache(), uncached=files)
 
     def memory(self) -> Row:
-        """From a cache that was read just now."""
+        """Loads from a cache that is in the page cache of the system."""
         return self._time(MEMORY, self.repeated, self._cache())
 
     def _cache(self) -> FrameCache:
@@ -190,7 +204,7 @@ class Measuring:
         source: str,
         shots: Sequence[Shot],
         cache: FrameCache | None,
-        forgotten: Iterable[str | Path] = (),
+        uncached: Iterable[str | Path] = (),
         stored: int | None = None,
     ) -> Row:
         others = OtherProcesses()
@@ -199,14 +213,14 @@ class Measuring:
         )
         batches = len(loader)
         if stored is None:
-            list(loader.epoch(0, first=batches - 1))  # the processes have started
-        forget(forgotten)
+            list(loader.epoch(0, first=batches - 1))  # starts the processes
+        drop_page_cache(uncached)
         started = time.perf_counter()
         frames = sum(len(batch.images) for batch in loader.epoch(1) if not batch.blank)
         seconds = time.perf_counter() - started
         loader.close()
         if not frames:
-            raise UserError("--data: no frame to train on can be decoded")
+            raise UserError("--data: no training frame can be decoded")
         return Row(
             source,
             self.workers,
@@ -216,45 +230,45 @@ class Measuring:
             frames / seconds,
             1e3 * seconds / batches,
             None if stored is None else stored / seconds,
-            others.percent(),  # the processes that decoded ahead have ended
+            others.percent(),  # the decoding processes have ended
         )
 
 
-def forget(files: Iterable[str | Path]) -> None:
-    """Makes the system read files from the disk the next time, where it can be asked to."""
+def drop_page_cache(files: Iterable[str | Path]) -> None:
+    """Drops files from the page cache of the system, where supported."""
     if not hasattr(os, "posix_fadvise"):
         return
     for file in files:
         try:
             number = os.open(file, os.O_RDONLY)
-        except OSError:  # one of those that cannot be decoded
+        except OSError:  # a file that cannot be read
             continue
         try:
-            os.fsync(number)  # what is not on the disk yet cannot be forgotten
+            os.fsync(number)  # pages not yet on the disk cannot be dropped
             os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(number)
 
 
-def step_rows(folder: Path, machine: dict[str, object]) -> list[StepRow]:
-    """What a training step takes by the result files of bench/train_step.py on this hardware."""
+def step_rows(folder: Path, machine: Machine) -> list[StepRow]:
+    """Training steps on this hardware, from the result files of bench/train_step.py."""
     rows = []
     for path in sorted(folder.glob("train_step-*.json")):
         step = json.loads(path.read_text())
-        part = "gpu" if step["device"] == "cuda" else "cpu"
-        if step["machine"][part] != machine[part] or step["size"] != SIDE:
+        name = processor_name(machine, step["device"])
+        if processor_name(step["machine"], step["device"]) != name or step["size"] != SIDE:
             continue
         how = ", deterministic" if step["deterministic"] else ""
-        source = f"a training step: {step['encoder']}, {step['machine'][part]}{how}"
+        source = f"a training step: {step['encoder']}, {name}{how}"
         rate = step["frames_per_s"]
         rows.append(StepRow(source, rate, 1e3 * step["frames"] / rate))
     return rows
 
 
 def notes(rows: Sequence[Row], steps: Sequence[StepRow], size: int) -> list[str]:
-    """What a reader of the table has to know."""
+    """Notes below the table."""
     lines = [
-        "Where frames come from files or the disk, the system was asked to forget these before; "
+        "Files, and the cache on disk, are dropped from the page cache before each measurement; "
         "filling includes the start of the processes."
     ]
     cached = {row.workers: row.frames_per_s for row in rows if row.source == MEMORY}
@@ -268,30 +282,27 @@ def notes(rows: Sequence[Row], steps: Sequence[StepRow], size: int) -> list[str]
         need, rate = max(step.frames_per_s for step in steps), min(cached.values())
         verdict = "does not wait for the cache" if rate >= need else "waits for the cache"
         lines.append(
-            f"Training takes at most {cell(need)} frames/s here and the cache in memory gives at "
-            f"least {cell(rate)}: training {verdict}."
+            f"Training consumes at most {cell(need)} frames/s on this machine and the cache in "
+            f"memory provides at least {cell(rate)}: training {verdict}."
         )
     worst = max((row.others_cpu_percent or 0 for row in rows), default=0)
-    return lines + distrust(worst)
+    return lines + disturbance_note(worst)
 
 
 def _write(
     path: Path,
     rows: Sequence[Row],
     steps: Sequence[StepRow],
-    machine: dict[str, object],
+    machine: Machine,
     settings: SequenceSettings,
     about: str,
 ) -> None:
-    lines = [
+    heading = (
         f"{headline(machine, 'cpu')}; batches of {BATCH_SIZE} frames of "
         f"{settings.crop}×{settings.crop} from {settings.resize}×{settings.resize}, sequences of "
-        f"{FRAMES}; {about}.",
-        "",
-        *markdown_table(HEADS, [*rows, *steps]),
-        "",
-        *(f"- {line}" for line in notes(rows, steps, settings.crop)),
-    ]
+        f"{FRAMES}; {about}."
+    )
+    table = markdown_table(HEADS, [*rows, *steps])
     result = {
         "machine": machine,
         "data": about,
@@ -300,7 +311,7 @@ def _write(
         "rows": [asdict(row) for row in rows],
         "steps": [asdict(step) for step in steps],
     }
-    write_results(path, result, lines)
+    write_results(path, result, page(heading, table, notes(rows, steps, settings.crop)))
 
 
 def _about(data: Path | None, shots: Sequence[Shot]) -> str:
@@ -310,18 +321,19 @@ def _about(data: Path | None, shots: Sequence[Shot]) -> str:
 
 
 def _files_of(shots: Sequence[Shot]) -> list[str]:
-    """All files of the shots."""
-    return [
-        file
-        for shot in shots
-        for file in (
-            shot.frames.paths if isinstance(shot.frames, ImageFrames) else (shot.frames.path,)
-        )
-    ]
+    """Files of the shots: images or videos."""
+    files: list[str] = []
+    for shot in shots:
+        frames, _ = place_in_video(shot.frames, 0)  # a shot may be part of a video
+        if isinstance(frames, ImageFrames):
+            files += frames.paths
+        elif isinstance(frames, VideoFrames):
+            files.append(frames.path)
+    return files
 
 
 def _fail(line: str) -> None:
-    """What is wrong with the cache spoils the measurement."""
+    """Raises a warning of the cache as an error: the measurement would be invalid."""
     raise UserError(f"--scratch: {line}")
 
 

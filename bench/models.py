@@ -1,28 +1,30 @@
-"""How large every backbone's model is, and what one frame costs (CoLo-CAM paper, Table 4).
+"""Parameters and operations of the model of every backbone (CoLo-CAM paper, Table 4).
 
     python bench/models.py [--json FILE]
 
-Parameters, and floating-point operations of a forward pass, of the classifier (encoder and head),
-of the decoder (with its last convolution), and of both: 10 classes, one frame of 224×224. Counted
-are convolutions and matrix products, two operations a multiply-accumulate (MAC). Nothing is
-computed: the models have shapes but no data.
+Reported for the classifier (encoder and head), the decoder (with its last convolution) and both:
+parameters, and floating-point operations of a forward pass with 10 classes and one frame of
+224×224. Counted are convolutions and matrix products, two operations per multiply-accumulate (MAC).
+The models are on the device "meta": nothing is computed.
 """
 
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, astuple, dataclass
 
 import torch
 from torch import nn
 
+from lib.arguments import add_json, make_parser
+from lib.machine import describe
+from lib.markdown_table import table_of_cells
+from lib.result_files import result_path, write_results
+from lib.roofline import count_flops
+
 from colocam.models import Localizer
 from colocam.models.encoders import ENCODERS
-from colocam.runtime.entry import CommandParser, exit_status
-from lib.floor import flops_of
-from lib.machine import describe
-from lib.result_files import result_path, write_results
+from colocam.runtime.entry import exit_status
 
 CLASSES, SIDE = 10, 224
 
@@ -32,10 +34,10 @@ class Row:
     """One model. None: not published.
 
     Attributes:
-        model: backbone's name, and whose count it is.
+        model: name of the backbone, and "published" for the paper's.
         classifier_mparams, decoder_mparams, total_mparams: parameters, 10^6.
-        classifier_gflops, decoder_gflops, total_gflops: operations a frame, 10^9.
-        classifier_gmacs, decoder_gmacs, total_gmacs: multiply-accumulates a frame, 10^9.
+        classifier_gflops, decoder_gflops, total_gflops: operations per frame, 10^9.
+        classifier_gmacs, decoder_gmacs, total_gmacs: multiply-accumulates per frame, 10^9.
     """
 
     model: str
@@ -50,7 +52,7 @@ class Row:
     total_gmacs: float
 
 
-# Table 4, by calflops, whose FLOPs hold normalizations and activations too.
+# Table 4, counted by calflops, which includes normalizations and activations in FLOPs.
 PUBLISHED = Row(
     "resnet50, published", 23.5, 9.0, 32.5, 38.23, None, 55.49, 19.07, None, 27.70,
 )  # fmt: skip
@@ -59,28 +61,23 @@ HEADS = ("model", *(f"{part} {unit}" for unit in UNITS for part in PARTS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE",
-        help="a table goes beside it as .md (default: bench/results/models.json)",
-    )  # fmt: skip
+    parser = make_parser(__doc__)
+    add_json(parser, "models")
     return parser.parse_args(argv)
 
 
 def _run(options: argparse.Namespace) -> None:
     path, machine = result_path(options.json, "models"), describe()
     rows = [count(encoder) for encoder in ENCODERS]
-    lines = [
+    heading = (
         f"{CLASSES} classes, one frame of {SIDE}×{SIDE}; convolutions and matrix products, "
-        f"1 MAC = 2 FLOPs; torch {machine['torch']}, torchvision {machine['torchvision']}.",
-        "",
-        *markdown_table([*rows, PUBLISHED]),
-    ]
+        f"1 MAC = 2 FLOPs; torch {machine['torch']}, torchvision {machine['torchvision']}."
+    )
     result = {
         "machine": machine,
         "classes": CLASSES,
@@ -88,18 +85,18 @@ def _run(options: argparse.Namespace) -> None:
         "rows": [asdict(row) for row in rows],
         "published": asdict(PUBLISHED),
     }
-    write_results(path, result, lines)
+    write_results(path, result, [heading, "", *table([*rows, PUBLISHED])])
 
 
 def count(encoder: str) -> Row:
-    """Counts one backbone's model."""
+    """Counts parameters and operations of the model of one backbone."""
     with torch.device("meta"):
         model = Localizer(encoder, CLASSES).eval()
         frame = torch.empty(1, 3, SIDE, SIDE)
     features = model.encoder(frame)
     macs = [
-        flops_of(lambda: model.classify(model.encoder(frame))) // 2,
-        flops_of(lambda: model.decode(features, (SIDE, SIDE))) // 2,
+        count_flops(lambda: model.classify(model.encoder(frame))) // 2,
+        count_flops(lambda: model.decode(features, (SIDE, SIDE))) // 2,
     ]
     sizes = [_parameters(model.classifier_modules()), _parameters(model.decoder_modules())]
     mparams = [size / 1e6 for size in (*sizes, sum(sizes))]
@@ -111,15 +108,13 @@ def _parameters(modules: Iterable[nn.Module]) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def markdown_table(rows: Sequence[Row]) -> list[str]:
-    """A Markdown table, a line each."""
-    names = [field.name for field in fields(Row)][1:]
-    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+def table(rows: Iterable[Row]) -> list[str]:
+    """Markdown table, with two decimals."""
+    cells = []
     for row in rows:
-        values = [getattr(row, name) for name in names]
-        cells = ["" if value is None else f"{value:.2f}" for value in values]
-        lines.append(f"| {row.model} | {' | '.join(cells)} |")
-    return lines
+        _, *values = astuple(row)
+        cells.append([row.model, *("" if value is None else f"{value:.2f}" for value in values)])
+    return table_of_cells(HEADS, cells)
 
 
 if __name__ == "__main__":

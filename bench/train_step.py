@@ -1,11 +1,11 @@
-"""Where the time of one SGD step of stage 2 goes (CoLo-CAM paper, Table 4).
+"""Time of one SGD step of stage 2, and of its parts (CoLo-CAM paper, Table 4).
 
     python bench/train_step.py [--device auto|cpu|cuda] [--data DIR | --video PATH] [--amp MODE]
 
-One batch, over and over: in every repeat once a whole step, as training takes it; once a step in
-parts, with a look at the clock between them; and once every term of the loss alone, down to its
-gradient on the maps. Beside the times stands the floor: operations at the rate that a large matrix
-product or convolution reaches here, or the bytes that must move over the copy bandwidth.
+Every repeat runs, on the same batch, a whole training step, a step with its parts timed, and every
+loss term alone with its gradient on the maps. Reported with the times: the floor, which is
+operations over the rate of a large matrix product or convolution on the same machine, or bytes
+moved over the copy bandwidth.
 """
 
 import argparse
@@ -13,71 +13,82 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from colocam.cli.options import parse_config
-from colocam.cli.train import open_run
-from colocam.models.encoders import ENCODERS
-from colocam.runtime.device import pick_device
-from colocam.runtime.distribution import ALONE
-from colocam.runtime.entry import CommandParser, exit_status
-from colocam.runtime.errors import UserError
-from colocam.training.config import Config
-from colocam.training.run import Run
-from lib.gpu_wait import first_wait
+from lib.arguments import (
+    SIDE,
+    add_amp,
+    add_device,
+    add_encoder,
+    add_json,
+    add_seconds,
+    add_size,
+    check_at_least,
+    check_seconds,
+    make_parser,
+)
 from lib.machine import describe, file_name_of
-from lib.markdown_table import markdown_table
+from lib.markdown_table import markdown_table, page
 from lib.result_files import result_path, write_results
 from lib.step.input import data_folder, enough_shots, time_loader
 from lib.step.parts import BOTH_CRF, WHOLE, open_stage, time_step, whole_step
-from lib.step.setting import BATCH_SIZE, SIDE, make_setting
+from lib.step.setting import BATCH_SIZE, make_setting
 from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
+from lib.synchronization import first_synchronization
 from lib.timing import peak_memory
 
-WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would take the cores that the step needs
+from colocam.cli.options import parse_config
+from colocam.cli.train import open_run
+from colocam.runtime.device import pick_device
+from colocam.runtime.distribution import ALONE
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
+from colocam.training.config import Config
+from colocam.training.run import Run
+
+WORKERS = {"cpu": 0, "cuda": 8}  # on a CPU they would compete with the step for cores
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     switch = ("auto", "on", "off")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--data", type=Path, metavar="DIR", help="(default: the built-in clip set, size 'large')"
     )
     source.add_argument(
-        "--video", type=Path, help="a video file or a folder of frames, as one shot"
+        "--video", type=Path, metavar="PATH", help="a video file or a folder of frames, as one shot"
     )
-    add("--encoder", choices=tuple(ENCODERS), default="resnet50")
+    add_encoder(parser)
     add("--batch-size", type=int, default=BATCH_SIZE, help=f"frames (default: {BATCH_SIZE})")
-    add("--frames", type=int, default=4, help="frames a sequence, n (default: 4)")
-    add("--size", type=int, default=SIDE, help=f"side of the crops, pixels (default: {SIDE})")
-    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
+    add("--frames", type=int, default=4, help="frames per sequence, n (default: 4)")
+    add_size(parser, "crops")
+    add_amp(parser)
     add("--compile", choices=switch, default="auto", help="torch.compile; auto: on a GPU")
-    add("--deterministic", choices=switch[1:], default="off", help="as train.py has it")
-    add("--workers", type=int, help="processes that decode (default: 0 on a CPU, 8 beside a GPU)")
-    add("--seconds", type=float, default=60.0, help="for the repeats, at least 3 (default: 60)")
-    add("--json", type=Path, metavar="FILE", help="(default: bench/results/train_step-*.json)")
+    add("--deterministic", choices=switch[1:], default="off", help="as in train.py")
+    add("--workers", type=int, help="decoding processes (default: 0 on a CPU, 8 with a GPU)")
+    add_seconds(parser, 60.0, "the measurement of steps")
+    add_json(parser, "train_step-ENCODER-PROCESSOR")
     options = parser.parse_args(argv)
-    if options.size < 32:
-        raise UserError(f"--size {options.size}: must be at least 32")
-    if not options.seconds > 0:
-        raise UserError(f"--seconds {options.seconds:g}: must be above 0")
+    check_at_least(options, size=32)
+    check_seconds(options)
     return options
 
 
 def _run(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
-    machine = describe()  # first: it notes how busy the machine is before this run
+    machine = describe()  # first: it includes the load before this run
     how = "-deterministic" if options.deterministic == "on" else ""
     name = f"train_step-{options.encoder}-{file_name_of(machine, device.type)}{how}"
     path = result_path(options.json, name)
@@ -95,7 +106,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace, data: Path | None, device: torch.device) -> Config:
-    """The paper's configuration, but for what was asked for and random weights."""
+    """Configuration of the paper with random weights and the given arguments."""
     given = {
         "preset": "paper",
         "stage": "localizer",
@@ -118,7 +129,7 @@ def _config(options: argparse.Namespace, data: Path | None, device: torch.device
 
 def _measure(
     run: Run, options: argparse.Namespace, progress: Progress
-) -> tuple[dict[str, object], list[Row]]:
+) -> tuple[dict[str, Any], list[Row]]:
     def report(done: int, repeats: int) -> None:
         progress.update(bar, description="steps", completed=done, total=repeats)
 
@@ -131,12 +142,12 @@ def _measure(
     times = time_step(stage, batch, options.seconds, report)
     progress.update(bar, description="memory", total=None)
     peak = peak_memory(lambda: lambda: whole_step(stage, batch, 0), run.device)
-    waits = first_wait(lambda: whole_step(stage, batch, 1)) if setting.on_gpu else None
+    waits = first_synchronization(lambda: whole_step(stage, batch, 1)) if setting.on_gpu else None
     by_channels = stage.model.to_maps.weight.is_contiguous(memory_format=torch.channels_last)
     return setting.describe() | {
         "memory_format": "channels_last" if by_channels else "contiguous",
         "repeats": len(times.by_part[WHOLE].ms),
-        "steps_left_out": times.left_out,
+        "steps_left_out": times.skipped,
         "peak_mb": peak,
         "host_sync": waits is not None if setting.on_gpu else None,
         "host_sync_at": waits,
@@ -145,14 +156,14 @@ def _measure(
 
 
 def _source(options: argparse.Namespace, config: Config) -> str:
-    """Where the frames come from."""
+    """Origin of the frames, one line."""
     given = options.video or options.data
     name = f"the built-in clip set '{config.clip_set}'" if given is None else given.absolute().name
     return f"frames of {name}"
 
 
-def _write(path: Path, result: dict[str, object], rows: list[Row]) -> None:
-    """JSON and Markdown; the table also goes to the terminal."""
+def _write(path: Path, result: dict[str, Any], rows: list[Row]) -> None:
+    """Writes JSON and Markdown; prints the table."""
     ms = {row.part: row.ms for row in rows}
     result |= {
         "frames_per_s": 1e3 * result["frames"] / ms[WHOLE],
@@ -160,9 +171,7 @@ def _write(path: Path, result: dict[str, object], rows: list[Row]) -> None:
         "crf_percent": 100 * ms[BOTH_CRF] / ms[WHOLE],
         "rows": [asdict(row) for row in rows],
     }
-    table = markdown_table(HEADS, rows)
-    lines = [heading(result), "", *table, "", *(f"- {line}" for line in notes(result))]
-    write_results(path, result, lines)
+    write_results(path, result, page(heading(result), markdown_table(HEADS, rows), notes(result)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What localizers say of every frame of held-out videos: steady boxes, and frames told as empty.
+"""Localization over whole videos: correct boxes, temporal consistency, detection of empty frames.
 
     python bench/whole_videos.py --ckpt FILE [FILE …] [--split val|test] [--json FILE]
 
-On the built-in clip set, which knows the object's box in every frame, and which frames are empty.
-For each share X of causal smoothing of score maps and class probabilities: the share of frames
-whose box is right, how much boxes of frames in a row overlap and how often they jump, and how well
-scores tell empty frames from others (area under the ROC). Several checkpoints, as of several seeds,
-are given as mean ± standard deviation.
+Runs on the built-in clip set, which has the box of the object in every frame and marks empty
+frames. For each share X of causal smoothing of score maps and class probabilities it reports: the
+share of frames with a correct box, the overlap of boxes of consecutive frames and how often they
+jump, and the area under the ROC of empty frames by score. Over several checkpoints, e.g. of
+several seeds: mean ± standard deviation.
 """
 
 import argparse
@@ -21,6 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from lib.arguments import add_json, make_parser
+from lib.machine import Machine, describe, file_name_of, headline
+from lib.markdown_table import markdown_table, mean_and_deviation, page
+from lib.result_files import result_path, write_results
+
 from colocam.data.decoding.video_file import ImageFrames
 from colocam.data.layouts.builtin import EVERY_FRAME, SIZES, builtin_folder
 from colocam.data.layouts.split_files import SplitRecord, read_split
@@ -29,11 +34,8 @@ from colocam.evaluation.consistency import Consistency
 from colocam.evaluation.emptiness import SCORES, area_under_roc, emptiness
 from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import VideoLocalizer
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from lib.machine import describe, file_name_of, headline
-from lib.markdown_table import markdown_table, mean_and_deviation
-from lib.result_files import result_path, write_results
 
 SHARES = (0.0, 0.3, 0.5, 0.7)
 BATCH_SIZE = 32
@@ -41,24 +43,32 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Shot:
-    """Every frame of a shot, and what the localizer says of each by itself.
+    """All frames of a shot, and outputs of the localizer per frame.
 
     Attributes:
         frames: (H, W, 3) uint8 RGB each.
-        truth: the object's box; None where the frame is empty.
-        likely: (T, K) class probabilities.
+        truth: ground truth box; None where the frame is empty.
+        probabilities: (T, K) of the classes.
         maps: (T, S, S) score maps.
     """
 
     frames: list[np.ndarray]
     truth: list[Box | None]
-    likely: np.ndarray
+    probabilities: np.ndarray
     maps: np.ndarray
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Of one checkpoint and one X; shares in %."""
+    """Results of one checkpoint and one X.
+
+    Attributes:
+        right: share of frames with an object whose box is correct, %.
+        overlap: mean IoU of boxes of consecutive frames.
+        jumps: per 100 frames.
+        ms: of smoothing, per frame.
+        roc: area under the ROC of empty frames, by score (`SCORES`).
+    """
 
     right: float
     overlap: float
@@ -69,7 +79,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Row:
-    """Of all checkpoints."""
+    """Results of all checkpoints for one X, formatted."""
 
     name: str
     right: str
@@ -83,10 +93,10 @@ class Row:
 
 HEADS = {
     "name": "X",
-    "right": "right boxes, %",
-    "overlap": "IoU of frames in a row",
-    "jumps": "jumps in 100 frames",
-    "ms": "ms a frame",
+    "right": "correct boxes, %",
+    "overlap": "IoU of consecutive boxes",
+    "jumps": "jumps per 100 frames",
+    "ms": "ms per frame",
     "roc_class": "empty frames, ROC: class",
     "roc_map": "score map",
     "roc_both": "both",
@@ -94,18 +104,30 @@ HEADS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
     return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--ckpt", type=Path, nargs="+", required=True, metavar="FILE", help="localizers")
+    add(
+        "--ckpt",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="checkpoints of localizers",
+    )
     add("--split", choices=("val", "test"), default="val", help="(default: val)")
-    add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in set")
-    add("--clip-seed", type=int, default=0, help="its seed")
-    add("--json", type=Path, metavar="FILE", help="(default: bench/results/whole_videos-*.json)")
+    add(
+        "--clip-set",
+        choices=tuple(SIZES),
+        default="default",
+        help="size of the built-in set (default: default)",
+    )
+    add("--clip-seed", type=int, default=0, help="seed of the built-in set (default: 0)")
+    add_json(parser, "whole_videos-SPLIT-PROCESSOR")
     return parser.parse_args(argv)
 
 
@@ -134,7 +156,7 @@ def _run(options: argparse.Namespace) -> None:
 def _shots(
     localizer: VideoLocalizer, folder: Path, records: Sequence[SplitRecord], name: str
 ) -> Iterator[Shot]:
-    """The shots, each run through the localizer frame by frame."""
+    """Runs the localizer on every frame of every shot."""
     by_shot = itertools.groupby(records, key=lambda record: record.id.rpartition("/")[0])
     groups = [(shot, list(group)) for shot, group in by_shot]
     for shot, group in track(groups, name, console=Console(stderr=True), transient=True):
@@ -146,28 +168,28 @@ def _shots(
             localizer.infer(frames[start : start + BATCH_SIZE])
             for start in range(0, len(frames), BATCH_SIZE)
         ]
-        likely, maps = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-        truth = [_whole(record.boxes[0]) if record.boxes else None for record in group]
-        yield Shot(frames, truth, likely, maps)
+        probabilities, maps = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+        truth = [_rounded(record.boxes[0]) if record.boxes else None for record in group]
+        yield Shot(frames, truth, probabilities, maps)
 
 
-def _whole(box: Sequence[float]) -> Box:
+def _rounded(box: Sequence[float]) -> Box:
     x0, y0, x1, y1 = (round(side) for side in box)
     return x0, y0, x1, y1
 
 
 def measure(localizer: VideoLocalizer, shots: Sequence[Shot], share: float) -> Numbers:
-    """What smoothing by `share` (0: none) makes of the shots."""
+    """Evaluates the shots with smoothing by `share` (0: none)."""
     right: list[bool] = []
-    steady, seconds = Consistency(), 0.0
+    consistency, seconds = Consistency(), 0.0
     empty: list[bool] = []
     scores: dict[str, list[float]] = {how: [] for how in SCORES}
     for shot in shots:
         started = time.perf_counter()
-        likely, maps = _smoothed(shot, share)
+        probabilities, maps = _smoothed(shot, share)
         seconds += time.perf_counter() - started
         boxes = []
-        for frame, of_class, score_map in zip(shot.frames, likely, maps, strict=True):
+        for frame, of_class, score_map in zip(shot.frames, probabilities, maps, strict=True):
             boxes.append(localizer.locate(of_class, score_map, frame.shape[1::-1]).box)
             for how in SCORES:
                 scores[how].append(emptiness(of_class, score_map, how))
@@ -177,27 +199,27 @@ def measure(localizer: VideoLocalizer, shots: Sequence[Shot], share: float) -> N
             for found, box in zip(boxes, shot.truth, strict=True)
             if box is not None
         ]
-        # As for the ground truth: an empty frame has no place to be steady at.
-        steady.add(
+        # As for the ground truth: consistency is defined on frames with an object only.
+        consistency.add(
             [None if box is None else own for own, box in zip(boxes, shot.truth, strict=True)]
         )
     return Numbers(
-        100 * float(np.mean(right)), steady.mean_iou, steady.jumps_per_100,
+        100 * float(np.mean(right)), consistency.mean_iou, consistency.jumps_per_100,
         1e3 * seconds / len(empty), {how: area_under_roc(scores[how], empty) for how in SCORES},
     )  # fmt: skip
 
 
 def _smoothed(shot: Shot, share: float) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """Class probabilities and score maps along a shot."""
+    """Class probabilities and score maps along a shot, smoothed by `share`."""
     if share == 0:
-        return shot.likely, shot.maps
+        return list(shot.probabilities), list(shot.maps)
     smoothing = Smoothing(share)
     pairs = [
         smoothing.next_of_all((of_class, of_map), frame)
-        for of_class, of_map, frame in zip(shot.likely, shot.maps, shot.frames, strict=True)
+        for of_class, of_map, frame in zip(shot.probabilities, shot.maps, shot.frames, strict=True)
     ]
-    likely, maps = zip(*pairs, strict=True)
-    return likely, maps
+    probabilities, maps = zip(*pairs, strict=True)
+    return probabilities, maps
 
 
 def _row(name: str, numbers: Sequence[Numbers]) -> Row:
@@ -215,24 +237,22 @@ def _write(
     path: Path,
     rows: Sequence[Row],
     numbers: dict[float, list[Numbers]],
-    machine: dict[str, object],
+    machine: Machine,
     options: argparse.Namespace,
     records: Sequence[SplitRecord],
 ) -> None:
     empty = sum(not record.boxes for record in records)
-    lines = [
+    heading = (
         f"Built-in clip set '{options.clip_set}', every frame of the {options.split} videos: "
         f"{len(records)} frames, {empty} of them empty; {len(options.ckpt)} checkpoints, mean ± "
-        f"standard deviation; {headline(machine, 'cpu')}.",
-        "",
-        *markdown_table(HEADS, rows),
-        "",
-        "- Right: IoU of at least 0.5 with the object's box, at the threshold of the checkpoint, "
-        "of frames that show the object. A jump: boxes of frames in a row overlap by less than "
-        "0.3.",
-        "- ROC: area under it; 0.5 is chance. Class: 1 - the highest probability; score map: 1 - "
-        "the largest score; both: 1 - their product.",
-        "- ms a frame: smoothing alone.",
+        f"standard deviation; {headline(machine, 'cpu')}."
+    )
+    notes = [
+        "Correct: IoU of at least 0.5 with the ground truth, at the threshold of the checkpoint, "
+        "over frames with an object. Jump: the IoU of boxes of consecutive frames is below 0.3.",
+        "ROC: area under the curve; 0.5 is chance. Class: 1 − the highest probability; score map: "
+        "1 − the largest score; both: 1 − their product.",
+        "ms per frame: smoothing only.",
     ]
     result = {
         "machine": machine,
@@ -243,7 +263,7 @@ def _write(
         "rows": {f"{share:g}": [asdict(one) for one in own] for share, own in numbers.items()},
         "table": [asdict(row) for row in rows],
     }
-    write_results(path, result, lines)
+    write_results(path, result, page(heading, markdown_table(HEADS, rows), notes))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m colocam.prepare`: see `colocam.cli.prepare`."""
+"""Entry point of `python -m colocam.prepare`, see `colocam.cli.prepare`."""
 
 from colocam.cli.prepare import main
 

@@ -14,9 +14,11 @@ if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter then; it reads this when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.data.layouts.builtin import write_clip_set
+from colocam.data.layouts.builtin_settings import ClipSet
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = (ROOT / "shared", ROOT.parent / "shared")  # after $COLOCAM_SHARED
 TINY_CLIPS = ClipSet(
     width=72, height=54, videos=(2, 1, 1), shots=(1, 1), frames=(6, 8), long_frames=(8, 9), boxed=2
 )
@@ -28,10 +30,20 @@ SHORT = [
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real clips and split files beside the checkout; skips where there is none."""
-    if not SHARED.is_dir():
-        pytest.skip("no folder ../shared with real clips here")
-    return SHARED
+    """The folder of real clips and split files; skips the test where there is none."""
+    named = os.environ.get("COLOCAM_SHARED")
+    for folder in SHARED if named is None else (Path(named), *SHARED):
+        if (folder / "clips").is_dir():
+            return folder
+    pytest.skip("no real clips in $COLOCAM_SHARED, shared/ or ../shared")
+
+
+@pytest.fixture(scope="session")
+def shared_splits(shared: Path) -> Path:
+    """The folder of YouTube-Objects' split files; skips the test where there is none."""
+    if not (shared / "splits").is_dir():
+        pytest.skip(f"no split files in {shared}")
+    return shared / "splits"
 
 
 @pytest.fixture(scope="session")

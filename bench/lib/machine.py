@@ -1,4 +1,4 @@
-"""What a measurement ran on: hardware, versions, commit; and who else used it meanwhile."""
+"""Environment of a measurement: hardware, versions, commit, and CPU use of other processes."""
 
 import importlib.metadata
 import os
@@ -7,20 +7,56 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import TypedDict
 
 import cv2
 import numpy as np
 import torch
 import torchvision
 
-QUIET_PERCENT = 5  # of the CPU: beyond it other processes spoil what is measured
+MAX_OTHERS_PERCENT = 5  # of the CPU: more makes a measurement invalid
 
 
-def describe() -> dict[str, object]:
-    """Hardware, versions, commit and how busy the machine is, to stand beside every number.
+class Gpu(TypedDict):
+    """GPU 0; every value is None without one."""
 
-    None for what does not exist or cannot be told here.
+    gpu: str | None
+    gpu_memory_gb: float | None
+    gpu_multiprocessors: int | None
+    gpu_capability: str | None
+    cuda: str | None
+    driver: str | None
+
+
+class Checkout(TypedDict):
+    """Code that runs; None where it is unknown."""
+
+    commit: str | None
+    uncommitted_changes: bool | None
+
+
+class Machine(Gpu, Checkout):
+    """Hardware, versions and commit as written to result files; None where unknown or absent.
+
+    Attributes:
+        load: load average over a minute.
+        threads: of torch.
     """
+
+    cpu: str
+    cores: int | None
+    threads: int
+    load: float | None
+    python: str
+    torch: str
+    torchvision: str
+    triton: str | None
+    opencv: str
+    numpy: str
+
+
+def describe() -> Machine:
+    """Describes the machine, the installed versions and the commit."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
@@ -37,23 +73,24 @@ def describe() -> dict[str, object]:
     }
 
 
-def name_of(machine: dict[str, object], device: str) -> str:
-    """What computes on a device ("cpu" or "cuda") of the machine that `describe` gave."""
+def processor_name(machine: Machine, device: str) -> str:
+    """Name of the processor behind a device ("cpu" or "cuda")."""
     return str(machine["gpu" if device == "cuda" else "cpu"] or device)
 
 
-def file_name_of(machine: dict[str, object], device: str) -> str:
-    """The same, as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", name_of(machine, device).lower()).strip("-")
+def file_name_of(machine: Machine, device: str) -> str:
+    """`processor_name` as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", processor_name(machine, device).lower()).strip("-")
 
 
-def headline(machine: dict[str, object], device: str) -> str:
-    """The same with what else stands above every table."""
-    return f"{name_of(machine, device)}, {machine['threads']} threads, torch {machine['torch']}"
+def headline(machine: Machine, device: str) -> str:
+    """Processor, threads and torch version, for the line above a table."""
+    name = processor_name(machine, device)
+    return f"{name}, {machine['threads']} threads, torch {machine['torch']}"
 
 
 def version_of(package: str) -> str | None:
-    """An installed package's version."""
+    """Version of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -61,19 +98,17 @@ def version_of(package: str) -> str | None:
 
 
 class OtherProcesses:
-    """How much of the CPU processes other than this one take, from its making on.
+    """CPU use of other processes since construction.
 
-    Processes that this one started are its own, once they have ended.
-
-    On two cores one busy bystander makes a threaded operation wait at every barrier: a hundred
-    times slower, and evenly so.
+    Child processes count as this process once they have ended. On two cores, one other busy
+    process delays a threaded operation at every barrier, by up to a factor of 100.
     """
 
     def __init__(self) -> None:
         self.start = _cpu_seconds()
 
     def percent(self) -> float | None:
-        """Their share of all cores' time; None where the system does not tell."""
+        """Share of all cores' time in percent; None where the system does not report it."""
         now = _cpu_seconds()
         if self.start is None or now is None:
             return None
@@ -81,33 +116,33 @@ class OtherProcesses:
         return max(0.0, 100 * (busy - own) / total) if total > 0 else 0.0
 
 
-def disturbing(percent: float | None) -> bool:
-    """Whether others took so much of the CPU that times taken meanwhile mean nothing."""
-    return (percent or 0) > QUIET_PERCENT
+def is_disturbed(percent: float | None) -> bool:
+    """Whether CPU use of other processes, in percent, makes a measurement invalid."""
+    return (percent or 0) > MAX_OTHERS_PERCENT
 
 
-def distrust(percent: float | None) -> list[str]:
-    """The line below a table whose times others disturbed; none where they did not."""
-    if not disturbing(percent):
+def disturbance_note(percent: float | None) -> list[str]:
+    """Note below a table of invalid times; empty where other processes were idle."""
+    if not is_disturbed(percent):
         return []
     return [
-        f"Do not trust these times: other processes took more than {QUIET_PERCENT} % of the "
+        f"These times are invalid: other processes used more than {MAX_OTHERS_PERCENT} % of the "
         f"CPU ({percent:.0f} %)."
     ]
 
 
-def wait_for_quiet(seconds: float) -> None:
-    """Returns once others disturbed nothing for two seconds, or so many have passed."""
+def wait_until_idle(seconds: float) -> None:
+    """Waits until other processes are idle for two seconds, at most about `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         others = OtherProcesses()
         time.sleep(2)
-        if not disturbing(others.percent()):
+        if not is_disturbed(others.percent()):
             return
 
 
 def _cpu_seconds() -> tuple[float, float, float] | None:
-    """Of all cores in all, busy, and busy for this process."""
+    """Seconds of all cores: in total, busy, and busy for this process."""
     try:
         first = Path("/proc/stat").read_text().splitlines()[0]
         user, nice, system, idle, wait, irq, soft = map(int, first.split()[1:8])
@@ -119,20 +154,25 @@ def _cpu_seconds() -> tuple[float, float, float] | None:
     return (busy + idle + wait) / tick, busy / tick, own.user + own.system + of_children
 
 
-def _gpu() -> dict[str, object]:
-    names = ("gpu", "gpu_memory_gb", "gpu_multiprocessors", "gpu_capability", "cuda", "driver")
+def _gpu() -> Gpu:
     if not torch.cuda.is_available():
-        return dict.fromkeys(names)
+        return {
+            "gpu": None,
+            "gpu_memory_gb": None,
+            "gpu_multiprocessors": None,
+            "gpu_capability": None,
+            "cuda": None,
+            "driver": None,
+        }
     card = torch.cuda.get_device_properties()
-    facts = (
-        card.name,
-        round(card.total_memory / 1e9, 1),
-        card.multi_processor_count,
-        f"{card.major}.{card.minor}",
-        torch.version.cuda,
-        _driver(),
-    )
-    return dict(zip(names, facts, strict=True))
+    return {
+        "gpu": card.name,
+        "gpu_memory_gb": round(card.total_memory / 1e9, 1),
+        "gpu_multiprocessors": card.multi_processor_count,
+        "gpu_capability": f"{card.major}.{card.minor}",
+        "cuda": torch.version.cuda,
+        "driver": _driver(),
+    }
 
 
 def _driver() -> str | None:
@@ -141,8 +181,8 @@ def _driver() -> str | None:
     return lines.splitlines()[0] if lines else None
 
 
-def _checkout() -> dict[str, object]:
-    """The commit that runs: of the git checkout, or by COLOCAM_COMMIT where there is none."""
+def _checkout() -> Checkout:
+    """Commit of the git checkout; environment variable COLOCAM_COMMIT outside of one."""
     commit = _output(["git", "rev-parse", "HEAD"]) or os.environ.get("COLOCAM_COMMIT")
     changes = _output(["git", "status", "--porcelain", "--untracked-files=no"])
     return {
@@ -152,11 +192,11 @@ def _checkout() -> dict[str, object]:
 
 
 def commit_name() -> str:
-    """The commit that runs, by its first letters, with a + where tracked files differ from it."""
+    """Abbreviated commit, with a + where tracked files differ from it."""
     checkout = _checkout()
     if checkout["commit"] is None:
         return "no checkout"
-    return f"{str(checkout['commit'])[:7]}{'+' if checkout['uncommitted_changes'] else ''}"
+    return f"{checkout['commit'][:7]}{'+' if checkout['uncommitted_changes'] else ''}"
 
 
 def _cpu_name() -> str:
@@ -169,7 +209,7 @@ def _cpu_name() -> str:
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command prints; None where it fails or is not there."""
+    """Output of a command; None where it fails or is not installed."""
     try:
         done = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True

@@ -1,8 +1,8 @@
-"""Where results go: a JSON file and what stands beside it."""
+"""Result files: a JSON file, and a Markdown table beside it."""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from colocam.runtime.errors import UserError
@@ -12,50 +12,66 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def result_path(given: Path | None, name: str, beside: str = ".md") -> Path:
-    """Where the results go; a mistake in it is told before anything is measured.
+    """Path of the JSON file, checked before anything is measured.
 
     Args:
-        given: by --json; None: a file in the folder of results.
+        given: value of --json; None: a file in bench/results.
         name: of that file, without suffix.
-        beside: suffixes of what goes beside it, in words.
+        beside: suffixes of the files written beside it, for the message.
 
     Raises:
-        UserError: not a JSON file, or nothing can be written there.
+        UserError: not a JSON file, or not writable.
     """
     path = given or RESULTS / f"{name}.json"
     if path.suffix != ".json":
-        verb = "go" if " and " in beside else "goes"
-        raise UserError(f"--json {path}: must end in .json; {beside} {verb} beside it")
+        verb = "are" if " and " in beside else "is"
+        raise UserError(f"--json {path}: must end in .json; {beside} {verb} written beside it")
     check_writable(path)
     return path
 
 
 def check_writable(path: Path) -> None:
-    """Whether a file can be written, its folders being made where they are missing.
+    """Checks that a file can be written; missing folders are allowed.
 
     Raises:
-        UserError: no.
+        UserError: it cannot.
     """
-    standing = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not standing.is_dir() or not os.access(standing, os.W_OK):
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"--json {path}: cannot be written there")
 
 
-def write_results(
-    path: Path, result: dict[str, object], lines: Sequence[str], beside: str = ".md"
+def write_json(
+    path: Path, result: Mapping[str, object], default: Callable[[object], object] | None = None
 ) -> None:
-    """JSON, and the lines as Markdown beside it; these also go to the terminal.
+    """Writes a JSON file atomically.
 
     Args:
-        path: of the JSON file.
-        result: what stands in it.
-        lines: of the Markdown file.
-        beside: suffixes of all that stands beside it, in words.
+        path: of the file.
+        result: its content.
+        default: converts values that JSON cannot represent.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    write_whole(path, (json.dumps(result, indent=1, default=default) + "\n").encode())
+
+
+def write_results(
+    path: Path, result: Mapping[str, object], lines: Sequence[str], beside: str = ".md"
+) -> None:
+    """Writes a JSON file and a Markdown file beside it; prints the latter.
+
+    Args:
+        path: of the JSON file.
+        result: its content.
+        lines: of the Markdown file.
+        beside: suffixes of all files written beside it, for the message.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    write_json(path, result)
     write_whole(path.with_suffix(".md"), ("\n".join(lines) + "\n").encode())
     print("\n".join(lines))
     print(f"{path} (and {beside} beside it)")

@@ -1,4 +1,4 @@
-"""Times of consecutive parts of a piece of work, repeat after repeat."""
+"""Stopwatch: times of consecutive parts of a computation, repeat by repeat."""
 
 import time
 from collections import defaultdict
@@ -11,58 +11,68 @@ Mark = float | torch.cuda.Event
 
 @dataclass
 class PartTimes:
-    """Of every repeat: ms of a part, and of it forward (losses only)."""
+    """Times of a part.
+
+    Attributes:
+        ms: of every repeat.
+        forward_ms: of every repeat, share of its forward pass (losses only).
+    """
 
     ms: list[float] = field(default_factory=list)
     forward_ms: list[float] = field(default_factory=list)
 
 
 class Stopwatch:
-    """Laps of consecutive parts: between events on a GPU's stream, by the host's clock elsewhere.
+    """Laps of consecutive parts: between CUDA events on a GPU, by the host's clock on a CPU.
 
-    Nothing waits for the device before the times are asked for.
+    Does not synchronize with the device before `times` is called.
 
     Args:
         device: where the parts run.
-        of_host: by the host's clock on a GPU too: how long until a part is issued. Then every lap
-            begins with an idle GPU: the launches of earlier parts would fill the queue, and the
-            host would wait for room in it.
+        host_time: measure by the host's clock on a GPU too: time until a part is launched. Every
+            lap then begins with an idle GPU; otherwise the launches of earlier parts would fill
+            the queue and block the host.
     """
 
-    def __init__(self, device: torch.device, of_host: bool = False) -> None:
-        self.drains = of_host and device.type == "cuda"
-        self.by_events = not of_host and device.type == "cuda"
+    def __init__(self, device: torch.device, host_time: bool = False) -> None:
+        self.synchronizes = host_time and device.type == "cuda"
+        self.by_events = not host_time and device.type == "cuda"
         self.repeats: list[list[tuple[str, bool, Mark, Mark]]] = []
         self.start()
 
     def new_repeat(self) -> None:
-        """What follows is of the next one."""
+        """Begins a repeat: following laps belong to it."""
         self.repeats.append([])
 
     def start(self) -> None:
-        """The next lap begins here."""
-        if self.drains:
+        """Begins a lap."""
+        if self.synchronizes:
             torch.cuda.synchronize()
         self.last = self._now()
 
     def lap(self, part: str, forward: bool = False) -> None:
-        """What was done since the last lap, or the start, belongs to `part`; the next begins."""
+        """Ends a lap, adds it to a part, and begins the next.
+
+        Args:
+            part: name of the part.
+            forward: whether the lap is the forward pass of a loss.
+        """
         now = self._now()
         self.repeats[-1].append((part, forward, self.last, now))
         self.last = now
-        if self.drains:
+        if self.synchronizes:
             self.start()
 
     def times(self) -> dict[str, PartTimes]:
-        """By part; its laps in a repeat are added up. Waits for the device."""
+        """Times by part, laps of a repeat summed. Synchronizes with the device."""
         if self.by_events:
             torch.cuda.synchronize()
         found: dict[str, PartTimes] = defaultdict(PartTimes)
         for laps in self.repeats:
             for name in dict.fromkeys(lap[0] for lap in laps):
                 own = [lap for lap in laps if lap[0] == name]
-                found[name].ms.append(sum(_between(*lap[2:]) for lap in own))
-                found[name].forward_ms.append(sum(_between(*lap[2:]) for lap in own if lap[1]))
+                found[name].ms.append(sum(_elapsed_ms(*lap[2:]) for lap in own))
+                found[name].forward_ms.append(sum(_elapsed_ms(*lap[2:]) for lap in own if lap[1]))
         return dict(found)
 
     def _now(self) -> Mark:
@@ -73,8 +83,9 @@ class Stopwatch:
         return event
 
 
-def _between(before: Mark, after: Mark) -> float:
-    """Milliseconds."""
-    if isinstance(before, float):
+def _elapsed_ms(before: Mark, after: Mark) -> float:
+    if isinstance(before, float) and isinstance(after, float):
         return 1e3 * (after - before)
+    assert not isinstance(before, float)  # all laps use one clock
+    assert not isinstance(after, float)
     return before.elapsed_time(after)

@@ -1,7 +1,8 @@
-"""How long a piece of work takes and how much memory it wants, on the CPU and on a GPU.
+"""Time and peak memory of a computation, on the CPU and on a GPU.
 
-Everywhere here `fresh` is called before every repeat, outside the clock, and returns the work: a
-function without arguments. So work that uses itself up can be made anew.
+Each function takes `make_work`, which is called before every repeat, outside the measurement, and
+returns the computation: a function without arguments. A computation that consumes its inputs is
+thus prepared anew.
 """
 
 import ctypes
@@ -16,13 +17,13 @@ from pathlib import Path
 import torch
 
 Work = Callable[[], object]
-Fresh = Callable[[], Work]
+MakeWork = Callable[[], Work]
 
-LEAST_REPEATS, MOST_REPEATS = 3, 200
-GPU_WARM_UPS = 5  # compiling, tuning, and clocks that rise
-GRAPH_WARM_UPS = 3  # on the side stream that a capture asks for
-_not_captured: list[str] = []  # why the first capture failed
-COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
+MIN_REPEATS, MAX_REPEATS = 3, 200
+GPU_WARM_UPS = 5  # compilation, tuning, rising clocks
+GRAPH_WARM_UPS = 3  # on the side stream that a capture requires
+COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far larger than the caches
+_capture_errors: list[str] = []  # why the first capture failed
 
 
 @dataclass(frozen=True)
@@ -33,40 +34,48 @@ class Times:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """Median over the repeats."""
         return statistics.median(self.ms)
 
 
-def time_work(fresh: Fresh, device: torch.device, seconds: float) -> Times:
-    """Repeats the work for about so many seconds, at least three times, after a warm-up."""
-    return time_on_gpu(fresh, seconds) if device.type == "cuda" else time_on_cpu(fresh, seconds)
+def time_work(make_work: MakeWork, device: torch.device, seconds: float) -> Times:
+    """Times a computation after a warm-up.
+
+    Args:
+        make_work: prepares a repeat.
+        device: where it runs.
+        seconds: total time of the repeats; at least 3, at most 200.
+    """
+    if device.type == "cuda":
+        return time_on_gpu(make_work, seconds)
+    return time_on_cpu(make_work, seconds)
 
 
-def time_on_cpu(fresh: Fresh, seconds: float) -> Times:
-    """Wall-clock times; one warm-up."""
-    fresh()()
+def time_on_cpu(make_work: MakeWork, seconds: float) -> Times:
+    """Wall-clock times, after one warm-up."""
+    make_work()()
     times: list[float] = []
-    while len(times) < LEAST_REPEATS or (len(times) < MOST_REPEATS and sum(times) < seconds):
-        work = fresh()
+    while len(times) < MIN_REPEATS or (len(times) < MAX_REPEATS and sum(times) < seconds):
+        work = make_work()
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
     return Times(tuple(1e3 * t for t in times))
 
 
-def time_on_gpu(fresh: Fresh, seconds: float) -> Times:
-    """Times between events on the current stream; the host runs ahead where the work lets it."""
+def time_on_gpu(make_work: MakeWork, seconds: float) -> Times:
+    """Times between CUDA events on the current stream, without synchronizing between repeats."""
     for _ in range(GPU_WARM_UPS):
-        fresh()()
+        make_work()()
     torch.cuda.synchronize()
     start = time.perf_counter()
-    fresh()()
+    make_work()()
     torch.cuda.synchronize()
     once = max(time.perf_counter() - start, 1e-6)
-    repeats = min(MOST_REPEATS, max(LEAST_REPEATS, int(seconds / once)))
+    repeats = min(MAX_REPEATS, max(MIN_REPEATS, int(seconds / once)))
     events = []
     for _ in range(repeats):
-        work = fresh()
+        work = make_work()
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         before.record()
         work()
@@ -77,12 +86,15 @@ def time_on_gpu(fresh: Fresh, seconds: float) -> Times:
 
 
 def time_graph(work: Work, seconds: float) -> Times | None:
-    """Times of replaying the work as a CUDA graph; None where it cannot be captured.
+    """Times of replaying a computation as a CUDA graph.
 
-    Work that waits for the GPU (to learn a size, to check an argument) cannot. After a failure
-    nothing is captured any more: torch's allocator goes on as if that capture had not ended.
+    After the first failed capture nothing is captured any more: torch's allocator remains in the
+    state of that capture.
+
+    Returns:
+        None where the computation cannot be captured, e.g. because it synchronizes with the GPU.
     """
-    if _not_captured:
+    if _capture_errors:
         return None
     current = torch.cuda.current_stream()
     try:
@@ -95,23 +107,26 @@ def time_graph(work: Work, seconds: float) -> Times | None:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             work()
-    except RuntimeError as error:  # what torch raises for whatever a capture does not allow
-        _not_captured.append(str(error).splitlines()[0])
-        warnings.warn(f"no times of CUDA graphs from here on: {_not_captured[0]}", stacklevel=2)
-        torch.cuda.set_stream(current)  # a failed capture leaves its own behind
+    except RuntimeError as error:  # raised by torch for everything a capture does not support
+        _capture_errors.append(str(error).splitlines()[0])
+        warnings.warn(f"no times of CUDA graphs from here on: {_capture_errors[0]}", stacklevel=2)
+        torch.cuda.set_stream(current)  # a failed capture leaves its own stream current
         torch.cuda.synchronize()
         return None
     return time_on_gpu(lambda: graph.replay, seconds)
 
 
-def peak_memory(fresh: Fresh, device: torch.device) -> float | None:
-    """MB (10^6 bytes) that the work takes at most, beyond what was held before it began."""
-    return peak_on_gpu(fresh) if device.type == "cuda" else peak_on_cpu(fresh)
+def peak_memory(make_work: MakeWork, device: torch.device) -> float | None:
+    """Peak memory of a computation beyond what is allocated before it, in MB (10^6 bytes).
+
+    None where the system does not report it.
+    """
+    return peak_on_gpu(make_work) if device.type == "cuda" else peak_on_cpu(make_work)
 
 
-def peak_on_gpu(fresh: Fresh) -> float:
-    """By PyTorch's own count; what others allocate past it is not seen."""
-    work = fresh()
+def peak_on_gpu(make_work: MakeWork) -> float:
+    """Peak of torch's allocator, in MB; other allocations are not counted."""
+    work = make_work()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -120,13 +135,13 @@ def peak_on_gpu(fresh: Fresh) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
-def peak_on_cpu(fresh: Fresh) -> float | None:
-    """By the rise of the process's resident peak; None where the system does not reset it."""
-    work = fresh()
+def peak_on_cpu(make_work: MakeWork) -> float | None:
+    """Rise of the process's peak resident size, in MB; None where it cannot be reset."""
+    work = make_work()
     gc.collect()
     _return_free_memory()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at what is held now
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current size
         before, reset = _resident("VmRSS"), _resident("VmHWM")
     except OSError:
         return None
@@ -137,7 +152,7 @@ def peak_on_cpu(fresh: Fresh) -> float | None:
 
 
 def _return_free_memory() -> None:
-    """Hands freed memory back to the system, so that using it again is seen to rise."""
+    """Returns freed memory to the system, so that reusing it raises the resident size."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):  # not glibc: an earlier peak may hide a later one
@@ -153,7 +168,7 @@ def _resident(name: str) -> int:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second that a large copy moves at its fastest, read and written bytes counted."""
+    """Bytes per second of the fastest large copy; bytes read and bytes written are counted."""
     size = COPY_BYTES[device.type]
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)

@@ -20,8 +20,11 @@ class Classifier(Protocol):
         head: has `weight` (K, C), `pooling` and `pooling_weights(features, classes)`.
     """
 
-    encoder: nn.Module
-    head: nn.Module
+    @property
+    def encoder(self) -> nn.Module: ...
+
+    @property
+    def head(self) -> nn.Module: ...
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps to class scores (B, K) before softmax."""

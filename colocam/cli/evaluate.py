@@ -14,7 +14,7 @@ from colocam.data.layouts.open import open_data
 from colocam.data.records import BoxedFrame, VideoData
 from colocam.evaluation.coco import ground_truth_path, write_coco
 from colocam.evaluation.predictions import Predictions, write_predictions
-from colocam.evaluation.stored_maps import frames_of, store_maps
+from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.report.report import Report, report_frames, write_summary
 from colocam.runtime.console import make_console

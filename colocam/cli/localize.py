@@ -29,7 +29,7 @@ from colocam.runtime.console import progress_bar
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_whole
-from colocam.runtime.messages import count_of, left_out
+from colocam.runtime.messages import count_of, skipped_line
 
 _Draw = Callable[[TimedFrame, Localization | None], None]
 
@@ -147,7 +147,7 @@ def _localize_all(options: argparse.Namespace) -> None:
         others = f" (none of {count_of(len(videos), 'video')} can be used)"
         raise UserError(failed[0] + (others if len(videos) > 1 else ""))
     if failed:
-        command.warn(left_out(failed, len(videos), "video", "unreadable"))
+        command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
     write_records(options.out / "boxes.json", records)
     command.print(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
 

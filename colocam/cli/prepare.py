@@ -1,39 +1,48 @@
-"""The command `python -m colocam.prepare`: published sets into data folders, split files."""
+"""Command `colocam-prepare`: published data sets to data folders, data folders to split files."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from colocam.data.layouts.split_layout import video_of
 from colocam.data.prepare import youtube_objects_v1, youtube_objects_v2
 from colocam.data.prepare.archives import is_archive, stem_of, unpack
-from colocam.data.prepare.atomic_folder import whole_folder
+from colocam.data.prepare.atomic_folder import atomic_folder
 from colocam.data.prepare.export_frames import export_frames
 from colocam.data.prepare.export_splits import export_splits
 from colocam.data.prepare.mat_files import require_scipy
 from colocam.data.prepare.place_frames import place_frames
-from colocam.data.prepare.source_set import Faults, FoundSet, walk
-from colocam.data.prepare.split_choice import SPLITS, Choice, draw_splits, given_splits
+from colocam.data.prepare.source_set import Faults, SourceSet, walk
+from colocam.data.prepare.splits import SPLITS, Splits, draw_splits, read_splits
 from colocam.runtime.entry import CommandParser, exit_status
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
-_SHOWN = 20  # missing ids in the terminal; all of them stand in a file
+_SHOWN = 20  # missing ids that are printed; all are written to a file
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published set: how it is found, its published numbers, validation videos a class."""
+    """Published data set.
 
-    find: Callable[[Sequence[Path], Faults, bool], FoundSet]
+    Attributes:
+        read: reads the source data set (see `read_v1`).
+        numbers: published numbers of classes, videos, frames and so on.
+        validation_videos: number of validation videos drawn per class.
+        needs_tables: whether its shots are in MATLAB files.
+    """
+
+    read: Callable[[Sequence[Path], Faults, bool], SourceSet]
     numbers: Mapping[str, int]
     validation_videos: int
     needs_tables: bool
@@ -41,13 +50,13 @@ class Published:
 
 SETS = {
     "youtube-objects-v1": Published(
-        youtube_objects_v1.find_v1,
+        youtube_objects_v1.read_v1,
         youtube_objects_v1.PUBLISHED,
         youtube_objects_v1.VALIDATION_VIDEOS,
         needs_tables=False,
     ),
     "youtube-objects-v2.2": Published(
-        youtube_objects_v2.find_v2,
+        youtube_objects_v2.read_v2,
         youtube_objects_v2.PUBLISHED,
         youtube_objects_v2.VALIDATION_VIDEOS,
         needs_tables=True,
@@ -56,46 +65,66 @@ SETS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's); returns its exit status."""
+    """Runs the command.
+
+    Args:
+        argv: arguments; None: those of the process.
+
+    Returns:
+        The exit status: 0 on success, 2 on bad input, 130 on Ctrl-C.
+    """
     return exit_status(lambda: _run(_parser().parse_args(argv)))
+
+
+def _program() -> str:
+    """Name of the command as the user called it."""
+    script = Path(sys.argv[0]).stem
+    return script if script == "colocam-prepare" else "python -m colocam.prepare"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog="python -m colocam.prepare",
-        description="Brings a published data set into a data folder with split files, or writes "
+        prog=_program(),
+        description="Convert a published data set to a data folder with split files, or write "
         "split files for a data folder.",
+        epilog="COMMAND --help lists the options of a command.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     for name, published in SETS.items():
         version = name.removeprefix("youtube-objects-")
         command = commands.add_parser(
             name,
-            help=f"YouTube-Objects {version}, archives or unpacked, into a data folder",
-            description=f"Brings YouTube-Objects {version} into a data folder with split files.",
+            help=f"YouTube-Objects {version}, archives or unpacked, to a data folder",
+            description=f"Convert YouTube-Objects {version} to a data folder with split files.",
         )
-        add = command.add_argument
-        add(
-            "source", type=Path, metavar="SRC", help="folder of archives or unpacked, or an archive"
-        )
-        add("target", type=Path, metavar="DST", help="data folder to be written; new or empty")
-        number = published.validation_videos
-        add("--seed", type=int, default=0, help=f"draws {number} validation videos of each class")
-        add("--splits", type=Path, metavar="DIR", help="take these split files, draw nothing")
+        _add_conversion_options(command, published.validation_videos)
     command = commands.add_parser(
         "splits",
-        help="write split files for a data folder",
-        description="Writes DIR/splits, the field's split files, for a folder of videos.",
+        help="split files for a data folder",
+        description="Write split files for a data folder to DIR/splits.",
     )
-    command.add_argument("data", type=Path, metavar="DIR", help="data folder")
-    command.add_argument("--seed", type=int, default=0, help="splits the videos, as in training")
-    command.add_argument(
-        "--frames",
-        type=Path,
-        metavar="DST",
-        help="write the frames of video files and the split files to this new data folder",
-    )
+    _add_splits_options(command)
     return parser
+
+
+def _add_conversion_options(command: argparse.ArgumentParser, validation_videos: int) -> None:
+    add = command.add_argument
+    add("source", type=Path, metavar="SRC", help="folder with archives or unpacked, or an archive")
+    add("target", type=Path, metavar="DST", help="data folder to write; new or empty")
+    what = f"seed of the draw of {validation_videos} validation videos per class"
+    add("--seed", type=int, default=0, metavar="N", help=f"{what} (default: %(default)s)")
+    add("--splits", type=Path, metavar="DIR", help="use these split files instead of a draw")
+
+
+def _add_splits_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("data", type=Path, metavar="DIR", help="data folder")
+    what = "seed of the split into train, val and test, as in training"
+    add("--seed", type=int, default=0, metavar="N", help=f"{what} (default: %(default)s)")
+    what = "write the frames of video files, and the split files, to this new data folder"
+    add("--frames", type=Path, metavar="DST", help=what)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -105,10 +134,10 @@ def _run(options: argparse.Namespace) -> None:
     if options.command != "splits":
         _prepare(console, SETS[options.command], options)
     elif options.frames is None:
-        with console.status(f"looking through {options.data}"):
-            opened, choice = export_splits(options.data, options.seed)
-        _tell(console, opened.notes)
-        _print(console, f"{options.data / 'splits'}: {_sizes(choice)}")
+        with console.status(f"reading {options.data}"):
+            opened, splits = export_splits(options.data, options.seed)
+        _print_notes(console, opened.notes)
+        _print(console, f"{options.data / 'splits'}: {_sizes(splits)}")
     else:
         _export_frames(console, options)
 
@@ -120,42 +149,43 @@ def _export_frames(console: Console, options: argparse.Namespace) -> None:
         def advance(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        opened, choice, done = export_frames(options.data, options.frames, options.seed, advance)
-    _tell(console, opened.notes)
+        opened, splits, done = export_frames(options.data, options.frames, options.seed, advance)
+    _print_notes(console, opened.notes)
     _print(console, f"frames: {', '.join(f'{number} {how}' for how, number in done.items())}")
-    _print(console, f"{options.frames}: {_sizes(choice)}")
+    _print(console, f"{options.frames}: {_sizes(splits)}")
 
 
 def _prepare(console: Console, published: Published, options: argparse.Namespace) -> None:
-    source, target, splits = options.source.absolute(), options.target, options.splits
+    """Converts a published data set to a data folder."""
+    source, target, folder = options.source.absolute(), options.target, options.splits
     if not source.exists():
         raise UserError(f"{source}: no such folder or archive")
-    if splits is not None and not splits.is_dir():
-        raise UserError(f"{splits}: no such folder; --splits takes the folder with class_id.yaml")
-    if published.needs_tables or splits is None:
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --splits takes the folder with class_id.yaml")
+    if published.needs_tables or folder is None:
         require_scipy()
     faults = Faults()
-    with whole_folder(target) as unfinished, _progress(console) as progress:
+    with atomic_folder(target) as unfinished, _progress(console) as progress:
         archives = unfinished / ".archives"
         roots = _unpacked(source, archives, progress)
-        task = progress.add_task("looking for shots and boxes", total=None)
-        found = published.find(roots, faults, splits is None)
-        if splits is None:
-            choice = draw_splits(found, published.validation_videos, options.seed, faults)
+        task = progress.add_task("reading shots and boxes", total=None)
+        source_set = published.read(roots, faults, folder is None)
+        if folder is None:
+            splits = draw_splits(source_set, published.validation_videos, options.seed, faults)
         else:
-            choice = given_splits(found, splits, faults)
+            splits = read_splits(source_set, folder, faults)
         progress.remove_task(task)
-        placed = _place(found, unfinished, archives, progress)
-        choice.write(unfinished / "splits")
-        if choice.missing:
-            lines = "".join(f"{name}\n" for name in choice.missing)
+        placed = _place(source_set, unfinished, archives, progress)
+        splits.write(unfinished / "splits")
+        if splits.missing:
+            lines = "".join(f"{name}\n" for name in splits.missing)
             (unfinished / "splits" / "missing_ids.txt").write_text(lines, encoding="utf-8")
         shutil.rmtree(archives, ignore_errors=True)
-    _report(console, published, found, choice, faults, placed, target)
+    _report(console, published, source_set, splits, faults, placed, target)
 
 
 def _unpacked(source: Path, archives: Path, progress: Progress) -> list[Path]:
-    """The folders to look through: `source` itself and what its archives hold."""
+    """Folders to search: `source` itself, and one per unpacked archive."""
     if source.is_dir():
         roots = [source]
         files = [Path(f.path) for _, of in walk(roots) for f in of if is_archive(f.name)]
@@ -164,18 +194,22 @@ def _unpacked(source: Path, archives: Path, progress: Progress) -> list[Path]:
     else:
         raise UserError(f"{source}: neither a folder nor an archive (.tar, .tar.gz, .zip)")
     for number, archive in enumerate(files):
-        # An archive may lack the folder of its class, which is then named after the archive.
+        # An archive without the folder of its class is named after the class.
         folder = archives / str(number) / stem_of(archive.name)
         task = progress.add_task(f"unpacking {archive.name}", total=archive.stat().st_size)
-        unpack(archive, folder, lambda done, task=task: progress.update(task, completed=done))
+        unpack(archive, folder, partial(_set_completed, progress, task))
         roots.append(folder)
     return roots
 
 
-def _place(found: FoundSet, root: Path, archives: Path, progress: Progress) -> Counter[str]:
-    total = sum(len(shot.frames) for shot in found.shots)
+def _set_completed(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
+
+
+def _place(source_set: SourceSet, root: Path, archives: Path, progress: Progress) -> Counter[str]:
+    total = sum(len(shot.frames) for shot in source_set.shots)
     task = progress.add_task("placing frames", total=total)
-    return place_frames(found.shots, root, archives, lambda n: progress.update(task, advance=n))
+    return place_frames(source_set.shots, root, archives, partial(progress.advance, task))
 
 
 def _progress(console: Console) -> Progress:
@@ -186,7 +220,7 @@ def _print(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell(console: Console, notes: Sequence[str]) -> None:
+def _print_notes(console: Console, notes: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
@@ -194,52 +228,50 @@ def _tell(console: Console, notes: Sequence[str]) -> None:
 def _report(
     console: Console,
     published: Published,
-    found: FoundSet,
-    choice: Choice,
+    source_set: SourceSet,
+    splits: Splits,
     faults: Faults,
     placed: Counter[str],
     target: Path,
 ) -> None:
-    _tell(console, faults.lines())
-    missing = choice.missing
+    _print_notes(console, faults.lines())
+    missing = splits.missing
     if missing:
-        everything = f"{target / 'splits' / 'missing_ids.txt'} lists them"
-        _tell(
-            console, [f"ids of --splits that the set does not hold: {len(missing)}; {everything}"]
-        )
-        _tell(console, [*missing[:_SHOWN], *(["…"] if len(missing) > _SHOWN else [])])
+        file = target / "splits" / "missing_ids.txt"
+        _print_notes(console, [f"ids of --splits not in the set: {len(missing)}, listed in {file}"])
+        _print_notes(console, [*missing[:_SHOWN], *(["…"] if len(missing) > _SHOWN else [])])
     lines = [
-        f"found: {', '.join(f'{number} {thing}' for thing, number in found.counts.items())}",
-        _compared(published, found, choice),
+        f"found: {', '.join(f'{number} {thing}' for thing, number in source_set.counts.items())}",
+        _compared(published, source_set, splits),
         f"frames: {', '.join(f'{number} {how}' for how, number in placed.items())}",
-        f"{target}: {_sizes(choice)}",
+        f"{target}: {_sizes(splits)}",
         f"train with: python train.py --data {target}",
     ]
     for line in lines:
         _print(console, line)
 
 
-def _sizes(choice: Choice) -> str:
-    """What the splits hold, in words."""
-    parts = [f"train {count_of(len(choice.records['train']), 'shot')}"]
+def _sizes(splits: Splits) -> str:
+    """Numbers of shots, frames and boxes of the splits, in words."""
+    parts = [f"train {count_of(len(splits.records['train']), 'shot')}"]
     for split in SPLITS[1:]:
-        records = choice.records[split]
+        records = splits.records[split]
         boxes = count_of(sum(len(record.boxes) for record in records), "box")
         parts.append(f"{split} {count_of(len(records), 'frame')} with {boxes}")
     return "; ".join(parts)
 
 
-def _compared(published: Published, found: FoundSet, choice: Choice) -> str:
-    """How the numbers found differ from the published ones, in words."""
+def _compared(published: Published, source_set: SourceSet, splits: Splits) -> str:
+    """Differences from the published numbers, in words."""
     numbers = published.numbers
-    if found.counts["classes"] < numbers["classes"]:
+    if source_set.counts["classes"] < numbers["classes"]:
         return (
-            f"published numbers: not compared, as {found.counts['classes']} of "
-            f"{numbers['classes']} classes are there"
+            f"published numbers: not compared, {source_set.counts['classes']} of "
+            f"{numbers['classes']} classes found"
         )
-    tests = choice.records["test"]
+    tests = splits.records["test"]
     counts = {
-        **found.counts,
+        **source_set.counts,
         "test videos": len({video_of(str(PurePosixPath(record.id).parent)) for record in tests}),
         "test frames": len(tests),
         "test boxes": sum(len(record.boxes) for record in tests),
@@ -249,8 +281,4 @@ def _compared(published: Published, found: FoundSet, choice: Choice) -> str:
         for thing, number in numbers.items()
         if counts[thing] != number
     ]
-    return f"published numbers: {', '.join(differences) or 'all the same'}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return f"published numbers: {', '.join(differences) or 'all equal'}"

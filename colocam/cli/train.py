@@ -24,7 +24,7 @@ from colocam.runtime.distribution import Ranks, join_ranks
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import remove_unfinished, write_whole
-from colocam.runtime.messages import count_of, report_unreadable
+from colocam.runtime.messages import count_of, print_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
 from colocam.training.config import Config
 from colocam.training.interruption import Interrupted, Interruption, signals_noted
@@ -83,7 +83,7 @@ def train(command: Command, ranks: Ranks) -> None:
     seed_everything(run.config.seed)
     with signals_noted() as interruption:
         unreadable = _train_stages(run, state, interruption)
-    report_unreadable(run.console, sorted(unreadable))
+    print_unreadable(run.console, sorted(unreadable))
     _report(run)
 
 

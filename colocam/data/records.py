@@ -1,4 +1,4 @@
-"""What a data set is made of: shots to train on, frames with boxes to evaluate on."""
+"""Records of a data set: shots for training, frames with boxes for evaluation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Box = tuple[float, float, float, float]
 
 
 class FrameSource(Protocol):
-    """The frames of one video, shot or image, decoded when asked for; can be pickled."""
+    """Frames of one video, shot or image, decoded on demand; picklable."""
 
     @property
     def name(self) -> str:
-        """What a user recognizes: the path relative to the data folder."""
+        """Name for messages: the path relative to the data folder."""
 
     def __len__(self) -> int:
         """Number of frames, in decoding order."""
 
     def read(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """Decode some frames.
+        """Decodes the frames of the given indices.
 
         Args:
             indices: frame numbers 0 ... len − 1 in any order.
@@ -33,16 +33,23 @@ class FrameSource(Protocol):
             decoded.
 
         Raises:
-            IndexError: for a frame number outside 0 ... len − 1.
+            IndexError: a frame number is outside 0 ... len − 1.
         """
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
-        """Every frame in order, as `read` gives them, in one pass and one at a time."""
+        """Decodes all frames in order, in one pass, one at a time; items are those of `read`."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A training shot: its frames, and the class tag of its video."""
+    """Training shot: its frames and the class tag of its video.
+
+    Attributes:
+        id: name of the shot, unique in the data set.
+        label: index of the class.
+        video: name of the video that contains the shot.
+        frames: frames of the shot.
+    """
 
     id: str
     label: int
@@ -52,7 +59,16 @@ class Shot:
 
 @dataclass(frozen=True)
 class BoxedFrame:
-    """A frame to evaluate on; without boxes it counts for classification only."""
+    """Evaluation frame; a frame without boxes counts for classification only.
+
+    Attributes:
+        id: name of the frame, unique in its split.
+        label: index of the class.
+        video: name of the video that contains the frame.
+        frames: source that the frame is decoded from.
+        index: number of the frame in `frames`.
+        boxes: ground truth boxes.
+    """
 
     id: str
     label: int
@@ -64,7 +80,15 @@ class BoxedFrame:
 
 @dataclass(frozen=True)
 class VideoData:
-    """A data set as opened; `notes` are lines for the user: what was left out, how it was split."""
+    """Opened data set.
+
+    Attributes:
+        classes: class names in the order of their labels.
+        train: training shots.
+        val: validation frames.
+        test: test frames.
+        notes: lines for the user, such as counts of skipped items and how videos were split.
+    """
 
     classes: tuple[str, ...]
     train: tuple[Shot, ...]
@@ -74,7 +98,7 @@ class VideoData:
 
 
 def clamp_box(box: Box, right: float, bottom: float) -> Box:
-    """The box cut to 0 ... right, 0 ... bottom, which it must not lie outside of."""
+    """Clamps a box to 0 ... right, 0 ... bottom; the box must not be outside (`is_outside`)."""
     x0, y0, x1, y1 = box
     return (
         min(max(x0, 0.0), right),
@@ -84,7 +108,7 @@ def clamp_box(box: Box, right: float, bottom: float) -> Box:
     )
 
 
-def lies_outside(box: Box, right: float, bottom: float) -> bool:
-    """Whether no pixel of the box lies in 0 ... right, 0 ... bottom."""
+def is_outside(box: Box, right: float, bottom: float) -> bool:
+    """Returns whether no pixel of a box is in 0 ... right, 0 ... bottom."""
     x0, y0, x1, y1 = box
     return x0 > right or y0 > bottom or x1 < 0 or y1 < 0

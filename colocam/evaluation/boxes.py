@@ -1,15 +1,15 @@
-"""Boxes from score maps, and boxes between sizes.
+"""Boxes of score maps by the MaxBoxAcc protocol, IoU, and scaling between sizes.
 
-The box protocol is that of MaxBoxAcc (Choe et al., "Evaluating Weakly Supervised Object
-Localization Methods Right", CVPR 2020), which the published CorLoc numbers use. Its oddities are
-kept on purpose, since a number is comparable only with them: scores are truncated to 8 bits, a
-threshold is a strict one, a contour's box ends one pixel past its last pixel (unless it meets the
-edge of the map), and overlaps count pixels with both corners included.
+The protocol (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR
+2020) is that of the published CorLoc numbers, including its details: scores are truncated to 8
+bits, thresholds are strict, a contour's box ends one pixel past its last pixel (unless it touches
+the border of the map), and overlaps count pixels with both corners included.
 
-Everywhere a box is (x0, y0, x1, y1), corners included, and a size is (width, height).
+A box is (x0, y0, x1, y1), corners included; a size is (width, height).
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import cv2
 import numpy as np
@@ -17,32 +17,32 @@ from numpy.typing import ArrayLike, NDArray
 
 Box = tuple[int, int, int, int]
 Size = tuple[int, int]
-Contour = NDArray[np.int32]  # (points, 1, 2), as OpenCV gives them
+Contour = NDArray[np.int32]  # (points, 1, 2), as OpenCV returns them
 
 DEFAULT_THRESHOLD = 0.5
-"""For boxes where validation had none to choose a threshold by."""
+"""Threshold of a checkpoint whose validation frames had no boxes."""
 
 NO_BOX: Box = (0, 0, 0, 0)
-"""The box of a map in which no pixel passes the threshold: the corner pixel, as published."""
+"""Box of a map without a pixel above the threshold: the corner pixel, as published."""
 
 
 def threshold_or_default(threshold: float | None) -> float:
-    """The threshold that was best on validation, `DEFAULT_THRESHOLD` where there was none."""
+    """The threshold that is best on validation, `DEFAULT_THRESHOLD` for None."""
     return DEFAULT_THRESHOLD if threshold is None else threshold
 
 
 def quantize(score_map: ArrayLike) -> NDArray[np.uint8]:
-    """Bring a score map to 8 bits by truncation, floor(255 S).
+    """Quantizes a score map to 8 bits by truncation, floor(255 S).
 
     Args:
-        score_map: (H, W), floating point; values outside [0, 1] are clipped first. float32 and
-            float64 are multiplied in their own precision, others in float32.
+        score_map: (H, W), floating point, clipped to [0, 1]. float32 and float64 are multiplied in
+            their own precision, other types in float32.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        ValueError: not a floating-point map of two non-empty dimensions, or it holds a NaN.
+        ValueError: not floating point, not two-dimensional, empty, or NaN.
     """
     scores = np.asarray(score_map)
     if scores.ndim != 2 or scores.size == 0 or not np.issubdtype(scores.dtype, np.floating):
@@ -50,24 +50,24 @@ def quantize(score_map: ArrayLike) -> NDArray[np.uint8]:
             f"score_map: floating point (H, W) needed, got {scores.dtype} {scores.shape}"
         )
     if np.isnan(scores).any():
-        raise ValueError("score_map: holds NaN")
+        raise ValueError("score_map: contains NaN")
     if scores.dtype != np.float64:
         scores = scores.astype(np.float32)
     return (scores.clip(0, 1) * 255).astype(np.uint8)
 
 
 def contour_boxes(mask: ArrayLike) -> list[Box]:
-    """Boxes of all contours of a mask, outer ones and holes, the largest contour's first.
+    """Boxes of all contours of a mask, outer contours and holes, by decreasing area.
 
-    Size is `cv2.contourArea`, the area inside the polygon through the pixels' centres: a large
-    ring counts with its hole, a line counts nothing. Among equals the first that OpenCV finds
-    goes first. A box is (x, y, min(x + w, W - 1), min(y + h, H - 1)) of the bounding rectangle.
+    The area is `cv2.contourArea`, that of the polygon through the pixel centers: it includes holes,
+    and is 0 for a line. Equal areas are in the order of OpenCV. A box is
+    (x, y, min(x + w, W - 1), min(y + h, H - 1)) of the bounding rectangle.
 
     Args:
         mask: (H, W), non-zero inside.
 
     Returns:
-        One box a contour; `[NO_BOX]` if the mask is empty.
+        One box per contour; `[NO_BOX]` if the mask is empty.
     """
     mask = np.asarray(mask).astype(bool, copy=False)
     contours = find_contours(mask)
@@ -75,32 +75,32 @@ def contour_boxes(mask: ArrayLike) -> list[Box]:
         return [NO_BOX]
     boxes, areas = measure_contours(contours, (mask.shape[1], mask.shape[0]))
     largest_first = np.argsort(-areas, kind="stable")
-    return [tuple(box) for box in boxes[largest_first].tolist()]
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes[largest_first].tolist()]
 
 
 def find_contours(mask: NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> Sequence[Contour]:
-    """All contours of a mask, outer ones and holes, in OpenCV's order.
+    """All contours of a mask, outer contours and holes, in the order of OpenCV.
 
     Args:
         mask: (H, W).
-        corner: (x, y) that its first pixel has in the map, if it is a part of one.
+        corner: (x, y) of its first pixel, if it is a crop of a larger map.
     """
     image = np.ascontiguousarray(mask).view(np.uint8)
     contours, _ = cv2.findContours(image, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
-    return contours
+    return cast(Sequence[Contour], contours)
 
 
 def measure_contours(
     contours: Sequence[Contour], size: Size
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Boxes and areas of contours, all at once: OpenCV measures them one by one.
+    """Boxes and areas of contours, vectorized over the contours.
 
     Args:
-        contours: N ≥ 1 of them, at least a point each.
+        contours: N ≥ 1 contours of at least one point.
         size: (width, height) of the map.
 
     Returns:
-        boxes (N, 4), see `contour_boxes`, and areas (N,): twice `cv2.contourArea`, whole numbers.
+        boxes (N, 4), see `contour_boxes`, and areas (N,): twice `cv2.contourArea`, integers.
     """
     x, y = np.concatenate(contours)[:, 0].T.copy()  # (P,) each
     lengths = np.fromiter(map(len, contours), np.intp, len(contours))
@@ -112,7 +112,7 @@ def measure_contours(
     bounded = [np.minimum(end, side - 1) for end, side in zip(high, size, strict=True)]
 
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    next_x[last], next_y[last] = x[starts], y[starts]  # each contour is closed
+    next_x[last], next_y[last] = x[starts], y[starts]  # contours are closed
     areas = np.abs(np.add.reduceat(x * next_y - next_x * y, starts, dtype=np.int32))
     return np.stack([*low, *bounded], axis=1), areas
 
@@ -125,21 +125,21 @@ def largest_contour_box(mask: ArrayLike) -> Box:
 def box_at(score_map: ArrayLike, threshold: float) -> Box:
     """Box of a score map at one threshold.
 
-    The map is quantized; pixels strictly above int(threshold * its maximum) are kept, and the box
-    of their largest contour is returned, in the map's pixels.
+    It is the box of the largest contour of the pixels of the quantized map that are strictly above
+    int(threshold * maximum).
 
     Args:
         score_map: (H, W), floating point in [0, 1].
-        threshold: share of the map's maximum, in [0, 1].
+        threshold: fraction of the map's maximum, in [0, 1].
 
     Returns:
-        The box, `NO_BOX` where nothing passes.
+        The box in pixels of the map, `NO_BOX` if no pixel is above the threshold.
 
     Raises:
-        ValueError: `threshold` outside [0, 1], or a map that `quantize` refuses.
+        ValueError: `threshold` outside [0, 1], or invalid map (see `quantize`).
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: must lie in [0, 1], got {threshold}")
+        raise ValueError(f"threshold: must be in [0, 1], got {threshold}")
     quantized = quantize(score_map)
     return largest_contour_box(quantized > int(threshold * int(quantized.max())))
 
@@ -164,25 +164,25 @@ def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> NDArray[np.float64]:
 
 
 def scale_box(box: Sequence[float], from_size: Size, to_size: Size) -> Box:
-    """Scale a ground-truth box from its image to a map, truncated to integers as published.
+    """Scales a ground-truth box from its image to a map, truncated to integers as published.
 
     Args:
         box: in pixels of the image.
         from_size: (width, height) of the image.
         to_size: (width, height) of the map.
     """
-    # Multiplied before it is divided, so that a quotient that is whole stays whole.
+    # Multiplication first: the division is exact if the quotient is an integer.
     x0, x1 = (int(x * to_size[0] / from_size[0]) for x in box[::2])
     y0, y1 = (int(y * to_size[1] / from_size[1]) for y in box[1::2])
     return x0, y0, x1, y1
 
 
 def unscale_box(box: Box, from_size: Size, to_size: Size) -> Box:
-    """Bring a predicted box from its map to the pixels of the image.
+    """Scales a predicted box from its map to the pixels of the image.
 
-    The box of those image pixels that `scale_box` takes into the map's box: the whole map becomes
-    the whole image, and where the image is the larger, `scale_box` leads back to the same box.
-    Where the image is smaller and no such pixel exists, the nearest one stands in.
+    The result covers the image pixels that `scale_box` maps into the box: the box of the full map
+    becomes that of the full image, and if the image is larger than the map, `scale_box` inverts it.
+    If the image is smaller and no such pixel exists, the nearest pixel is used.
 
     Args:
         box: in pixels of the map, inside the map.

@@ -1,6 +1,6 @@
-"""CorLoc broken down: by video, by size of the object, along the threshold.
+"""Breakdown of CorLoc: by video, by object size and by threshold.
 
-All of it at the thresholds of `colocam.evaluation.corloc`, by the box of the largest contour.
+All values use the thresholds of `colocam.evaluation.iou_curves` and the box of the largest contour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZES = ("small", "medium", "large")
-CURVE_STEP = 10  # of the 1000 thresholds every tenth is kept
+CURVE_STEP = 10  # every tenth of the 1000 thresholds is kept
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Which frames with boxes are right at IoU 0.5.
+    """Whether each of F frames with boxes is correct at IoU 0.5.
 
     Attributes:
-        videos: (F,) the video of each frame; None where it is not known.
+        videos: (F,) the video of each frame, or None if it is unknown.
         areas: (F,) share of the image that the frame's largest ground-truth box covers, 0…1.
-        published: (F,) right at the threshold that is best for the frame's class.
-        honest: (F,) right at the one threshold chosen elsewhere; None where there is none.
+        published: (F,) correct at the threshold that is best for the frame's class.
+        honest: (F,) correct at the threshold chosen on other frames; None without one.
     """
 
     videos: Sequence[str | None]
@@ -31,7 +31,7 @@ class Verdicts:
     honest: NDArray[np.bool_] | None
 
     def shares(self, chosen: NDArray[np.intp]) -> dict[str, Any]:
-        """Number of the chosen frames, and shares of them that are right, in %."""
+        """Number of the chosen frames, and the share of correct ones in %."""
         return {
             "frames": len(chosen),
             "corloc": _percent(self.published[chosen]),
@@ -40,7 +40,14 @@ class Verdicts:
 
 
 def per_video(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
-    """{video: {frames, corloc, corloc_honest}}, in the order of their names; shares of frames."""
+    """Shares of correct frames by video.
+
+    Args:
+        verdicts: of the frames; those of unknown videos are skipped.
+
+    Returns:
+        {video: {frames, corloc, corloc_honest}}, sorted by name.
+    """
     places: dict[str, list[int]] = {}
     for place, video in enumerate(verdicts.videos):
         if video is not None:
@@ -49,17 +56,26 @@ def per_video(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
 
 
 def by_size(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
-    """{"small", "medium", "large": {frames, corloc, corloc_honest, area}}: thirds of the frames.
+    """Shares of correct frames by object size, in thirds of the frames.
 
-    A frame goes by the relative area of its largest box; equal areas stay together, so that the
-    thirds may be uneven, or one of them empty (its shares are None then). Shares of frames, not
-    means over classes: a class may have no frame of a size. `area` is [lowest, highest].
+    The size of a frame is the relative area of its largest box. Frames of equal area are in the
+    same third: thirds may be uneven, or one of them empty (its shares are None). Values are shares
+    of frames, not means over classes, since a class may have no frame of a size.
+
+    Args:
+        verdicts: of the frames.
+
+    Returns:
+        {"small", "medium", "large": {frames, corloc, corloc_honest, area}}, where `area` is
+        [lowest, highest]; empty without frames.
     """
     if not len(verdicts.areas):
         return {}
     ordered, count = np.sort(verdicts.areas), len(verdicts.areas)
     bounds = ordered[[-(-count // 3) - 1, -(-2 * count // 3) - 1]]
-    third = np.searchsorted(bounds, verdicts.areas)  # an area on a bound goes below it
+    third = np.searchsorted(
+        bounds, verdicts.areas
+    )  # an area equal to a bound is in the lower third
     parts = {}
     for number, name in enumerate(SIZES):
         chosen = np.flatnonzero(third == number)
@@ -73,11 +89,11 @@ def threshold_curve(
     """CorLoc at one threshold for all classes, at every tenth of the thresholds.
 
     Args:
-        shares: by IoU, the share of each class's frames that are right: (C, 1000), 0…1.
+        shares: by IoU, the share of correct frames of each class: (C, 1000), 0…1.
         thresholds: (1000,).
 
     Returns:
-        {"threshold": 0, 0.01 … 0.99, and by IoU the mean over classes there, in %}.
+        {"threshold": [0, 0.01, …, 0.99], IoU: mean over classes at each of them, in %}.
     """
     kept = slice(None, None, CURVE_STEP)
     curves = {at: (100 * np.mean(values, axis=0))[kept] for at, values in shares.items()}
@@ -91,5 +107,5 @@ def _extent(values: NDArray[np.float64]) -> list[float] | None:
     return [round(float(end), 4) for end in (values.min(), values.max())] if len(values) else None
 
 
-def _percent(right: NDArray[np.bool_]) -> float | None:
-    return 100 * float(right.mean()) if len(right) else None
+def _percent(correct: NDArray[np.bool_]) -> float | None:
+    return 100 * float(correct.mean()) if len(correct) else None

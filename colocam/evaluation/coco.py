@@ -1,9 +1,9 @@
-"""Predictions in the COCO results format, and the evaluated frames as its ground truth.
+"""COCO format: predictions as results, and the evaluated frames as ground truth.
 
 Format: https://cocodataset.org/#format-data and #format-results. A bbox is [x, y, width, height]
 in pixels of the original frame; its right edge is x + width, so a box with corners included is one
-pixel wider than the difference of its corners. All ids count from 1: readers take an annotation's
-id 0 for "none".
+pixel wider than the difference of its corners. All ids start at 1, since readers treat an
+annotation id of 0 as missing.
 """
 
 import json
@@ -17,7 +17,7 @@ from colocam.runtime.files import write_whole
 
 
 def results(predictions: Predictions) -> list[dict[str, Any]]:
-    """One entry a frame with a box: image_id, category_id (the class found), bbox, score."""
+    """One entry per frame with a predicted box: image_id, category_id (predicted), bbox, score."""
     return [
         {
             "image_id": one.place + 1,
@@ -31,12 +31,12 @@ def results(predictions: Predictions) -> list[dict[str, Any]]:
 
 
 def ground_truth(predictions: Predictions) -> dict[str, Any]:
-    """The frames that were evaluated, their boxes, and the classes.
+    """The evaluated frames, their ground-truth boxes and the classes.
 
-    A frame that could not be decoded is not among the images; one without boxes is, without
-    annotations.
+    Frames that could not be decoded are skipped; frames without boxes have no annotations.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for one in predictions.kept:
         record, (width, height) = predictions.records[one.place], one.size
         image = {"id": one.place + 1, "file_name": record.id, "width": width, "height": height}
@@ -64,12 +64,12 @@ def ground_truth(predictions: Predictions) -> dict[str, Any]:
 
 
 def ground_truth_path(path: Path) -> Path:
-    """Where the ground truth of a results file stands: "found.json" → "found.gt.json"."""
+    """Path of the ground truth of a results file: "found.json" → "found.gt.json"."""
     return path.with_suffix(".gt.json")
 
 
 def write_coco(path: Path, predictions: Predictions) -> None:
-    """Writes the results to `path`, and the ground truth beside it (`ground_truth_path`).
+    """Writes the results to `path` and the ground truth to `ground_truth_path(path)`.
 
     Raises:
         UserError: a file cannot be written.
@@ -82,7 +82,7 @@ def write_coco(path: Path, predictions: Predictions) -> None:
 
 
 def _bbox(box: Sequence[float], size: Size) -> list[float]:
-    """[x, y, width, height] of a box with corners included, cut to the image, at least a pixel."""
+    """[x, y, width, height] of a box, clipped to the image, at least one pixel."""
     (x, width), (y, height) = (
         _extent(low, high, limit) for low, high, limit in zip(box[:2], box[2:], size, strict=True)
     )

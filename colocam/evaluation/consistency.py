@@ -1,4 +1,4 @@
-"""How steadily boxes follow a video: an open problem of CoLo-CAM (Section 5)."""
+"""Temporal consistency of boxes along a video, an open problem of CoLo-CAM (Section 5)."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ import numpy as np
 from colocam.evaluation.boxes import Box, iou
 
 JUMP = 0.3
-"""IoU of the boxes of two frames in a row below which the box has jumped."""
+"""IoU of the boxes of two consecutive frames below which the pair counts as a jump."""
 
 
 @dataclass
 class Consistency:
-    """Of the boxes of videos, frame after frame.
+    """Consistency of the boxes of consecutive frames, over any number of videos.
 
-    A pair is two frames in a row that both have a box.
+    A pair is two consecutive frames that both have a box.
 
     Attributes:
-        pairs: how many.
-        overlap: sum of the IoU of their boxes.
-        jumps: pairs whose boxes hardly overlap.
+        pairs: number of pairs.
+        overlap: sum of the IoU of all pairs.
+        jumps: number of pairs with an IoU below `JUMP`.
     """
 
     pairs: int = 0
@@ -29,7 +29,11 @@ class Consistency:
     jumps: int = 0
 
     def add(self, boxes: Sequence[Box | None]) -> None:
-        """Takes in one video: the box of every frame in order, None where there is none."""
+        """Adds one video.
+
+        Args:
+            boxes: the box of every frame in order, None for a frame without one.
+        """
         for before, after in itertools.pairwise(boxes):
             if before is None or after is None:
                 continue
@@ -40,7 +44,7 @@ class Consistency:
 
     @property
     def mean_iou(self) -> float:
-        """Of the boxes of two frames in a row, 0…1; NaN without a pair."""
+        """Mean IoU of the pairs, 0…1; NaN without a pair."""
         return self.overlap / self.pairs if self.pairs else np.nan
 
     @property

@@ -1,4 +1,4 @@
-"""Processes that look for contours: OpenCV's calls are short, and threads would wait for Python."""
+"""Worker processes for contour detection; threads would be serialized by Python's lock."""
 
 import multiprocessing
 import os
@@ -8,22 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.pool import Pool
 
-WORTH = 128  # frames: fewer are done before the processes have started
-MOST = 8
+FEWEST_FRAMES = 128  # fewer are evaluated faster than processes start
+MOST_PROCESSES = 8
 
 
 def useful_processes(num_frames: int, ranks: int = 1) -> int:
-    """How many processes a rank may start for so many frames, for the CPU cores it has."""
-    if sys.platform != "linux" or num_frames < WORTH:
+    """Number of processes that speed up an evaluation on the CPU cores of this machine.
+
+    Args:
+        num_frames: frames to evaluate per rank.
+        ranks: that share the cores.
+    """
+    if sys.platform != "linux" or num_frames < FEWEST_FRAMES:
         return 1
-    return max(1, min(MOST, len(os.sched_getaffinity(0)) // ranks))
+    return max(1, min(MOST_PROCESSES, len(os.sched_getaffinity(0)) // ranks))
 
 
 @contextmanager
 def contour_workers(processes: int) -> Iterator[Pool | None]:
-    """A pool of processes for `CorLoc.add_all`, ended after the block; None for one process.
+    """Pool of processes for `CorLoc.add_all`, terminated after the block; None for one process.
 
-    They are forks of this one that use NumPy and OpenCV alone.
+    The processes are forks of this one and use NumPy and OpenCV only.
+
+    Args:
+        processes: number of processes.
     """
     if processes == 1:
         yield None
@@ -33,6 +41,6 @@ def contour_workers(processes: int) -> Iterator[Pool | None]:
 
 
 def _leave_signals_to_the_parent() -> None:
-    """Ctrl-C reaches all processes of a terminal; SIGTERM is how the pool ends its own."""
+    """Ignores Ctrl-C, which reaches every process of a terminal; SIGTERM ends a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,16 +1,16 @@
-"""Whether a frame shows the object at all: an open problem of CoLo-CAM (Section 5)."""
+"""Emptiness: a score for frames without an object, an open problem of CoLo-CAM (Section 5)."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SCORES = ("class", "map", "both")
-"""Ways to score a frame: by its class, by its score map, by both."""
+"""Valid values of `how` in `emptiness`."""
 
 
 def emptiness(
     likely: NDArray[np.floating], score_map: NDArray[np.floating], how: str = "map"
 ) -> float:
-    """How empty a frame looks, 0…1: no class is probable, no pixel is foreground.
+    """Emptiness of a frame, 0…1: high if no class is probable or no pixel is foreground.
 
     Args:
         likely: (K,) class probabilities.
@@ -19,7 +19,7 @@ def emptiness(
             product.
 
     Raises:
-        ValueError: another `how`.
+        ValueError: unknown `how`.
     """
     if how not in SCORES:
         raise ValueError(f"how: must be one of {', '.join(SCORES)}, got {how!r}")
@@ -32,23 +32,23 @@ def emptiness(
 
 
 def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
-    """Area under the receiver operating characteristic: how well scores tell two kinds apart.
+    """Area under the receiver operating characteristic (ROC) curve.
 
-    The probability that a positive one has a higher score than a negative one, equal scores
-    counting half; 0.5 is chance.
+    It is the probability that a positive sample has a higher score than a negative one, where equal
+    scores count half; 0.5 is chance.
 
     Args:
         scores: (N,).
         positive: (N,) bool.
 
     Returns:
-        0…1; NaN where either kind is missing.
+        0…1; NaN without positive or without negative samples.
     """
     scores, positive = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
-    above = np.sort(scores[~positive])
-    if not len(above) or not positive.any():
+    negatives = np.sort(scores[~positive])
+    if not len(negatives) or not positive.any():
         return np.nan
-    own = scores[positive]
-    less = np.searchsorted(above, own, "left")
-    equal = np.searchsorted(above, own, "right") - less
-    return float((less + equal / 2).mean() / len(above))
+    positives = scores[positive]
+    less = np.searchsorted(negatives, positives, "left")
+    equal = np.searchsorted(negatives, positives, "right") - less
+    return float((less + equal / 2).mean() / len(negatives))

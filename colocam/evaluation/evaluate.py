@@ -1,16 +1,18 @@
-"""Runs a model over frames with boxes: score maps and seed CAMs to CorLoc."""
+"""Evaluation of a model on frames with boxes: CorLoc of its score maps and seed CAMs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from multiprocessing.pool import Pool
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
+from colocam.cam.activation import Method
 from colocam.data.loading.loader import FrameBatch, frame_batches
 from colocam.data.loading.prefetch import prefetched
 from colocam.data.loading.transforms import normalized, resized, to_tensor
@@ -18,19 +20,20 @@ from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
-from colocam.evaluation.smoothed_scores import smoothed_scores
+from colocam.evaluation.smoothing import smoothed_scores
 from colocam.models import Localizer
+from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.distribution import ALONE, Ranks
 
-AT_ONCE = 32  # frames a forward pass, of those that a frame is smoothed with
+SMOOTHING_BATCH = 32  # earlier frames per forward pass
 
 
 @dataclass
 class Evaluation:
-    """What one pass over the frames gave.
+    """Result of an evaluation.
 
     Attributes:
-        localizer: CorLoc of S¹, or None where only the classifier ran.
+        localizer: CorLoc of S¹, or None for a classifier.
         seed_cam: CorLoc of the seed CAM of the true class.
         unreadable: ids of the frames that could not be decoded.
     """
@@ -40,7 +43,7 @@ class Evaluation:
     unreadable: list[str] = field(default_factory=list)
 
     def extend(self, other: "Evaluation") -> None:
-        """Takes in what a pass over other frames gave."""
+        """Adds the result on other frames."""
         self.seed_cam.extend(other.seed_cam)
         if self.localizer is not None and other.localizer is not None:
             self.localizer.extend(other.localizer)
@@ -49,17 +52,31 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Outputs:
-    """A model's outputs for one batch, on the CPU.
+    """Outputs of a model for one batch, on the CPU.
 
     Attributes:
         logits: (B, K).
-        cams: (B, S, S) in [0, 1], of the true class, or None.
-        scores: (B, S, S) S¹, or None.
+        cams: (B, S, S) in [0, 1], of the true class; None if no CAM was computed.
+        scores: (B, S, S) S¹; None if the decoder did not run.
     """
 
     logits: np.ndarray
     cams: np.ndarray | None
     scores: np.ndarray | None
+
+
+def seed_cam_of(
+    model: Localizer, info: CheckpointInfo, generator: torch.Generator | None = None
+) -> ActivationMap:
+    """The activation map that a checkpoint's seeds were computed with.
+
+    Args:
+        model: of the checkpoint.
+        info: of the checkpoint.
+        generator: draws the noise of Smooth-GradCAM++; None: torch's default.
+    """
+    method = cast(Method, info.cam)  # validated by ActivationMap
+    return ActivationMap(model, method, info.cam_layer, generator=generator)
 
 
 @torch.inference_mode()
@@ -70,13 +87,13 @@ def run_model(
     cam: ActivationMap | None,
     decode: bool = True,
 ) -> Outputs:
-    """One forward pass over images (B, 3, S, S) uint8, wherever they are.
+    """Runs one forward pass.
 
     Args:
         model: in eval mode, on the device of the images.
-        images: frames resized to the model's size.
-        labels: (B,) classes whose CAM is wanted; None: the most probable one.
-        cam: of the model; None: no CAMs.
+        images: (B, 3, S, S) uint8, frames resized to the model's input size.
+        labels: (B,) classes of the CAMs; None: the most probable class.
+        cam: activation map of the model; None: no CAMs.
         decode: also run the decoder.
     """
     inputs = normalized(images).contiguous(memory_format=torch.channels_last)
@@ -108,27 +125,27 @@ def evaluate(
     processes: int = 1,
     smooth: float | None = None,
 ) -> Evaluation:
-    """Evaluates every frame once (CorLoc as in `colocam.evaluation.corloc`).
+    """Evaluates a model on frames: CorLoc as in `colocam.evaluation.corloc`.
 
-    Several ranks share the batches, and each gets the numbers of all: a collective then. The
-    batches are those of one process, so the numbers are as well.
+    With several ranks this is a collective: the ranks share the batches, and each returns the
+    result on all frames. The batches, and thus the numbers, are those of a single process.
 
     Args:
-        model: on `device`; set to eval mode, and back after.
+        model: on `device`; set to eval mode during the evaluation.
         records: frames to evaluate.
         classes: class names, in the order of the labels.
-        side: pixels to which frames are resized.
-        cam: the seed CAM that is the baseline; its noise, if it has any, is drawn from seed 0.
-        device: where to compute.
-        decode: evaluate the localizer too; off: the classifier and its CAM alone.
-        batch_size: frames a forward pass.
-        autocast: makes the context of mixed precision; None: full precision.
-        on_batch: called with every batch of this rank and its outputs (progress, pictures).
-        ranks: that share the work.
-        processes: that look for contours beside this one (`colocam.evaluation.contour_workers`);
-            the numbers do not depend on it.
-        smooth: X of the smoothing of score maps along each video (`smoothed_scores`); None: each
-            frame by itself, as published.
+        side: side in pixels to which frames are resized.
+        cam: the seed CAM, evaluated as baseline; its noise, if any, is drawn with seed 0.
+        device: of the computation.
+        decode: evaluate the localizer too; False: the classifier and its CAM only.
+        batch_size: frames per forward pass.
+        autocast: creates the context of mixed precision; None: full precision.
+        on_batch: called with every batch of this rank and its outputs.
+        ranks: that share the batches.
+        processes: number of processes for contours (`colocam.evaluation.contour_workers`); it does
+            not change the numbers.
+        smooth: X of the smoothing of score maps along each video (`smoothed_scores`); None: no
+            smoothing, as published.
     """
     parts: list[Evaluation] = []  # a batch each
     training = model.training
@@ -153,7 +170,7 @@ def evaluate(
                 on_batch(batch, outputs)
     model.train(training)
     result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
-    # Ranks deal with the batches in turn; the last round may not reach all of them.
+    # Rank r evaluates the batches r, r + world, …: the last round may be incomplete.
     for round_of_parts in zip_longest(*ranks.gather(parts)):
         for part in filter(None, round_of_parts):
             result.extend(part)
@@ -161,11 +178,13 @@ def evaluate(
 
 
 def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Score maps of frames of any size."""
+    """Score maps (B, S, S) of frames of any size."""
     device = next(model.parameters()).device
     images = to_tensor([resized(frame, side) for frame in frames])
-    parts = [run_model(model, part.to(device), None, None) for part in images.split(AT_ONCE)]
-    return np.concatenate([part.scores for part in parts])
+    parts = [
+        run_model(model, part.to(device), None, None) for part in images.split(SMOOTHING_BATCH)
+    ]
+    return np.concatenate([part.scores for part in parts if part.scores is not None])
 
 
 def _score(

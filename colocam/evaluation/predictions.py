@@ -1,4 +1,4 @@
-"""What a localizer says of each frame of an evaluation: class and box, as of a frame untagged."""
+"""Predictions of a localizer: class and box of each evaluated frame, without using its tag."""
 
 import json
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from colocam.runtime.files import write_whole
 
 @dataclass(frozen=True)
 class Prediction:
-    """One frame's class and box.
+    """Predicted class and box of one frame.
 
     Attributes:
-        place: of the frame among the evaluated records.
+        place: index of the frame in the evaluated records.
         size: (width, height) of the original frame.
         label: the most probable class.
         probability: of that class, 0…1.
-        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None where the
+        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None if the
             score map has no contour.
-        score: mean of the score map within the box, 0…1.
+        score: mean of the score map inside the box, 0…1.
     """
 
     place: int
@@ -41,25 +41,32 @@ class Prediction:
 
 
 def probabilities(logits: ArrayLike) -> NDArray[np.floating]:
-    """Softmax over the classes: logits (B, K) to (B, K)."""
+    """Softmax over the classes.
+
+    Args:
+        logits: (B, K).
+
+    Returns:
+        (B, K).
+    """
     logits = np.asarray(logits)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def locate(
     score_map: NDArray[np.floating], threshold: float, size: Size
 ) -> tuple[Box | None, float]:
-    """Box of a score map in the original frame, and the map's mean within it.
+    """Box of a score map in the original frame, and the mean of the map inside it.
 
     Args:
         score_map: (H, W) in [0, 1].
-        threshold: share of the map's maximum, in [0, 1].
+        threshold: fraction of the map's maximum, in [0, 1].
         size: (width, height) of the original frame.
 
     Returns:
-        The box in pixels of the frame, corners included, and its score; (None, 0) where the map
-        has no contour.
+        The box in pixels of the frame, corners included, and its score; (None, 0) if the map has
+        no contour.
     """
     x0, y0, x1, y1 = box_at(score_map, threshold)
     if x1 <= x0 or y1 <= y0:
@@ -70,17 +77,16 @@ def locate(
 
 
 class Predictions:
-    """Collects predictions while an evaluation runs.
+    """Accumulates predictions during an evaluation.
 
-    Boxes are taken at the threshold that was best on validation, at 0.5 where there was none.
+    Boxes use the threshold that is best on validation, 0.5 without one.
 
     Args:
-        records: the frames that will be evaluated.
+        records: the evaluated frames.
         info: of the localizer's checkpoint.
 
     Attributes:
-        kept: of the frames that could be decoded, in the order of the records once `share` was
-            called.
+        kept: predictions of the frames that could be decoded; `share` sorts them by record.
     """
 
     def __init__(self, records: Sequence[BoxedFrame], info: CheckpointInfo) -> None:
@@ -90,7 +96,8 @@ class Predictions:
         self.kept: list[Prediction] = []
 
     def collect(self, batch: FrameBatch, outputs: Outputs) -> None:
-        """For `evaluate(on_batch=…)` of a localizer."""
+        """Adds a batch; the `on_batch` callback of `evaluate` for a localizer."""
+        assert outputs.scores is not None
         for i, likely in enumerate(probabilities(outputs.logits)):
             label = int(likely.argmax())
             box, score = locate(outputs.scores[i], self.threshold, batch.sizes[i])
@@ -100,15 +107,15 @@ class Predictions:
             )
 
     def share(self, ranks: Ranks) -> None:
-        """Brings those of all ranks together, in the order of the records; a collective."""
+        """Gathers the predictions of all ranks, in the order of the records; a collective."""
         found = [one for of_rank in ranks.gather(self.kept) for one in of_rank]
         self.kept = sorted(found, key=lambda one: one.place)
 
     def as_records(self) -> list[dict[str, Any]]:
-        """One dictionary a frame: video, frame, class, probability, box, score, ready for JSON.
+        """One JSON-serializable dictionary per frame: video, frame, class, probability, box, score.
 
-        `frame` is its number in the video, counted from 0; where each frame of the data is a file
-        that the split files name, its path below the video.
+        `frame` is the index of the frame in its video, counted from 0; for frames that split files
+        list as image files, their path relative to the video.
         """
         return [
             as_record(
@@ -121,28 +128,36 @@ class Predictions:
         ]
 
 
-class Found(Protocol):
-    """What a record tells of a frame beside its class; see `Prediction`."""
+class FrameResult(Protocol):
+    """Probability, box and score of a frame; see `Prediction`."""
 
-    probability: float
-    box: Box | None
-    score: float
+    @property
+    def probability(self) -> float:
+        """Of the class, 0…1."""
+
+    @property
+    def box(self) -> Box | None:
+        """In pixels of the original frame, or None."""
+
+    @property
+    def score(self) -> float:
+        """Of the box, 0…1."""
 
 
-def as_record(video: str, frame: int | str, class_name: str, found: Found) -> dict[str, Any]:
-    """One frame as a dictionary ready for JSON: video, frame, class, probability, box, score."""
+def as_record(video: str, frame: int | str, class_name: str, result: FrameResult) -> dict[str, Any]:
+    """One frame as a JSON-serializable dictionary: video, frame, class, probability, box, score."""
     return {
         "video": video,
         "frame": frame,
         "class": class_name,
-        "probability": round(found.probability, 4),
-        "box": None if found.box is None else [float(side) for side in found.box],
-        "score": round(found.score, 4),
+        "probability": round(result.probability, 4),
+        "box": None if result.box is None else [float(side) for side in result.box],
+        "score": round(result.score, 4),
     }
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Writes predictions as a JSON list, one frame a line.
+    """Writes predictions as a JSON list, one frame per line; the write is atomic.
 
     Raises:
         UserError: the file cannot be written.
@@ -151,17 +166,17 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Writes what `as_record` gave as a JSON list, one frame a line.
+    """Writes the records of `as_record` as a JSON list, one per line; the write is atomic.
 
     Raises:
         UserError: the file cannot be written.
     """
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    # The bytes of a file's name may be no text: JSON and Python escape them alike.
+    # File names may be invalid Unicode: `backslashreplace` writes the same escapes as JSON.
     write_whole(path, f"[\n{lines}\n]\n".encode(errors="backslashreplace"))
 
 
 def _frame_of(record: BoxedFrame) -> int | str:
-    if record.frames.name != record.id:  # a frame among others of its video
+    if record.frames.name != record.id:  # one of several frames of its source
         return record.index
     return record.id.removeprefix(f"{record.video}/")

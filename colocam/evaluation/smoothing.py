@@ -1,29 +1,37 @@
-"""Score maps that do not flicker: smoothing along a video, from the past alone."""
+"""Temporal smoothing of score maps: a running mean over the past frames of a video."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colocam.data.decoding.frame_video import whole_source
+from colocam.data.records import BoxedFrame
 from colocam.data.shots.detection import is_cut, signature
+
+NEGLIGIBLE = 0.02  # weight in the smoothed map below which earlier frames are skipped
+
+Infer = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.floating]]
+"""Computes the score maps (B, S, S) of B ≥ 1 frames (H, W, 3) uint8 RGB."""
 
 
 class Smoothing:
-    """A running mean over a video, S̄ₜ = X·S̄ₜ₋₁ + (1 − X)·Sₜ, begun anew at a cut.
+    """Running mean over a video, S̄ₜ = X·S̄ₜ₋₁ + (1 − X)·Sₜ, reset at every cut.
 
-    For score maps, or anything else of one size that belongs to frames, as class probabilities. A
-    frame that cannot be decoded is passed over: nothing is forgotten.
+    It applies to score maps and to any other array per frame, such as class probabilities. Frames
+    that cannot be decoded are skipped; they do not change the mean.
 
     Args:
-        share: X, of what was before, more than 0 and less than 1.
+        share: X, the weight of the earlier frames, 0 < X < 1.
 
     Raises:
-        ValueError: another `share`.
+        ValueError: `share` is out of range.
     """
 
     def __init__(self, share: float) -> None:
         if not 0 < share < 1:
-            raise ValueError(f"share: must lie between 0 and 1, got {share}")
+            raise ValueError(f"share: must be between 0 and 1, got {share}")
         self.share = share
         self._mean: NDArray[np.floating] | None = None
         self._signature = np.empty(0)
@@ -31,15 +39,15 @@ class Smoothing:
     def next(
         self, score_map: NDArray[np.floating], frame: NDArray[np.uint8]
     ) -> NDArray[np.floating]:
-        """The smoothed map of the next frame.
+        """Adds the next frame and returns its smoothed map.
 
         Args:
             score_map: of any shape, the same for all frames.
-            frame: it belongs to, (H, W, 3) uint8 RGB.
+            frame: (H, W, 3) uint8 RGB.
 
         Returns:
-            A map like `score_map`, in [0, 1] if all of them were; `score_map` itself at the first
-            frame and after a cut.
+            The smoothed map, of the shape of `score_map`, in [0, 1] if all maps are; `score_map`
+            itself at the first frame and after a cut.
         """
         before, self._signature = self._signature, signature(frame)
         if self._mean is None or is_cut(before, self._signature):
@@ -51,7 +59,45 @@ class Smoothing:
     def next_of_all(
         self, values: Sequence[NDArray[np.floating]], frame: NDArray[np.uint8]
     ) -> list[NDArray[np.floating]]:
-        """The same of several arrays that belong to the frame, of any shapes."""
-        whole = self.next(np.concatenate([value.ravel() for value in values]), frame)
-        parts = np.split(whole, np.cumsum([value.size for value in values])[:-1])
+        """Adds several arrays of the next frame, of any shapes; see `next`."""
+        joined = self.next(np.concatenate([value.ravel() for value in values]), frame)
+        parts = np.split(joined, np.cumsum([value.size for value in values])[:-1])
         return [part.reshape(value.shape) for part, value in zip(parts, values, strict=True)]
+
+
+def smoothed_scores(
+    records: Sequence[BoxedFrame], infer: Infer, share: float
+) -> NDArray[np.floating]:
+    """Smoothed score maps S̄ of single frames, from the earlier frames of their videos.
+
+    Earlier frames are used back to `frames_back`; frames that cannot be decoded are skipped.
+
+    Args:
+        records: frames that can be decoded.
+        infer: computes score maps.
+        share: X of `Smoothing`.
+
+    Returns:
+        (B, S, S).
+    """
+    return np.stack([_smoothed(record, infer, share) for record in records])
+
+
+def frames_back(share: float) -> int:
+    """Number of earlier frames whose weight is not negligible.
+
+    Args:
+        share: X of `Smoothing`.
+    """
+    return math.ceil(math.log(NEGLIGIBLE) / math.log(share)) - 1
+
+
+def _smoothed(record: BoxedFrame, infer: Infer, share: float) -> NDArray[np.floating]:
+    source, index = whole_source(record)
+    first = max(0, index - frames_back(share))
+    read = source.read(range(first, index + 1))
+    frames = [frame for frame in read if frame is not None]
+    smoothing = Smoothing(share)
+    for frame, score_map in zip(frames, infer(frames), strict=True):
+        smoothed = smoothing.next(score_map, frame)
+    return smoothed

@@ -1,1 +1,10 @@
-"""Localization: a trained localizer applied to frames and whole videos."""
+"""Localization: a trained localizer applied to frames and whole videos.
+
+- `inference`: `VideoLocalizer`, a checkpoint as a Python object (`colocam.load`)
+- `whole_video`: all frames of a video through a localizer, in batches
+- `stored_maps`: a model's maps, one file per frame, as seeds for another model
+- `input_videos`: the videos selected by a command's arguments
+- `drawing`: boxes and heat maps on images
+- `overlay`: a frame with its box, class and score map drawn on it
+- `video_writer`: mp4 files (H.264 or VP9)
+"""

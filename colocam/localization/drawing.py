@@ -6,22 +6,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from colocam.evaluation.boxes import Box, quantize
 
-Image = NDArray[np.uint8]  # (H, W, 3), RGB
-Color = tuple[int, int, int]  # RGB
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0…255."""
 
 GREEN: Color = (40, 230, 60)
-"""Ground truth."""
+"""Color of ground-truth boxes."""
+
 RED: Color = (255, 40, 50)
-"""Prediction."""
+"""Color of predicted boxes."""
 
 
 def draw_box(image: Image, box: Box, color: Color, thickness: int = 2) -> Image:
-    """Draw a box; its line lies inside it, so that a box at the image's edge shows whole.
+    """Draws a box; the line is inside the box, so that it is visible at the image's border too.
 
     Args:
-        image: (H, W, 3) uint8; left as it is.
-        box: (x0, y0, x1, y1) in the image's pixels, corners included.
-        color: in the image's order of channels.
+        image: (H, W, 3) uint8; not modified.
+        box: (x0, y0, x1, y1) in pixels of the image, corners included.
+        color: in the channel order of the image.
         thickness: of the line, in pixels.
 
     Returns:
@@ -35,20 +39,31 @@ def draw_box(image: Image, box: Box, color: Color, thickness: int = 2) -> Image:
 
 
 def heat_map(score_map: ArrayLike) -> Image:
-    """Colour a score map (H, W) in [0, 1], 0 dark blue to 1 yellow: (H, W, 3) uint8, RGB.
+    """Heat map of a score map: viridis, from dark blue (0) to yellow (1).
 
-    The colours (viridis) hold neither of the boxes' and grow brighter all the way, so that the
-    order of the scores can be read from them.
+    Viridis has neither color of the boxes, and its brightness increases with the score.
+
+    Args:
+        score_map: (H, W) floating point in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8, RGB.
     """
     bgr = cv2.applyColorMap(quantize(score_map), cv2.COLORMAP_VIRIDIS)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def blend(image: Image, heat: Image, opacity: float = 0.6) -> Image:
-    """Lay a heat map over a grey version of its image, both (H, W, 3) uint8, RGB.
+    """Blends a heat map with the gray version of its image: every color shows the score only.
 
-    Grey, so that every colour in the result speaks of the score. `opacity` is the heat map's
-    share, in [0, 1].
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        heat: heat map of the same shape.
+        opacity: weight of the heat map, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8, RGB.
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    return cv2.addWeighted(heat, opacity, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), 1 - opacity, 0)
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(heat, opacity, gray, 1 - opacity, 0), np.uint8)

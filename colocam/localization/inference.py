@@ -1,8 +1,9 @@
-"""A localizer's checkpoint as a Python object: frames in, boxes, classes and maps out."""
+"""Localization of frames with a checkpoint: the Python interface behind `colocam.load`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -20,16 +21,16 @@ from colocam.runtime.device import make_autocast, pick_device
 
 @dataclass(frozen=True)
 class Localization:
-    """What was found in one frame.
+    """Localization of one frame.
 
     Attributes:
-        class_name: the class told: the most probable one, or the one asked for.
+        class_name: the most probable class, or the requested one.
         probability: of that class, 0…1.
-        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None where the
-            score map has no contour.
-        score: mean of the score map within the box, 0…1; 0 without a box.
-        score_map: (S, S) float32, S¹ at the model's size.
-        emptiness: how empty the frame looks, 0…1: 1 − the largest score.
+        box: x0, y0, x1, y1 in pixels of the original frame, corners included; None if the score
+            map has no contour.
+        score: mean of the score map inside the box, 0…1; 0 without a box.
+        score_map: (S, S) float32, S¹ at the model's input size.
+        emptiness: score for the absence of an object, 0…1: 1 − the largest value of the score map.
     """
 
     class_name: str
@@ -42,10 +43,10 @@ class Localization:
 
 @dataclass(frozen=True, eq=False)
 class Localizations(Sequence[Localization]):
-    """What was found in N frames: a sequence of `Localization`, and all of them in arrays.
+    """Localizations of N frames: a sequence of `Localization`, and the same values as arrays.
 
     Attributes:
-        boxes: (N, 4) float32, x0, y0, x1, y1 as in `Localization.box`; NaN where there is none.
+        boxes: (N, 4) float32, x0, y0, x1, y1 as in `Localization.box`; NaN without a box.
         scores: (N,) float32.
         classes: N class names.
         probabilities: (N,) float32.
@@ -63,15 +64,23 @@ class Localizations(Sequence[Localization]):
     def __len__(self) -> int:
         return len(self.classes)
 
+    @overload
+    def __getitem__(self, index: int) -> Localization: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Localizations": ...
+
     def __getitem__(self, index: int | slice) -> "Localization | Localizations":
         if isinstance(index, slice):
-            parts = (self.boxes, self.scores, self.classes, self.probabilities, self.maps)
-            return Localizations(*(part[index] for part in (*parts, self.emptiness)))
-        box = self.boxes[index].tolist()
+            return Localizations(
+                self.boxes[index], self.scores[index], self.classes[index],
+                self.probabilities[index], self.maps[index], self.emptiness[index],
+            )  # fmt: skip
+        x0, y0, x1, y1 = self.boxes[index].tolist()
         return Localization(
             self.classes[index],
             float(self.probabilities[index]),
-            None if np.isnan(box[0]) else tuple(int(side) for side in box),
+            None if np.isnan(x0) else (int(x0), int(y0), int(x1), int(y1)),
             float(self.scores[index]),
             self.maps[index],
             float(self.emptiness[index]),
@@ -79,58 +88,58 @@ class Localizations(Sequence[Localization]):
 
 
 class VideoLocalizer:
-    """A localizer read from a checkpoint.
+    """Localizer loaded from a checkpoint, in eval mode.
 
-    The boxes are those of S¹, foreground against background: they do not depend on the class.
+    Boxes are computed from S¹, foreground against background; they do not depend on the class.
 
     Args:
-        ckpt: a localizer's checkpoint.
+        ckpt: checkpoint of a localizer.
         device: "auto", "cpu" or "cuda".
         amp: "auto", "off", "bf16" or "fp16": mixed precision.
 
     Attributes:
-        classes: class names.
+        classes: class names, in the order of the logits.
 
     Raises:
-        UserError: the checkpoint cannot be used.
+        UserError: the checkpoint or the device cannot be used.
     """
 
     def __init__(self, ckpt: Path | str, device: str = "auto", amp: str = "auto") -> None:
         model, self.info = load_checkpoint(ckpt, "localizer")
         self.device = pick_device(device)
         self.autocast = make_autocast(amp, self.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.classes = self.info.classes
 
     def localize(self, frames: GivenFrames, batch_size: int = 16) -> Localizations:
-        """One box a frame, from that frame alone.
+        """Localizes frames independently of each other, one box per frame.
 
         Args:
-            frames: RGB, either a list of arrays (H, W, 3) uint8 or of tensors (3, H, W), whose
+            frames: RGB frames: a list of arrays (H, W, 3) uint8 or of tensors (3, H, W), whose
                 sizes may differ, or one array (N, H, W, 3) uint8 or one tensor (N, 3, H, W).
-                Tensors are uint8, or floating point in 0…1 (rounded to 8 bits), on any device: as
-                every frame, they are resized on the CPU.
-            batch_size: frames a forward pass.
+                Tensors are uint8, or floating point in 0…1 (rounded to 8 bits), on any device;
+                they are resized on the CPU, as arrays are.
+            batch_size: frames per forward pass.
 
         Returns:
-            What was found, in the frames' order. The maps of many frames take memory: 196 KB each
-            at 224×224.
+            Localizations in the order of the frames. Each score map takes 196 KB at 224×224.
 
         Raises:
-            ValueError: frames of another shape, type or range, or a `batch_size` below 1.
+            ValueError: invalid shape, type or range of `frames`, or `batch_size` below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
-        given = listed(frames)
-        maps = np.empty((len(given), self.info.size, self.info.size), np.float32)
+        inputs = listed(frames)
+        maps = np.empty((len(inputs), self.info.size, self.info.size), np.float32)
         found: list[Localization] = []
-        for start in range(0, len(given), batch_size):
-            images = [rgb_array(frame) for frame in given[start : start + batch_size]]
+        for start in range(0, len(inputs), batch_size):
+            images = [rgb_array(frame) for frame in inputs[start : start + batch_size]]
             likely, maps[start : start + len(images)] = self.infer(images)
             for image, of_classes in zip(images, likely, strict=True):
-                found.append(self.locate(of_classes, maps[len(found)], image.shape[1::-1]))
-        nothing = (np.nan,) * 4
-        boxes = [nothing if one.box is None else one.box for one in found]
+                size = image.shape[1], image.shape[0]
+                found.append(self.locate(of_classes, maps[len(found)], size))
+        no_box = (np.nan,) * 4
+        boxes = [no_box if one.box is None else one.box for one in found]
         return Localizations(
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array([one.score for one in found], np.float32),
@@ -143,14 +152,18 @@ class VideoLocalizer:
     def infer(
         self, images: Sequence[NDArray[np.uint8]]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Class probabilities (B, K) and score maps (B, S, S) of frames, in one forward pass.
+        """Runs one forward pass.
 
         Args:
             images: B ≥ 1 frames (H, W, 3) uint8 RGB; sizes may differ.
+
+        Returns:
+            Class probabilities (B, K) and score maps (B, S, S).
         """
         inputs = to_tensor([resized(image, self.info.size) for image in images]).to(self.device)
         with self.autocast():
             outputs = run_model(self.model, inputs, None, None)
+        assert outputs.scores is not None  # the decoder runs by default
         return probabilities(outputs.logits), outputs.scores
 
     def locate(
@@ -160,13 +173,13 @@ class VideoLocalizer:
         size: tuple[int, int],
         label: int | None = None,
     ) -> Localization:
-        """Box and class of one frame.
+        """Computes box and class of one frame from the outputs of `infer`.
 
         Args:
             likely: (K,) class probabilities.
             score_map: (S, S) in [0, 1].
             size: (width, height) of the frame.
-            label: the class to tell; None: the most probable one.
+            label: class whose probability is reported; None: the most probable one.
         """
         label = int(likely.argmax()) if label is None else label
         box, score = locate(score_map, threshold_or_default(self.info.threshold), size)

@@ -1,4 +1,4 @@
-"""Which videos a command's arguments mean, and what the files made of each are called."""
+"""Input videos: resolution of paths to videos, and names of their output files."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
 OVERLAY_SUFFIX = "-overlay.mp4"
-"""How the files end that the localizing command writes; in its own folder they are no input."""
+"""Suffix of the overlay videos that localization writes; in its output folder they are skipped."""
 
 
 def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path]:
-    """The videos that are meant, each once, none of them opened.
+    """Resolves files and folders to videos, without opening them.
 
-    A file is a video, whatever its name. A folder is one if images lie in it; if video files do, or
-    neither, it stands for its videos: the files in it, and its folders, which are folders of frames
-    or hold videos in turn (`<class>/<video>`), sorted by name. Deeper it is not searched.
+    A file is a video, whatever its name. A folder with image files and no video files is a video.
+    Any other folder is searched for video files and folders of frames, sorted by name, in the
+    folder itself and one level below (`<class>/<video>`).
 
     Args:
-        paths: files and folders, in the order wanted.
-        out: the folder that the command writes to; what it wrote there before is left out.
-        notes: receives a line where images lie beside videos and are ignored.
+        paths: files and folders.
+        out: output folder of the command; overlay videos in it are skipped.
+        notes: receives a line for each folder with both images and videos, whose images are
+            ignored.
+
+    Returns:
+        The videos in the order of `paths`, without duplicates.
 
     Raises:
-        UserError: nothing there, a folder that cannot be listed or holds no video.
+        UserError: a path does not exist, or a folder cannot be listed or has no videos.
     """
-    found: dict[Path, Path] = {}  # by what they are, so that none comes twice
+    found: dict[Path, Path] = {}  # by resolved path, to detect duplicates
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
@@ -40,7 +44,7 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
         if not videos:
             raise UserError(
                 f"{path}: holds no image files and no videos; give a video file, a folder of "
-                "frames, or a folder that holds such videos"
+                "frames, or a folder of such videos"
             )
         for video in videos:
             found.setdefault(video.resolve(), video)
@@ -48,23 +52,30 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
 
 
 def file_names(videos: Sequence[Path]) -> list[str]:
-    """What each video's files are called; videos of the same name get a number behind it."""
+    """Returns the base name of each video's output files; duplicate names get a numeric suffix.
+
+    Names are unique on case-insensitive file systems, too.
+
+    Args:
+        videos: paths of the videos.
+    """
     names: list[str] = []
-    taken: set[str] = set()  # as file systems that ignore case would see them
+    used: set[str] = set()  # casefolded
     for path in videos:
-        whole = path.resolve()
-        stem = whole.name if whole.is_dir() else whole.stem
+        resolved = path.resolve()
+        stem = resolved.name if resolved.is_dir() else resolved.stem
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
         for name in itertools.chain([stem], numbered):
             key = unicodedata.normalize("NFC", name).casefold()
-            if key not in taken:
+            if key not in used:
                 break
-        taken.add(key)
+        used.add(key)
         names.append(name)
     return names
 
 
 def _videos_in(folder: Path, out: Path, notes: list[str], levels: int) -> Iterator[Path]:
+    """Videos of a folder, searched to a depth of `levels` folders."""
     entries = _entries(folder)
     files = [path for path in entries if _is_video_file(path, out)]
     images = sum(is_image(path.name) for path in entries)
@@ -72,7 +83,7 @@ def _videos_in(folder: Path, out: Path, notes: list[str], levels: int) -> Iterat
         yield folder
         return
     if images:
-        notes.append(f"{folder}: {count_of(images, 'image')} beside its videos ignored")
+        notes.append(f"{folder}: {count_of(images, 'image')} next to videos ignored")
     if not levels:
         return
     for path in entries:

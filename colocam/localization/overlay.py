@@ -1,50 +1,62 @@
-"""What an overlay video shows of a frame: its box, its class, and if wanted its score map."""
+"""Overlay frames: a frame with its box, its class and, on request, its score map drawn on it."""
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from colocam.localization.drawing import RED, Image, blend, draw_box, heat_map
 from colocam.localization.inference import Localization
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_BACKING, _INK = (20, 20, 20), (255, 255, 255)
-_HEAT = 0.45  # share of the heat map; the rest is the frame in grey
+_BACKGROUND, _INK = (20, 20, 20), (255, 255, 255)
+_HEAT_OPACITY = 0.45  # the rest is the gray frame
 
 
 def draw_result(frame: Image, result: Localization, heat: bool = False) -> Image:
-    """A copy of the frame with its box, its class and the probability of that.
+    """A copy of the frame with its box, its class and the probability of the class.
 
-    The class stands over the box, inside it where there is no room, and in the frame's corner where
-    there is no box. Lines and letters grow with the frame.
+    The class is written above the box, inside the box if there is no space above it, and in the
+    corner of the frame if there is no box. Line width and font size scale with the frame.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        result: what was found in it.
-        heat: lay the score map over it, 0 dark blue to 1 yellow.
+        result: localization of the frame.
+        heat: blend the score map over the frame, from dark blue (0) to yellow (1).
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     height, width = frame.shape[:2]
     picture = frame.copy()
     if heat:
         scores = np.asarray(result.score_map, np.float32)
-        picture = blend(frame, heat_map(cv2.resize(scores, (width, height))), _HEAT)
+        picture = blend(frame, heat_map(cv2.resize(scores, (width, height))), _HEAT_OPACITY)
     text = f"{result.class_name} {result.probability:.2f}"
     if result.box is None:
-        return _label(picture, f"{text}, no box", 0, 0)
-    picture = _label(picture, text, *result.box[:2])  # under the box's line
+        _draw_label(picture, f"{text}, no box", 0, 0)
+        return picture
+    _draw_label(picture, text, *result.box[:2])  # first: the box is drawn over it
     return draw_box(picture, result.box, RED, max(2, round(min(height, width) / 200)))
 
 
 def draw_missing(frame: Image) -> Image:
-    """What stands in for a frame that cannot be decoded: a grey, dark copy of the one before it."""
-    grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return _label(grey // 3, "frame cannot be decoded", 0, 0)
+    """The picture of a frame that cannot be decoded: a dark gray copy of the frame before it.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB, the frame before it.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    gray = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    picture = np.asarray(gray, np.uint8) // 3
+    _draw_label(picture, "frame cannot be decoded", 0, 0)
+    return picture
 
 
-def _label(picture: Image, text: str, left: int, bottom: int) -> Image:
-    """White letters on a dark, translucent ground; drawn into the picture.
+def _draw_label(picture: Image, text: str, left: int, bottom: int) -> None:
+    """Draws white text on a dark translucent background into the picture.
 
-    OpenCV 4 shows a question mark for what is not ASCII.
+    OpenCV 4 draws a question mark for every character outside of ASCII.
     """
     height, width = picture.shape[:2]
     scale = max(0.4, min(height, width) / 800)
@@ -58,7 +70,8 @@ def _label(picture: Image, text: str, left: int, bottom: int) -> Image:
     left = max(0, min(left, width - box_width))
     top = bottom - box_height if bottom >= box_height else bottom
     top = max(0, min(top, height - box_height))
-    ground: NDArray[np.uint8] = picture[top : top + box_height, left : left + box_width]
-    ground[:] = cv2.addWeighted(ground, 0.3, np.full_like(ground, _BACKING), 0.7, 0)
-    place = (left + gap, top + gap + text_height)
-    return cv2.putText(picture, text, place, _FONT, scale, _INK, thickness, cv2.LINE_AA)
+    background = picture[top : top + box_height, left : left + box_width]
+    dark = np.full_like(background, _BACKGROUND)
+    background[:] = cv2.addWeighted(background, 0.3, dark, 0.7, 0)
+    origin = (left + gap, top + gap + text_height)
+    cv2.putText(picture, text, origin, _FONT, scale, _INK, thickness, cv2.LINE_AA)

@@ -1,7 +1,8 @@
-"""Writes mp4 files that ordinary players and browsers play.
+"""Video writer: mp4 files that common players and browsers support.
 
-H.264 through PyAV (extra `video`), which keeps the time of every frame. Without PyAV VP9 through
-OpenCV, whose packages hold no H.264 encoder: many times slower, and at a constant rate.
+The codec is H.264 through PyAV (extra `video`), which stores the time of every frame. Without PyAV
+it is VP9 through OpenCV, whose packages have no H.264 encoder: many times slower, and at a constant
+frame rate.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,11 +20,13 @@ import numpy as np
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import whole_file
 
+av: Any
+EncoderError: type[Exception]
 try:
     import av
-    from av.error import FFmpegError
+    from av.error import FFmpegError as EncoderError
 except ImportError:
-    av, FFmpegError = None, OSError
+    av, EncoderError = None, OSError
 
 
 class Mp4(Protocol):
@@ -33,62 +36,62 @@ class Mp4(Protocol):
         """Appends a frame.
 
         Args:
-            frame: (H, W, 3) uint8 RGB. Of another size than the video's it is fitted in, with black
-                bars; where a side of the video is odd, its last row or column stands there twice,
-                since the codecs want even sides.
-            seconds: when it is shown, more than for the frame before.
+            frame: (H, W, 3) uint8 RGB. A frame of another size than the video is scaled to fit,
+                with black bars. Codecs need even sides: if a side of the video is odd, its last
+                row or column is repeated.
+            seconds: presentation time, later than that of the frame before.
         """
 
     def close(self) -> None:
-        """Writes what is still to be written."""
+        """Flushes the encoder and closes the file."""
 
 
 def has_h264() -> bool:
-    """Whether PyAV is there, with an H.264 encoder in it."""
+    """Whether PyAV with an H.264 encoder is installed."""
     return av is not None and "libx264" in av.codecs_available
 
 
 @contextmanager
 def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
-    """An mp4 that appears under its name when it is whole, or not at all.
+    """Opens an mp4 file for writing; the write is atomic.
 
     Args:
-        path: of the video; missing folders are made.
+        path: of the video; missing folders are created.
         size: (width, height) of its frames.
-        rate: frames a second, their mean where it varies.
+        rate: frames per second, the mean of a variable rate.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     with whole_file(path) as unfinished:
         try:
-            video = (_H264 if has_h264() else _VP9)(unfinished, size, rate)
+            video: Mp4 = (_H264 if has_h264() else _VP9)(unfinished, size, rate)
             try:
                 yield video
             finally:
                 video.close()
-        except FFmpegError as error:
+        except EncoderError as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be written ({reason})") from error
 
 
 class _H264:
     def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
-        # 29.97… is 30000/1001; a frame in 17 minutes is the slowest that such a fraction tells.
+        # 29.97… is 30000/1001; the lowest rate of such a fraction is one frame in 17 minutes.
         exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))
-        # Frames at the mean rate fall on whole ticks, all others within 0.05 ms.
-        self.ticks = exact.numerator * math.ceil(10_000 / exact.numerator)  # a second
+        # Frames at the mean rate are at integer ticks, all others within 0.05 ms of one.
+        self.ticks = exact.numerator * math.ceil(10_000 / exact.numerator)  # per second
         self.size, self.last = size, -1
         self.container = av.open(
             str(path), "w", format="mp4", options={"movflags": "faststart"}
-        )  # plays before it has arrived whole
+        )  # index first: playback can start before the download ends
         options = {"crf": "20", "preset": "veryfast"}
         self.stream = self.container.add_stream("libx264", rate=exact, options=options)
         self.stream.width, self.stream.height = _even(size)
-        self.stream.pix_fmt = "yuv420p"  # no other plays everywhere
+        self.stream.pix_fmt = "yuv420p"  # the one format that all players support
         context = self.stream.codec_context
         context.time_base = Fraction(1, self.ticks)
-        context.thread_count = cv2.getNumThreads()  # as many as everything else here
+        context.thread_count = cv2.getNumThreads()  # the limit that holds for OpenCV too
         context.color_range = 1  # limited
         context.colorspace = 6  # SMPTE 170M: what the conversion from RGB uses
         context.color_primaries = context.color_trc = 1  # BT.709
@@ -110,7 +113,7 @@ class _H264:
 class _VP9:
     def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
         self.path, self.size, self.frames = path, size, 0
-        codec = cv2.VideoWriter_fourcc(*"vp09")
+        codec = cv2.VideoWriter.fourcc(*"vp09")
         self.writer = cv2.VideoWriter(str(path), codec, rate, _even(size))
         if not self.writer.isOpened():
             raise OSError("this OpenCV has no VP9 encoder: pip install 'colocam[video]'")
@@ -121,7 +124,7 @@ class _VP9:
 
     def close(self) -> None:
         self.writer.release()
-        written = cv2.VideoCapture(str(self.path))  # a full disk is not told by the writer
+        written = cv2.VideoCapture(str(self.path))  # the writer does not report a full disk
         frames = written.get(cv2.CAP_PROP_FRAME_COUNT)
         written.release()
         if frames != self.frames:
@@ -133,7 +136,7 @@ def _even(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _fitted(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A frame as large as the video: scaled and centred where it is not, then made even."""
+    """The frame scaled and centered in the size of the video, padded to even sides."""
     (height, width), (wanted_width, wanted_height) = frame.shape[:2], size
     if (width, height) != size:
         scale = min(wanted_width / width, wanted_height / height)

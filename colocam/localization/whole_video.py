@@ -1,4 +1,4 @@
-"""A whole video through a localizer: decoded ahead, in batches, smoothed if wanted."""
+"""Whole-video localization: frames are decoded ahead, run in batches and optionally smoothed."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from colocam.data.loading.prefetch import prefetched
 from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import Localization, VideoLocalizer
 
-_BATCH_BYTES = 2**28  # of decoded frames in a batch: large frames go through in smaller batches
+_BATCH_BYTES = 2**28  # decoded frames of a batch; batches of large frames are smaller
 
 
 def localized_frames(
@@ -20,15 +20,17 @@ def localized_frames(
     label: int | None = None,
     smooth: float | None = None,
 ) -> Iterator[tuple[TimedFrame, Localization | None]]:
-    """Every frame in order, and what was found in it; None where it cannot be decoded.
+    """Localizes every frame of a video, in order.
 
     Args:
-        localizer: finds it.
+        localizer: the model.
         source: the video.
-        batch_size: frames a forward pass, at most.
-        label: the class to tell; None: of each frame the most probable one.
-        smooth: X of `Smoothing`, for score maps and class probabilities alike; None: each frame
-            by itself.
+        batch_size: largest number of frames per forward pass.
+        label: class whose probability is reported; None: the most probable class of each frame.
+        smooth: X of `Smoothing`, applied to score maps and class probabilities; None: no smoothing.
+
+    Yields:
+        Each frame and its localization, None if the frame cannot be decoded.
     """
     smoothing = Smoothing(smooth) if smooth else None
     for batch in prefetched(_batches(source, batch_size)):

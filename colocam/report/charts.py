@@ -1,26 +1,24 @@
-"""Line and bar charts as SVG, without a script: they read the colours of the page around them."""
+"""Line and bar charts: geometry in SVG pixels, drawn by `templates/charts.html.jinja`."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element
-
-from colocam.report.markup import element
 
 WIDTH, HEIGHT = 380, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 34  # room for the axes
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 34  # margins for the axes
 BAR, BAR_GAP, NAME_WIDTH = 11, 12, 96
+MOST_DOTS = 50  # points of a line up to which each is marked with a dot
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
+    """Values of one line of a line chart.
 
     Attributes:
-        name: in the legend.
-        points: (x, y), x rising; points that are not finite are left out.
-        kind: "method" or "baseline": its colour.
-        mark: an x to mark on the line; None: none.
+        name: shown in the legend.
+        points: (x, y), x increasing; points that are not finite are skipped.
+        kind: "method" or "baseline"; selects the color.
+        mark: x that is marked on the line, or None.
     """
 
     name: str
@@ -29,13 +27,105 @@ class Line:
     mark: float | None = None
 
     def finite(self) -> list[tuple[float, float]]:
-        """The points that can be drawn."""
+        """The finite points."""
         return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y)]
 
 
 @dataclass(frozen=True)
+class Bars:
+    """Values of one series of a bar chart.
+
+    Attributes:
+        name: shown in the legend.
+        values: one per group, 0…100; None draws no bar.
+        kind: as in `Line`.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    kind: str = "method"
+
+
+@dataclass(frozen=True)
+class GridLine:
+    """Horizontal or vertical grid line from (x1, y1) to (x2, y2)."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text at (x, y); `anchor` is its `text-anchor`, `kind` is "tick" or "name"."""
+
+    text: str
+    x: float
+    y: float
+    anchor: str
+    kind: str = "tick"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """Circle around (x, y) with a tooltip."""
+
+    x: float
+    y: float
+    tooltip: str
+    radius: float = 2.2
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Polyline through `points` with dots on it."""
+
+    kind: str
+    points: Sequence[tuple[float, float]]
+    dots: Sequence[Dot]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Rectangle with the top left corner (x, y) and a tooltip."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+    tooltip: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart ready to be drawn, in pixels of a `width` × `height` canvas.
+
+    Attributes:
+        title: shown above the chart.
+        width: of the canvas.
+        height: of the canvas.
+        legend: (name, kind) of each series; empty for a single series.
+        grid: grid lines.
+        labels: ticks, names and values.
+        curves: of a line chart.
+        bars: of a bar chart.
+    """
+
+    title: str
+    width: int
+    height: int
+    legend: Sequence[tuple[str, str]]
+    grid: Sequence[GridLine]
+    labels: Sequence[Label]
+    curves: Sequence[Curve] = ()
+    bars: Sequence[Bar] = ()
+
+
+@dataclass(frozen=True)
 class Scale:
-    """From values of one axis to pixels."""
+    """Linear map from values low…high of an axis to pixels start…end."""
 
     low: float
     high: float
@@ -55,68 +145,84 @@ def line_chart(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     whole_x: bool = False,
-) -> Element:
-    """A figure with a title, a legend where there is more than one line, and the chart.
+) -> Chart:
+    """Line chart; it has a legend if it has more than one line.
 
     Args:
-        title: above it.
-        lines: to draw; those without a point are left out.
-        x_label: below the axis.
-        x_range: of the axis; None: what the points need.
-        y_range: alike.
-        whole_x: x counts something, and its ticks are whole numbers.
+        title: shown above the chart.
+        lines: lines without a finite point are skipped.
+        x_label: shown below the x axis.
+        x_range: of the x axis; None: the range of the points.
+        y_range: of the y axis; None: round values around the points.
+        whole_x: x ticks are integers, as for counts.
     """
     drawn = [line for line in lines if line.finite()]
-    points = [point for line in drawn for point in line.finite()]
-    x_values, y_values = zip(*points, strict=True) if points else ((0, 1), (0, 1))
+    points = [point for line in drawn for point in line.finite()] or [(0.0, 0.0), (1.0, 1.0)]
+    x_values, y_values = zip(*points, strict=True)
     x_span = _span(*(x_range or (min(x_values), max(x_values))))
     y_ticks = ticks(*(y_range or (min(y_values), max(y_values))))
     across = Scale(*x_span, LEFT, WIDTH - RIGHT)
     up = Scale(*(y_range or (y_ticks[0], y_ticks[-1])), HEIGHT - BOTTOM, TOP)
     x_ticks = [x for x in ticks(*x_span, whole=whole_x) if x_span[0] <= x <= x_span[1]]
-    if whole_x:  # where counting begins
+    if whole_x:  # the first integer is a tick too
         x_ticks = sorted({*x_ticks, math.ceil(x_span[0])})
-    picture = element(
-        "svg",
-        _axes(across, up, x_ticks, y_ticks, x_label),
-        [_line(line, across, up) for line in drawn],
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=title,
+    y_ticks = [y for y in y_ticks if up.low <= y <= up.high]
+    return Chart(
+        title,
+        WIDTH,
+        HEIGHT,
+        legend=[(line.name, line.kind) for line in drawn] if len(drawn) > 1 else (),
+        grid=[GridLine(LEFT, up(y), WIDTH - RIGHT, up(y)) for y in y_ticks],
+        labels=[
+            *(_label(_number(y), LEFT - 6, up(y) + 4, "end") for y in y_ticks),
+            *(_label(_number(x), across(x), HEIGHT - BOTTOM + 15, "middle") for x in x_ticks),
+            _label(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, "middle"),
+        ],
+        curves=[_curve(line, across, up) for line in drawn],
     )
-    legend = _legend([(line.name, line.kind) for line in drawn]) if len(drawn) > 1 else None
-    return element("figure", element("figcaption", title), legend, picture, class_="chart")
 
 
-def bar_chart(
-    title: str, names: Sequence[str], series: Sequence[tuple[str, str, Sequence[float | None]]]
-) -> Element:
-    """Horizontal bars in %, a group for each name.
+def bar_chart(title: str, names: Sequence[str], series: Sequence[Bars]) -> Chart:
+    """Horizontal bars in %, one group per name; a legend if there is more than one series.
 
     Args:
-        title: above it.
+        title: shown above the chart.
         names: of the groups.
-        series: (name, kind as in `Line`, a value in 0…100 for each group; None: no bar).
+        series: values of each group.
     """
     group = len(series) * BAR + BAR_GAP
     height = len(names) * group + BOTTOM
     across = Scale(0, 100, NAME_WIDTH, WIDTH - 38)
-    parts = [_vertical(across(x), 0, height - BOTTOM + 4, f"{x}") for x in (0, 25, 50, 75, 100)]
+    bottom = height - BOTTOM + 4
+    x_ticks = (0, 25, 50, 75, 100)
+    labels = [_label(f"{x}", across(x), bottom + 15, "middle") for x in x_ticks]
+    bars = []
     for place, name in enumerate(names):
         top = place * group + BAR_GAP / 2
         middle = top + len(series) * BAR / 2 + 4
-        parts.append(_text(_shortened(name), NAME_WIDTH - 8, middle, "end", "name"))
-        for number, (of, kind, values) in enumerate(series):
-            if values[place] is None:
+        labels.append(_label(_shortened(name), NAME_WIDTH - 8, middle, "end", "name"))
+        for number, one in enumerate(series):
+            value = one.values[place]
+            if value is None:
                 continue
-            parts.append(_bar(across, top + number * BAR, values[place], kind, f"{name}, {of}"))
-    picture = element("svg", parts, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=title)
-    legend = _legend([(of, kind) for of, kind, _ in series]) if len(series) > 1 else None
-    return element("figure", element("figcaption", title), legend, picture, class_="chart")
+            y = top + number * BAR
+            width = round(across(value) - across(0), 2)
+            tooltip = f"{name}, {one.name}: {value:.1f} %"
+            bars.append(Bar(across(0), y, width, BAR - 2, one.kind, tooltip))
+            labels.append(_label(f"{value:.1f}", across(value) + 4, y + BAR - 2.5, "start"))
+    return Chart(
+        title,
+        WIDTH,
+        height,
+        legend=[(one.name, one.kind) for one in series] if len(series) > 1 else (),
+        grid=[GridLine(across(x), 0, across(x), bottom) for x in x_ticks],
+        labels=labels,
+        bars=bars,
+    )
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
-    """About `count` round numbers (1, 2, 5 times a power of ten) that cover a range."""
+    """About `count` round numbers (1, 2 or 5 times a power of ten) that cover a range."""
     low, high = _span(low, high)
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
@@ -129,74 +235,28 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty."""
+    """The range, widened if it is empty."""
     if high - low > 1e-9 * max(abs(low), abs(high), 1e-9):
         return low, high
     margin = abs(low) / 2 or 0.5
     return low - margin, high + margin
 
 
-def _axes(
-    across: Scale, up: Scale, x_ticks: Sequence[float], y_ticks: Sequence[float], label: str
-) -> list[Element]:
-    lines = []
-    for y in y_ticks:
-        if up.low <= y <= up.high:
-            lines.append(
-                element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up(y), y2=up(y), class_="grid")
-            )
-            lines.append(_text(_number(y), LEFT - 6, up(y) + 4, "end"))
-    lines += [_text(_number(x), across(x), HEIGHT - BOTTOM + 15, "middle") for x in x_ticks]
-    lines.append(_text(label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, "middle"))
-    return lines
-
-
-def _line(line: Line, across: Scale, up: Scale) -> list[Element]:
+def _curve(line: Line, across: Scale, up: Scale) -> Curve:
     points = line.finite()
-    path = " ".join(f"{across(x)},{up(y)}" for x, y in points)
-    parts = [element("polyline", points=path, class_=f"line {line.kind}")]
-    if len(points) <= 50:
-        parts += [
-            _dot(across(x), up(y), line.kind, f"{line.name}: {y:.4g}", 2.2) for x, y in points
-        ]
-    if line.mark is not None:
-        x, y = min(points, key=lambda point: abs(point[0] - line.mark))
-        text = f"{line.name}, chosen on validation: {line.mark:.3g}"
-        parts.append(_dot(across(x), up(y), line.kind, text, 5))
-    return parts
+    dots = []
+    if len(points) <= MOST_DOTS:
+        dots = [Dot(across(x), up(y), f"{line.name}: {y:.4g}") for x, y in points]
+    mark = line.mark
+    if mark is not None:
+        x, y = min(points, key=lambda point: abs(point[0] - mark))
+        tooltip = f"{line.name}, chosen on validation: {mark:.3g}"
+        dots.append(Dot(across(x), up(y), tooltip, radius=5))
+    return Curve(line.kind, [(across(x), up(y)) for x, y in points], dots)
 
 
-def _dot(x: float, y: float, kind: str, text: str, radius: float) -> Element:
-    return element("circle", element("title", text), cx=x, cy=y, r=radius, class_=f"dot {kind}")
-
-
-def _bar(across: Scale, top: float, value: float, kind: str, name: str) -> list[Element]:
-    return [
-        element(
-            "rect", element("title", f"{name}: {value:.1f} %"), x=across(0), y=top,
-            width=round(across(value) - across(0), 2), height=BAR - 2, class_=f"bar {kind}",
-        ),
-        _text(f"{value:.1f}", across(value) + 4, top + BAR - 2.5, "start"),
-    ]  # fmt: skip
-
-
-def _vertical(x: float, top: float, bottom: float, text: str) -> list[Element]:
-    return [
-        element("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"),
-        _text(text, x, bottom + 15, "middle"),
-    ]
-
-
-def _text(text: str, x: float, y: float, anchor: str, kind: str = "tick") -> Element:
-    return element("text", text, x=x, y=round(y, 2), text_anchor=anchor, class_=kind)
-
-
-def _legend(entries: Sequence[tuple[str, str]]) -> Element:
-    return element(
-        "p",
-        [element("span", element("i", class_=kind), name) for name, kind in entries],
-        class_="legend",
-    )
+def _label(text: str, x: float, y: float, anchor: str, kind: str = "tick") -> Label:
+    return Label(text, x, round(y, 2), anchor, kind)
 
 
 def _number(value: float) -> str:

@@ -1,22 +1,25 @@
-"""Which frames a report shows, and their pictures' ingredients."""
+"""Example frames of a report: their selection, and the model's maps and boxes for them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import box_at, scale_box, threshold_or_default
-from colocam.evaluation.evaluate import Outputs, evaluate
+from colocam.evaluation.evaluate import Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.report.pictures import Example
 
+ExampleMaker: TypeAlias = Callable[[Sequence[BoxedFrame]], Mapping[str, Example]]
+"""`make_examples` with everything but the records bound."""
+
 
 def spread(records: Sequence[BoxedFrame], count: int) -> list[BoxedFrame]:
-    """At most `count` of the records, evenly spread."""
+    """At most `count` of the records, evenly spaced."""
     places = np.linspace(0, max(0, len(records) - 1), min(count, len(records)))
     return [records[place] for place in places.round().astype(int)]
 
@@ -24,19 +27,19 @@ def spread(records: Sequence[BoxedFrame], count: int) -> list[BoxedFrame]:
 def by_overlap(
     records: Sequence[BoxedFrame], overlaps: Sequence[float | None], count: int
 ) -> dict[str, list[BoxedFrame]]:
-    """The "best", "median" and "worst" frames by IoU; none twice, and few of one video.
+    """The "best", "median" and "worst" frames by IoU: disjoint groups, varied in their videos.
 
     Args:
         records: evaluated frames.
-        overlaps: IoU of each; None for frames without boxes, which are not chosen.
-        count: most frames a group; fewer where there are not three times as many.
+        overlaps: IoU of each frame; None for frames without boxes, which are not selected.
+        count: largest size of a group; smaller if there are fewer than three times as many frames.
 
     Returns:
-        Groups of records: "best" from the best on, "worst" from the worst on, "median" from the
-        middle outwards. Empty where no frame has boxes.
+        Groups of records: "best" by decreasing IoU, "worst" by increasing IoU, "median" by distance
+        from the median rank. Empty if no frame has boxes.
     """
-    known = [place for place, overlap in enumerate(overlaps) if overlap is not None]
-    rising = sorted(known, key=lambda place: overlaps[place])
+    overlap_of = {place: value for place, value in enumerate(overlaps) if value is not None}
+    rising = sorted(overlap_of, key=lambda place: overlap_of[place])
     middle = sorted(range(len(rising)), key=lambda rank: abs(rank - (len(rising) - 1) / 2))
     orders = {
         "best": rising[::-1],
@@ -45,18 +48,18 @@ def by_overlap(
     }
     count = min(count, len(rising) // 3) or min(1, len(rising))
     chosen: dict[str, list[BoxedFrame]] = {}
-    taken: set[int] = set()
+    used: set[int] = set()
     for group, order in orders.items():
-        free = [place for place in order if place not in taken]
-        places = _few_of_a_video([(place, records[place].video) for place in free], count)
-        taken.update(places)
+        free = [place for place in order if place not in used]
+        places = _few_per_video([(place, records[place].video) for place in free], count)
+        used.update(places)
         chosen[group] = [records[place] for place in places]
     groups = ("best", "median", "worst")
     return {group: chosen[group] for group in groups if chosen[group]}
 
 
-def _few_of_a_video(order: Sequence[tuple[int, str]], count: int) -> list[int]:
-    """The first places in order, one of each video; further ones of a video only where needed."""
+def _few_per_video(order: Sequence[tuple[int, str]], count: int) -> list[int]:
+    """The first places in order, one per video; more per video only if there are too few videos."""
     seen: dict[str, int] = {}
     rounds = []
     for rank, (place, video) in enumerate(order):
@@ -75,34 +78,36 @@ def make_examples(
     autocast: Callable[[], torch.autocast],
     smooth: float | None = None,
 ) -> dict[str, Example]:
-    """Runs the model over frames for pictures of them, by the records' ids.
+    """Runs the model on frames and returns their examples by record id.
 
-    Boxes are taken at the thresholds that were best on validation. Frames that cannot be decoded
-    are left out.
+    Boxes use the thresholds that were best on validation. Frames that cannot be decoded are
+    skipped.
 
     Args:
         model: a localizer, on `device`.
         info: of its checkpoint.
         records: frames; their labels are classes of the checkpoint.
-        device: where to compute.
-        autocast: makes the context of mixed precision.
-        smooth: X of the smoothing of score maps along each video; None: none.
+        device: of the computation.
+        autocast: creates the context of mixed precision.
+        smooth: X of the smoothing of score maps along each video; None: no smoothing.
     """
-    found: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
 
-    def take(batch: FrameBatch, outputs: Outputs) -> None:
+    def add(batch: FrameBatch, outputs: Outputs) -> None:
         for place, record in enumerate(batch.records):
-            found[record.id] = _example(info, batch, outputs, place)
+            examples[record.id] = _example(info, batch, outputs, place)
 
     evaluate(
         model, records, info.classes, side=info.size,
-        cam=ActivationMap(model, info.cam, info.cam_layer), device=device, autocast=autocast,
-        on_batch=take, smooth=smooth,
+        cam=seed_cam_of(model, info), device=device, autocast=autocast,
+        on_batch=add, smooth=smooth,
     )  # fmt: skip
-    return found
+    return examples
 
 
 def _example(info: CheckpointInfo, batch: FrameBatch, outputs: Outputs, place: int) -> Example:
+    assert outputs.cams is not None  # `evaluate` computes both
+    assert outputs.scores is not None
     record, size = batch.records[place], batch.sizes[place]
     cam, score_map = outputs.cams[place], outputs.scores[place]
     return Example(

@@ -1,9 +1,10 @@
-"""What an evaluation leaves: numbers as JSON, tables, a page, a contact sheet of examples."""
+"""Report of an evaluation: numbers as JSON, tables, a page, a contact sheet and overlay videos."""
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,19 @@ import torch
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import FrameBatch
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import threshold_or_default
 from colocam.evaluation.contour_workers import useful_processes
-from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate
+from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.report.console_tables import as_table
-from colocam.report.examples import by_overlap, make_examples, spread
-from colocam.report.excerpts import write_overlays
+from colocam.report.contact_sheet import contact_sheet
+from colocam.report.examples import ExampleMaker, by_overlap, make_examples, spread
+from colocam.report.overlay_videos import write_overlays
 from colocam.report.page import Contents, write_page
-from colocam.report.pictures import Example, contact_sheet
+from colocam.report.pictures import Example
 from colocam.report.tables import (
     Columns,
     all_cells,
@@ -35,24 +36,24 @@ from colocam.runtime.console import progress_bar
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_whole
-from colocam.runtime.messages import report_unreadable
+from colocam.runtime.messages import print_unreadable
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
-ON_SHEET, A_GROUP = 24, 8  # most examples on the contact sheet, and in a group of the page
+SHEET_SIZE, GROUP_SIZE = 24, 8  # most examples of the contact sheet, and of a group of the page
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is told of an evaluation besides its numbers, and where.
+    """Settings of a report.
 
     Attributes:
-        method: heads the localizer's column.
-        folder: gets index.html, overlays/, evaluation.json, table.md and contact_sheet.png; None:
-            nothing is written.
+        method: name of the localizer's column.
+        folder: output folder of index.html, overlays/, evaluation.json, table.md and
+            contact_sheet.png; None: nothing is written.
         title: of the page.
         options: the configuration, by name.
-        metrics: lines of the run's log, an epoch each.
-        smooth: X of the smoothing of score maps along each video; None: none.
+        metrics: entries of the run's log, one per epoch.
+        smooth: X of the smoothing of score maps along each video; None: no smoothing.
     """
 
     method: str
@@ -75,38 +76,37 @@ def report_frames(
     ranks: Ranks = ALONE,
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates frames, prints the tables, and writes them with page and pictures.
+    """Evaluates frames, prints the tables, and writes the files of the report.
 
-    Several ranks share the evaluation, and the main one writes: a collective then. The numbers are
-    written last: where evaluation.json stands, the rest does too.
+    With several ranks this is a collective: all ranks evaluate, the main rank writes.
+    evaluation.json is written last: if it exists, all other files do.
 
     Args:
         model: on `device`.
-        info: of the model's checkpoint; its thresholds give the honest CorLoc.
-        records: frames to evaluate, their labels the checkpoint's classes.
-        report: what else there is to tell.
-        device: where to compute.
-        autocast: makes the context of mixed precision.
-        console: where the tables are printed.
-        ranks: that share the work.
+        info: of the model's checkpoint; its thresholds are those of `corloc_honest`.
+        records: frames to evaluate; their labels are classes of the checkpoint.
+        report: settings of the report.
+        device: of the computation.
+        autocast: creates the context of mixed precision.
+        console: prints the tables.
+        ranks: that share the evaluation.
         on_batch: also called with every batch of this rank and its outputs.
 
     Returns:
-        the summary, see `summarize`.
+        The summary, see `summarize`.
     """
-    place = {"device": device, "autocast": autocast}
     with progress_bar(console, TimeRemainingColumn()) as progress:
         bar = progress.add_task("evaluating", total=len(records))
 
-        def take(batch: FrameBatch, outputs: Outputs) -> None:
+        def advance(batch: FrameBatch, outputs: Outputs) -> None:
             progress.advance(bar, ranks.world * (len(batch.records) + len(batch.unreadable)))
             if on_batch is not None:
                 on_batch(batch, outputs)
 
         result = evaluate(
             model, records, info.classes, side=info.size,
-            cam=ActivationMap(model, info.cam, info.cam_layer), decode=info.kind == "localizer",
-            on_batch=take, ranks=ranks, smooth=report.smooth, **place,
+            cam=seed_cam_of(model, info), decode=info.kind == "localizer",
+            on_batch=advance, ranks=ranks, smooth=report.smooth, device=device, autocast=autocast,
             processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip
     summary = summarize(result, info)
@@ -114,14 +114,14 @@ def report_frames(
     console.print(as_table(corloc_cells(columns, CORLOC_TITLE)))
     if summary["corloc"]:
         console.print(as_table(protocol_cells(columns)))
-    report_unreadable(console, result.unreadable)
+    print_unreadable(console, result.unreadable)
     if report.folder is not None and ranks.main:
-        tables = map(as_markdown, all_cells(columns, CORLOC_TITLE))
-        text = "\n".join(tables).encode(errors="backslashreplace")  # names may be no text
-        write_whole(report.folder / "table.md", text)
-        _write_pictures(
-            model, info, _readable(records, result), result, columns, report, console, **place
+        _write_tables(report.folder / "table.md", columns)
+        examples_of = partial(
+            make_examples, model, info, device=device, autocast=autocast, smooth=report.smooth
         )
+        chosen = _Chosen.of(_readable(records, result), result, info)
+        _write_pictures(report.folder, chosen, examples_of, columns, report, console)
         write_summary(report.folder / "evaluation.json", summary)
     return summary
 
@@ -138,47 +138,77 @@ def _readable(records: Sequence[BoxedFrame], result: Evaluation) -> list[BoxedFr
     return [record for record in records if record.id not in unreadable]
 
 
+def _write_tables(path: Path, columns: Columns) -> None:
+    text = "\n".join(map(as_markdown, all_cells(columns, CORLOC_TITLE)))
+    write_whole(path, text.encode(errors="backslashreplace"))  # file names may be invalid Unicode
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The evaluated frames, and those that are shown: none for a classifier.
+
+    Attributes:
+        records: evaluated frames.
+        sheet: frames of the contact sheet.
+        groups: frames of the page by group.
+    """
+
+    records: Sequence[BoxedFrame]
+    sheet: Sequence[BoxedFrame]
+    groups: Mapping[str, Sequence[BoxedFrame]]
+
+    @classmethod
+    def of(
+        cls, records: Sequence[BoxedFrame], result: Evaluation, info: CheckpointInfo
+    ) -> "_Chosen":
+        if result.localizer is None:
+            return cls(records, (), {})
+        overlaps = result.localizer.overlaps(threshold_or_default(info.threshold))
+        groups = by_overlap(records, overlaps, GROUP_SIZE)
+        groups = groups or {"some": spread(records, 2 * GROUP_SIZE)}
+        return cls(records, spread(records, SHEET_SIZE), groups)
+
+    def all(self) -> list[BoxedFrame]:
+        """Every frame that is shown, once."""
+        shown = [self.sheet, *self.groups.values()]
+        return list({one.id: one for group in shown for one in group}.values())
+
+
 def _write_pictures(
-    model: Localizer,
-    info: CheckpointInfo,
-    records: Sequence[BoxedFrame],
-    result: Evaluation,
+    folder: Path,
+    chosen: _Chosen,
+    examples_of: ExampleMaker,
     columns: Columns,
     report: Report,
     console: Console,
-    **place: Any,
 ) -> None:
-    """The page and, of a localizer, contact sheet and overlays: their frames are run once more."""
-    place["smooth"] = report.smooth
+    """Writes the page, the contact sheet and the overlay videos."""
     groups: dict[str, list[Example]] = {}
     overlays: list[tuple[str, str]] = []
-    if result.localizer is not None:
-        threshold = threshold_or_default(info.threshold)
-        sheet = spread(records, ON_SHEET)
-        chosen = by_overlap(records, result.localizer.overlaps(threshold), A_GROUP)
-        chosen = chosen or {"some": spread(records, 2 * A_GROUP)}
-        wanted = {one.id: one for group in (sheet, *chosen.values()) for one in group}
-        examples = make_examples(model, info, list(wanted.values()), **place)
-        groups = {name: [examples[one.id] for one in group] for name, group in chosen.items()}
-        if sheet:
-            contact_sheet(
-                [examples[one.id] for one in sheet],
-                report.folder / "contact_sheet.png",
-                method=report.method,
-            )
-        firsts = {name: group[0] for name, group in chosen.items() if group}
+    if chosen.groups:
+        examples = examples_of(chosen.all())
+        groups = {name: [examples[r.id] for r in group] for name, group in chosen.groups.items()}
+        if chosen.sheet:
+            sheet = [examples[record.id] for record in chosen.sheet]
+            contact_sheet(sheet, folder / "contact_sheet.png", method=report.method)
+        firsts = {name: group[0] for name, group in chosen.groups.items() if group}
         try:
-            overlays = write_overlays(report.folder, model, info, firsts, records, **place)
-        except UserError as error:  # all else stands without them
+            overlays = write_overlays(folder, examples_of, firsts, chosen.records)
+        except UserError as error:  # the rest of the report does not depend on them
             console.print(f"warning: {error}; no overlays", style="yellow", markup=False)
     contents = Contents(report.title, columns, report.options, report.metrics, groups, overlays)
-    write_page(report.folder / "index.html", contents)
+    write_page(folder / "index.html", contents)
 
 
 def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
-    """The keys that evaluate.py promises; the seed CAM's own under "baseline".
+    """Summary of an evaluation, see `CorLoc.summary`, with that of the seed CAM as "baseline".
 
-    Of a classifier alone: the seed CAM's keys.
+    Args:
+        result: of the evaluation.
+        info: of the model's checkpoint; its thresholds are those of `corloc_honest`.
+
+    Returns:
+        JSON-serializable numbers; for a classifier, the summary of the seed CAM alone.
     """
     baseline = result.seed_cam.summary(info.cam_threshold)
     if result.localizer is None:
@@ -187,9 +217,13 @@ def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Writes a summary as JSON, every list of numbers on one line."""
+    """Writes a summary as JSON, each list of numbers on one line; the write is atomic.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     text = json.dumps(summary, indent=1)
-    # Only between values does JSON hold a line's end as it is: no name can be meant.
+    # JSON escapes line ends in strings: the pattern matches between values only.
     text = re.sub(r"\[\n[-+.,\s\de]*\]", _on_one_line, text)
     write_whole(path, (text + "\n").encode())
 

@@ -1,34 +1,34 @@
-"""The numbers of maps side by side, seed CAM and method, as tables: terminal, Markdown, page."""
+"""Tables of evaluation summaries, seed CAM and method side by side: terminal, Markdown, page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Columns = Mapping[str, Mapping[str, Any]]
-"""What heads a column, and the `CorLoc.summary()` in it, all of the same frames.
+"""Column names, and the `CorLoc.summary()` of each column; all summaries are of the same frames.
 
-The seed CAM first, the method last; of a classifier alone there is the seed CAM only.
+The seed CAM comes first, the method last; a classifier has the seed CAM only.
 """
 
 TITLE = "CorLoc in % at IoU 0.5"
-PROTOCOLS = "Every protocol, in % (these: the evaluated frames; mean: of IoU 0.3, 0.5, 0.7)"
+PROTOCOLS = "All protocols, in % (these: the evaluated frames; mean: over IoU 0.3, 0.5, 0.7)"
 SIZES = (
-    "By size of the object: thirds by the share of the image that the largest box covers, "
-    "% of frames right at IoU 0.5 (threshold per class)"
+    "By object size: thirds of the frames by the share of the image that the largest box covers, "
+    "% of frames correct at IoU 0.5 (threshold per class)"
 )
 CURVE = "By threshold: CorLoc in % at IoU 0.5 with one threshold for all classes"
-LOWEST = 10  # videos shown, those with the lowest CorLoc
+LOWEST = 10  # number of videos shown
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table.
+    """Cells of a table.
 
     Attributes:
-        title: above it; None: none.
+        title: shown above the table; None: no title.
         rows: the header first.
-        note: a line below it, may be empty.
-        sums_up: the last row is about all the others.
+        note: shown below the table; may be empty.
+        sums_up: whether the last row is a mean or total.
     """
 
     title: str | None
@@ -38,9 +38,13 @@ class Cells:
 
 
 def corloc_cells(columns: Columns, title: str = TITLE) -> Cells:
-    """Per class: frames with boxes, and CorLoc; last row the mean.
+    """CorLoc by class, with the mean as last row.
 
-    Without any boxes there is no CorLoc: one row gives the classification accuracy instead.
+    If no frame has boxes, one row shows the classification accuracy instead.
+
+    Args:
+        columns: summaries.
+        title: of the table.
     """
     *_, method = columns.values()
     header = ["class", "frames", *columns]
@@ -63,10 +67,10 @@ def corloc_cells(columns: Columns, title: str = TITLE) -> Cells:
 
 
 def protocol_cells(columns: Columns) -> Cells:
-    """All protocols side by side, a row each: where the threshold is from, IoU, the numbers.
+    """One row per protocol: source of the threshold, IoU, numbers.
 
     Args:
-        columns: of frames with boxes.
+        columns: summaries of frames with boxes.
     """
 
     def row(name: str, threshold: str, at: str, *values: float | None) -> list[str]:
@@ -91,10 +95,10 @@ def protocol_cells(columns: Columns) -> Cells:
 
 
 def breakdown_cells(columns: Columns) -> list[Cells]:
-    """CorLoc by size of the object, along the threshold, and of the hardest videos.
+    """CorLoc by object size, by threshold, and of the videos where it is lowest.
 
     Args:
-        columns: of frames with boxes.
+        columns: summaries of frames with boxes.
     """
     *_, method = columns.values()
     tables = [_size_cells(columns), _curve_cells(columns)]
@@ -104,7 +108,7 @@ def breakdown_cells(columns: Columns) -> list[Cells]:
 
 
 def all_cells(columns: Columns, title: str = TITLE) -> list[Cells]:
-    """Every table there is; without boxes the classification accuracy alone."""
+    """All tables; if no frame has boxes, the classification accuracy alone."""
     *_, method = columns.values()
     first = corloc_cells(columns, title)
     if method["corloc"] is None:
@@ -113,7 +117,7 @@ def all_cells(columns: Columns, title: str = TITLE) -> list[Cells]:
 
 
 def as_markdown(cells: Cells) -> str:
-    """Under its title; ends with a newline."""
+    """Markdown table below its title; ends with a newline."""
     header, *rows = cells.rows
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     table = "".join("| " + " | ".join(map(_escape, line)) + " |\n" for line in lines)
@@ -137,8 +141,10 @@ def _size_cells(columns: Columns) -> Cells:
     *_, method = columns.values()
     rows = [["size", "share of the image", "frames", *columns]]
     for name, entry in method["by_size"].items():
-        low, high = entry["area"] or (None, None)
-        extent = "-" if low is None else f"{100 * low:.1f} to {100 * high:.1f} %"
+        extent = "-"
+        if entry["area"] is not None:
+            low, high = entry["area"]
+            extent = f"{100 * low:.1f} to {100 * high:.1f} %"
         shares = [_percent(one["by_size"][name]["corloc"]) for one in columns.values()]
         rows.append([name, extent, str(entry["frames"]), *shares])
     return Cells(SIZES, rows)
@@ -168,7 +174,7 @@ def _video_cells(columns: Columns) -> Cells:
         for video in hardest
     ]
     title = (
-        f"Videos with the lowest CorLoc ({len(rows)} of {len(entries)}), % of frames right at "
+        f"Videos with the lowest CorLoc ({len(rows)} of {len(entries)}), % of frames correct at "
         "IoU 0.5 (threshold per class)"
     )
     return Cells(title, [["video", "frames", *columns], *rows])

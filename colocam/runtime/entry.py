@@ -107,12 +107,15 @@ def program_name(script: str) -> str:
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Runs a command and returns its exit status; 0 if the command returns None.
+    """Runs a command and returns its exit status; 0 if it returns None.
 
-    Errors that the user can correct, and files that the operating system cannot open, are printed
-    to stderr as one line.
+    `UserError`, a full GPU memory and an `OSError` with a file name are printed to stderr in one
+    line, with status 2. Ctrl-C has status 130. Other exceptions are raised.
+
+    Args:
+        run: the command.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be valid text
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run() or 0

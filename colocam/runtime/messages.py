@@ -1,4 +1,4 @@
-"""Wording of the lines shown to the user when a data set is opened."""
+"""User messages: counts with their noun, skipped items, unreadable frames."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,37 @@ from rich.console import Console
 
 
 def count_of(number: int, thing: str) -> str:
-    """A number with its noun: "1 frame", "2 frames", "3 boxes"."""
+    """Returns a number with its noun: "1 frame", "2 frames", "3 boxes"."""
     if number == 1:
         return f"1 {thing}"
     return f"{number} {thing}es" if thing.endswith("x") else f"{number} {thing}s"
 
 
-def left_out(missing: list[str], total: int, thing: str, why: str) -> str:
-    """A line about what was left out: how many of how many, why, and the first of them."""
-    verb = "is" if len(missing) == 1 else "are"
+def skipped_line(skipped: Sequence[str], total: int, thing: str, why: str) -> str:
+    """Returns a line on skipped items: how many of how many, why, and the first of them.
+
+    Args:
+        skipped: the items, at least one.
+        total: number of items, the skipped ones included.
+        thing: noun for one item, such as "video".
+        why: reason, as a predicate such as "unusable".
+    """
+    verb = "is" if len(skipped) == 1 else "are"
     return (
-        f"{len(missing)} of {count_of(total, thing)} {verb} {why} and left out "
-        f"(first: {missing[0]})"
+        f"{len(skipped)} of {count_of(total, thing)} {verb} {why} and skipped (first: {skipped[0]})"
     )
 
 
-def report_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:
-    """Warns of frames that were left out because they cannot be decoded, and counts them."""
+def print_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:
+    """Prints warnings for frames that were skipped because they cannot be decoded.
+
+    Args:
+        console: console to print to.
+        names: names of the frames; nothing is printed if there are none.
+        shown: number of frames that are named; all are counted.
+    """
     for name in names[:shown]:
-        console.print(f"warning: {name}: cannot be decoded, left out", style="yellow", markup=False)
+        console.print(f"warning: {name}: cannot be decoded, skipped", style="yellow", markup=False)
     if names:
         verb = "was" if len(names) == 1 else "were"
-        console.print(f"{count_of(len(names), 'frame')} could not be decoded and {verb} left out")
+        console.print(f"{count_of(len(names), 'frame')} could not be decoded and {verb} skipped")

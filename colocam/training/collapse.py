@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from colocam.report.page import FOREGROUND_SHARE, ONE_SIDED
+from colocam.evaluation.metric_names import FOREGROUND_SHARE, ONE_SIDED
 
 LEAST, MOST = 0.005, 0.95  # mean of S¹ over a video's frames outside of which it is on one side
 TELLING = 0.5  # share of the frames from which on the user is told

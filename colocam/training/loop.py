@@ -10,7 +10,7 @@ from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
 from colocam.training.interruption import Interrupted, Interruption
-from colocam.training.progress import PendingStep, Progress, Step, print_epoch, step_bar
+from colocam.training.progress import Progress, Step, StepResult, print_epoch, step_bar
 from colocam.training.run import Run
 from colocam.training.state import (
     State,
@@ -74,7 +74,7 @@ class Loop:
         self.epoch = self.done = 0  # the epoch that is trained, and how many of its steps are done
         self.progress = Progress()
         self.steps = -(-len(stage.loader) // run.config.accumulate)  # of an epoch
-        self.taken: list[PendingStep] = []
+        self.taken: list[StepResult] = []
         self.started, self.frames_before = time.perf_counter(), 0
         if state is not None:
             self._restore(state)
@@ -119,21 +119,21 @@ class Loop:
         while group := list(itertools.islice(batches, count)):
             yield group
 
-    def _take(self, batches: Sequence[SequenceBatch]) -> PendingStep:
+    def _take(self, batches: Sequence[SequenceBatch]) -> StepResult:
         """Takes a step; none where this process is alone and has no frame."""
         run = self.run
         unreadable = tuple(name for batch in batches for name in batch.unreadable)
         if run.ranks.world == 1:
             batches = [batch for batch in batches if not batch.blank]
         if not batches:
-            return PendingStep(None, 0, (), unreadable)
+            return StepResult(None, 0, (), unreadable)
         names = tuple(name for batch in batches if not batch.blank for name in batch.names)
         step = self.stage.step(
             batches,
             self.epoch + self.done / self.steps,
             self.epoch * self.steps + self.done,
         )
-        return PendingStep(step, step.frames, names, unreadable)
+        return StepResult(step, step.frames, names, unreadable)
 
     def _looks(self) -> bool:
         """Whether to look after this step; the same on all ranks."""

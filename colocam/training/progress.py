@@ -19,7 +19,7 @@ _LOSSES_FROM = 110  # columns of a terminal from which the progress bar shows lo
 
 @dataclass(frozen=True)
 class Step:
-    """Result of a training step, on the device.
+    """Values of a training step, on the device.
 
     Attributes:
         losses: scalars by name; this rank's contribution.
@@ -35,8 +35,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """Result of a training step of one rank, on the host.
+class StepValues:
+    """Values of a `StepResult` on the host.
 
     Attributes:
         losses: values by name.
@@ -56,11 +56,11 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class PendingStep:
-    """A step whose result is still on the device.
+class StepResult:
+    """Result of a training step of one rank; its values are still on the device.
 
     Attributes:
-        step: the result; None if no frame could be decoded.
+        step: its values; None if no frame could be decoded.
         frames: number of frames trained on.
         names: names of these frames.
         unreadable: names of frames that could not be decoded.
@@ -71,16 +71,16 @@ class PendingStep:
     names: tuple[str, ...]
     unreadable: tuple[str, ...]
 
-    def synchronize(self) -> StepResult:
-        """Waits for the device and copies the result to the host."""
+    def synchronize(self) -> StepValues:
+        """Waits for the device and copies the values to the host."""
         if self.step is None:
-            return StepResult({}, False, True, 0, (), self.unreadable)
+            return StepValues({}, False, True, 0, (), self.unreadable)
         step = self.step
         scalars = [*step.losses.values(), step.skipped, step.finite]
         *values, skipped, finite = torch.stack([s.detach().double() for s in scalars]).tolist()
         losses = dict(zip(step.losses, values, strict=True))
         names = self.names if skipped else ()
-        return StepResult(losses, bool(skipped), bool(finite), self.frames, names, self.unreadable)
+        return StepValues(losses, bool(skipped), bool(finite), self.frames, names, self.unreadable)
 
 
 @dataclass
@@ -116,30 +116,30 @@ class Progress:
         """Progress at the start of the next epoch."""
         return Progress(in_a_row=self.in_a_row, unreadable=self.unreadable)
 
-    def add(self, ranks: Sequence[StepResult], half: bool) -> bool:
+    def add(self, ranks: Sequence[StepValues], half: bool) -> bool:
         """Adds one step.
 
         Args:
-            ranks: result of each rank.
+            ranks: values of each rank.
             half: whether float16 loss scaling is enabled. If only scaled gradients overflowed, the
                 scale was lowered and the step does not count as skipped.
 
         Returns:
             whether the step was skipped because of a non-finite value.
         """
-        self.frames += sum(result.frames for result in ranks)
-        for result in ranks:
-            self.unreadable.update(result.unreadable)
-        if not any(result.frames for result in ranks):  # no frame was readable: there was no step
+        self.frames += sum(values.frames for values in ranks)
+        for values in ranks:
+            self.unreadable.update(values.unreadable)
+        if not any(values.frames for values in ranks):  # no frame was readable: there was no step
             return False
         if ranks[0].skipped:  # the same on all ranks, which share their gradients
             self.in_a_row += 1
-            invalid = not (half and all(result.finite for result in ranks))
+            invalid = not (half and all(values.finite for values in ranks))
             self.skipped += invalid
             return invalid
         self.in_a_row = 0
         for name in ranks[0].losses:
-            mean = sum(result.losses[name] for result in ranks) / len(ranks)
+            mean = sum(values.losses[name] for values in ranks) / len(ranks)
             self.sums[name] = self.sums.get(name, 0.0) + mean
             self.counts[name] = self.counts.get(name, 0) + 1
         return False

@@ -1,6 +1,6 @@
-"""bench/compile_report.py: every kernel is compiled for a GPU that is not here, and none spills.
+"""bench/compile_report.py: every kernel is compiled without a GPU, and none spills.
 
-In processes of their own: Triton decides on import whether it compiles or interprets.
+Runs in subprocesses: whether Triton compiles or interprets is set when it is imported.
 """
 
 import ast
@@ -15,13 +15,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "bench" / "compile_report.py"
-# all kernels, with the most maps, the most dimensions, and both types of images
+# all kernels, with the most maps, the most dimensions and both dtypes of images
 CASES = ["K=3", "K=4", "float", "sigma=4", "published", "features d=5", "grid features"]
 BAD = [
     (["--arch", "91"], "--arch 91: this Triton does not compile for it"),
     (["--arch", "20"], "--arch 20: this Triton does not compile for it"),
     (["--arch", "sm_90"], "--arch: invalid int value: 'sm_90'"),
-    (["--cases", "nothing"], "--cases nothing: no such case; there are grid K=2,"),
+    (["--cases", "nothing"], "--cases nothing: no such case; choose from grid K=2,"),
     (["--max-registers", "8"], "--max-registers 8: must be within 24...255"),
     (["--spills"], "unrecognized arguments: --spills"),
     (["--json", "{}/file/report.json"], "cannot be written there"),
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run_python(*arguments):
-    """A Python process that was told to interpret kernels, as the other tests may be."""
+    """Runs Python with Triton's interpreter enabled, as the other tests may be."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=SCRIPT.parent,
@@ -47,7 +47,7 @@ def run_python(*arguments):
 
 
 def run_report(folder, *arguments):
-    """The finished process, and what it wrote as JSON."""
+    """Runs the script; the finished process, and its result file."""
     written = folder / "out" / "report.json"
     done = run_python(SCRIPT, "--arch", "90", "--json", written, *arguments)
     assert written.is_file(), done.stderr
@@ -56,19 +56,19 @@ def run_report(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Of the kernels as they are."""
+    """Report of the kernels."""
     return run_report(tmp_path_factory.mktemp("report"), "--cases", *CASES)
 
 
 @pytest.fixture(scope="module")
 def starved(tmp_path_factory):
-    """Of kernels that have too few registers."""
+    """Report of kernels with too few registers."""
     arguments = ["--cases", "lattice features d=5", "--max-registers", "24", "--sass"]
     return run_report(tmp_path_factory.mktemp("starved"), *arguments)
 
 
 def launched_kernels():
-    """Names of the functions under @triton.jit that Python launches: name[grid](...)."""
+    """Names of functions with @triton.jit that are launched from Python: name[grid](...)."""
     trees = [ast.parse(path.read_text()) for path in (ROOT / "kernels").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     kernels = {
@@ -98,29 +98,29 @@ def test_no_kernel_spills(report):
     assert "None of" in done.stdout
 
 
-def test_no_two_threads_stand_for_one_key_of_a_compare_and_swap(report):
+def test_no_compare_and_swap_has_fewer_keys_than_threads(report):
     done, result = report
     assert not [row["kernel"] for row in result["kernels"] if row["crowded"]]
-    assert "compare and swap" not in done.stdout
+    assert "Compare-and-swap" not in done.stdout
 
 
-def test_every_kernel_that_python_launches_is_compiled(report):
+def test_every_launched_kernel_is_compiled(report):
     launched = launched_kernels()
     assert {"splat", "blur_axis", "pull_and_energy"} <= launched
     assert {row["kernel"] for row in report[1]["kernels"]} == launched
 
 
-def test_the_numbers_are_those_of_compiled_code(report):
+def test_numbers_are_those_of_compiled_code(report):
     for row in report[1]["kernels"]:
         assert row["arch"] == 90
         assert 8 <= row["registers"] <= 255
-        assert 0 <= row["shared"] <= 227 * 1024  # what a program may have
+        assert 0 <= row["shared"] <= 227 * 1024  # limit of a program
         assert row["instructions"] > 20
         assert row["warps"] in (1, 2, 4, 8, 16)
         assert row["opcodes"] is None
 
 
-def test_kernels_are_compiled_as_a_gpu_would_specialise_them(report):
+def test_kernels_are_specialized_as_on_a_gpu(report):
     rows = [row for row in report[1]["kernels"] if row["kernel"] == "splat_colors"]
     by_case = {row["cases"][0]: row["arguments"] for row in rows}
     assert by_case["grid K=2 float"]["source"] == "*fp32"
@@ -130,17 +130,17 @@ def test_kernels_are_compiled_as_a_gpu_would_specialise_them(report):
     for arguments in by_case.values():
         assert arguments["nodes"] == "*fp64"
         assert arguments["per_step"] == "fp32"
-        assert arguments["stride_x"] == 1  # a number that is 1 is compiled in
+        assert arguments["stride_x"] == 1  # the value 1 is compiled in
 
 
-def test_no_kernel_is_compiled_twice_alike(report):
+def test_no_specialization_is_compiled_twice(report):
     rows = report[1]["kernels"]
-    # alignment, which also counts, is not among the arguments
+    # alignment, which also specializes a kernel, is not among the arguments
     assert len({json.dumps([row["kernel"], row["arguments"]]) for row in rows}) > 0.8 * len(rows)
     assert any(len(row["cases"]) > 1 for row in rows)
 
 
-def test_the_table_has_a_line_for_every_kernel(report):
+def test_table_has_one_line_per_kernel(report):
     done, result = report
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
@@ -150,10 +150,10 @@ def test_the_table_has_a_line_for_every_kernel(report):
         assert line[2].startswith(row["cases"][0])
         names = ("registers", "shared", "stack", "spill_stores", "spill_loads", "instructions")
         assert [int(cell) for cell in line[3:9]] == [row[name] for name in names]
-    assert len({tuple(line[1:3]) for line in cells}) == len(cells)  # told apart by their numbers
+    assert len({tuple(line[1:3]) for line in cells}) == len(cells)  # distinguished by their numbers
 
 
-def test_too_few_registers_are_seen_as_spills_and_exit_1(starved):
+def test_too_few_registers_spill_and_exit_status_is_1(starved):
     done, result = starved
     assert done.returncode == 1
     assert result["max_registers"] == 24
@@ -166,7 +166,7 @@ def test_too_few_registers_are_seen_as_spills_and_exit_1(starved):
         assert any(opcode.startswith("STL") for opcode in row["opcodes"])
 
 
-def test_instructions_are_counted_by_kind_and_width(starved):
+def test_opcodes_are_counted_with_modifiers(starved):
     done, result = starved
     opcodes = {row["kernel"]: row["opcodes"] for row in result["kernels"]}
     assert any(name.startswith("RED") and "F64" in name for name in opcodes["splat"])
@@ -178,16 +178,16 @@ def test_instructions_are_counted_by_kind_and_width(starved):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """One process that imports the script: what main() returns and says, and local_bytes()."""
+    """A process that imports the script: results of main() and of helper functions, stderr."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "file").write_text("")
     written = ["--json", str(folder / "out" / "report.json")]
     commands = [[*written, *(a.format(folder) for a in arguments)] for arguments, _ in BAD]
     program = (
-        "import json, compile_report as c; "
+        "import json, compile_report as c; from lib import compiled_kernels as k; "
         f"statuses = [c.main(command) for command in {commands}]; "
-        f"sizes = [c.local_bytes(name, {OPCODES}) for name in ('STL', 'LDL')]; "
-        f"crowded = [c.is_crowded({SWAP!r}, warps) for warps in (2, 4)]; "
+        f"sizes = [k.local_bytes(name, {OPCODES}) for name in ('STL', 'LDL')]; "
+        f"crowded = [k.is_crowded({SWAP!r}, warps) for warps in (2, 4)]; "
         "print(json.dumps([statuses, sizes, crowded]))"
     )
     done = run_python("-c", program)
@@ -195,10 +195,10 @@ def imported(tmp_path_factory):
     return folder, *json.loads(done.stdout), done.stderr
 
 
-def test_bad_arguments_are_told_in_one_line_and_nothing_is_written(imported):
-    folder, statuses, _, _, said = imported
+def test_bad_input_is_one_line_and_nothing_is_written(imported):
+    folder, statuses, _, _, errors = imported
     assert statuses == [2] * len(BAD)
-    for line, (_, what) in zip(said.splitlines(), BAD, strict=True):
+    for line, (_, what) in zip(errors.splitlines(), BAD, strict=True):
         assert line.startswith("error: ")
         assert what in line
     assert list(folder.iterdir()) == [folder / "file"]
@@ -208,5 +208,5 @@ def test_bytes_of_local_memory_are_counted_by_width(imported):
     assert imported[2] == [3 * 4 + 2 * 8 + 16 + 1, 5 * 4]
 
 
-def test_a_program_of_more_threads_than_keys_is_told(imported):
+def test_compare_and_swap_with_fewer_keys_than_threads_is_detected(imported):
     assert imported[3] == [False, True]

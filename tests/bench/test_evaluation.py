@@ -1,4 +1,4 @@
-"""bench/evaluation.py: every kind of maps is timed whole; mistakes are told in a line."""
+"""bench/evaluation.py: every kind of maps is timed; user errors are one line."""
 
 import json
 
@@ -12,7 +12,7 @@ from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
 
 
-def test_every_kind_is_timed_over_as_many_maps_as_asked(tmp_path, write_video, monkeypatch):
+def test_every_kind_is_timed_over_the_given_number_of_maps(tmp_path, write_video, monkeypatch):
     monkeypatch.setattr(evaluation, "SIDE", 64)
     torch.manual_seed(0)
     info = CheckpointInfo("localizer", "resnet18", ("cat", "dog"), 64, "cam", 0, {})
@@ -28,24 +28,24 @@ def test_every_kind_is_timed_over_as_many_maps_as_asked(tmp_path, write_video, m
         assert row["maps"] == 9
         assert row["maps_per_s"] == pytest.approx(9 / row["seconds"])
         assert 1 < row["levels"] <= 256
-    assert path.with_suffix(".md").read_text().count("\n| ") == 4  # its head and the rows
+    assert path.with_suffix(".md").read_text().count("\n| ") == 4  # head and rows
 
 
-def test_all_maps_are_taken_in_with_one_to_three_boxes(monkeypatch):
-    taken = []
+def test_all_maps_are_evaluated_with_one_to_three_boxes(monkeypatch):
+    added = []
     original = CorLoc.add_all
 
     def add_all(self, frames, pool=None):
-        taken.extend(frames)
+        added.extend(frames)
         return original(self, frames, pool)
 
     monkeypatch.setattr(CorLoc, "add_all", add_all)
     maps = [np.full((8, 8), value, np.float32) for value in np.linspace(0, 1, 40)]
     done = []
     evaluation.time_maps("some", maps, done.append)
-    assert sum(done) == len(taken) == 40
-    assert all(one[0] is own for one, own in zip(taken, maps, strict=True))
-    assert {len(boxes) for _, boxes, *_ in taken} == {1, 2, 3}
+    assert sum(done) == len(added) == 40
+    assert all(one[0] is own for one, own in zip(added, maps, strict=True))
+    assert {len(boxes) for _, boxes, *_ in added} == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,11 @@ def test_all_maps_are_taken_in_with_one_to_three_boxes(monkeypatch):
         (["--json", "out.txt"], "--json out.txt: must end in .json"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(argv, message, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_nothing_is_written(
+    argv, message, error_of, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     if "--json" not in argv:
         argv = [*argv, "--json", str(tmp_path / "out.json")]
-    assert evaluation.main(argv) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
+    assert message in error_of(evaluation.main, argv)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""bench/input.py on tiny clips: every row is there and sound; mistakes are told in a line."""
+"""bench/input.py on tiny clips: all rows are written and valid; user errors are one line."""
 
 import json
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, clips):
-    """The result file of one run, with a table beside it."""
+def written(tmp_path_factory, clips):
+    """Result file of a run."""
     path = tmp_path_factory.mktemp("input") / "out" / "result.json"
     arguments = ["--data", str(clips), "--workers", "0", "1", "--json", str(path)]
     assert input_bench.main([*TINY, *arguments]) == 0
@@ -21,8 +21,8 @@ def done(tmp_path_factory, clips):
 
 
 @pytest.fixture(scope="module")
-def result(done) -> dict:
-    return json.loads(done.read_text())
+def result(written) -> dict:
+    return json.loads(written.read_text())
 
 
 def test_every_source_is_measured_with_every_number_of_processes(result):
@@ -35,7 +35,7 @@ def test_every_source_is_measured_with_every_number_of_processes(result):
         assert (row["stored_per_s"] is not None) == (row["source"] == SOURCES[1])
 
 
-def test_an_epoch_has_the_batches_asked_for_and_filling_every_shot_once(result):
+def test_epoch_has_the_given_batches_and_filling_loads_every_shot_once(result):
     for row in result["rows"]:
         if row["source"] == SOURCES[1]:
             assert row["frames"] == 8 * 4  # two videos of each of four classes
@@ -43,17 +43,17 @@ def test_an_epoch_has_the_batches_asked_for_and_filling_every_shot_once(result):
             assert (row["batches"], row["frames"]) == (2, 64)
 
 
-def test_the_result_says_what_was_measured(result, done):
+def test_result_states_the_setting(result, written):
     assert (result["crop"], result["resize"], result["frames"]) == (32, 37, 4)
     assert result["batch_size"] == 32
     assert result["data"] == "clips: 8 shots of image files, 0 of video files"
-    lines = done.with_suffix(".md").read_text().splitlines()
+    lines = written.with_suffix(".md").read_text().splitlines()
     assert "32×32 from 37×37" in lines[0]
     for source in SOURCES:
         assert sum(line.startswith(f"| {source} | ") for line in lines) == 2
 
 
-def test_steps_of_the_same_hardware_stand_beside_it(tmp_path):
+def test_training_steps_of_the_same_hardware_are_listed(tmp_path):
     step = {
         "machine": {"cpu": "A", "gpu": "G"},
         "device": "cuda",
@@ -80,7 +80,7 @@ def test_steps_of_the_same_hardware_stand_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize(("rate", "verdict"), [(399.0, "missed"), (401.0, "reached")])
-def test_the_target_is_judged_by_two_processes_at_full_size(rate, verdict):
+def test_target_refers_to_two_processes_at_full_size(rate, verdict):
     rows = [
         input_bench.Row(SOURCES[3], workers, 8, 256, 256 / rate, rate, 1.0, None, 0.0)
         for workers in (0, 1, 2)
@@ -90,7 +90,7 @@ def test_the_target_is_judged_by_two_processes_at_full_size(rate, verdict):
 
 
 @pytest.mark.parametrize(("need", "verdict"), [(99.0, "does not wait"), (101.0, "training waits")])
-def test_training_is_held_against_the_slowest_way_from_the_cache(need, verdict):
+def test_training_is_compared_to_the_slowest_loading_from_the_cache(need, verdict):
     rows = [
         input_bench.Row(SOURCES[3], workers, 8, 256, 1.0, rate, 1.0, None, 0.0)
         for workers, rate in ((0, 300.0), (1, 100.0))
@@ -99,9 +99,9 @@ def test_training_is_held_against_the_slowest_way_from_the_cache(need, verdict):
     assert sum(verdict in line for line in input_bench.notes(rows, steps, 224)) == 1
 
 
-def test_times_taken_beside_other_work_are_not_to_be_trusted():
+def test_disturbed_times_are_noted():
     row = input_bench.Row(SOURCES[0], 0, 8, 256, 1.0, 256.0, 1.0, None, 40.0)
-    assert any("Do not trust" in line for line in input_bench.notes([row], [], 64))
+    assert any("times are invalid" in line for line in input_bench.notes([row], [], 64))
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,6 @@ def test_times_taken_beside_other_work_are_not_to_be_trusted():
         ["--json", "table.txt"],
     ],
 )
-def test_a_mistake_is_told_in_one_line(wrong, capsys, clips):
-    assert input_bench.main(["--data", str(clips), *TINY, *wrong]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert wrong[0] in error or wrong[1] in error
+def test_bad_input_is_one_line(wrong, error_of, clips):
+    line = error_of(input_bench.main, ["--data", str(clips), *TINY, *wrong])
+    assert wrong[0] in line or wrong[1] in line

@@ -1,4 +1,4 @@
-"""bench/models.py: every backbone is counted, and rightly; mistakes are told in a line."""
+"""bench/models.py: counts of every backbone; user errors are one line."""
 
 import json
 
@@ -20,7 +20,7 @@ def result(tmp_path_factory) -> dict:
     return json.loads(path.read_text())
 
 
-def test_every_backbone_has_a_row_whose_parts_add_up(result):
+def test_every_backbone_has_a_row_whose_parts_sum_to_the_total(result):
     assert [row["model"] for row in result["rows"]] == list(ENCODERS)
     for row in result["rows"]:
         for unit in ("mparams", "gflops", "gmacs"):
@@ -34,7 +34,7 @@ def test_every_backbone_has_a_row_whose_parts_add_up(result):
     assert result["machine"]["torch"] == torch.__version__
 
 
-def test_resnet50_is_within_a_percent_of_the_paper(result):
+def test_resnet50_is_within_one_percent_of_the_paper(result):
     (row,) = [row for row in result["rows"] if row["model"] == "resnet50"]
     for name, published in result["published"].items():
         if isinstance(published, float):
@@ -43,7 +43,7 @@ def test_resnet50_is_within_a_percent_of_the_paper(result):
 
 @pytest.mark.parametrize("encoder", ["resnet18", "vgg16"])
 def test_operations_are_those_of_the_convolutions(result, encoder):
-    """Counted again by hooks: kernel × channels in × places × channels out."""
+    """Counted by hooks: kernel × input channels × positions × output channels."""
     with torch.device("meta"):
         model, frame = Localizer(encoder, 10).eval(), torch.empty(1, 3, 224, 224)
     macs = [10 * model.head.in_features]
@@ -59,7 +59,7 @@ def test_operations_are_those_of_the_convolutions(result, encoder):
     assert row["total_gmacs"] == pytest.approx(sum(macs) / 1e9)
 
 
-def test_a_result_that_is_not_json_is_refused(tmp_path, capsys):
-    assert models.main(["--json", str(tmp_path / "models.txt")]) == 2
-    assert "must end in .json" in capsys.readouterr().err
+def test_result_file_must_be_json(tmp_path, error_of):
+    line = error_of(models.main, ["--json", str(tmp_path / "models.txt")])
+    assert "must end in .json" in line
     assert not list(tmp_path.iterdir())

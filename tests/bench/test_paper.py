@@ -1,4 +1,4 @@
-"""bench/paper.py: nothing is trained twice, and numbers stand beside the published ones."""
+"""bench/paper.py: no trial is trained twice; tables have measured and published numbers."""
 
 import json
 import signal
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from lib.paper import runs as paper_runs
+from lib.paper import trials as paper_trials
+from lib.paper.tables import BUDGETS, TABLES, make_table
+from lib.paper.trials import Experiment, Trial
+
 import paper
 from colocam.cli.options import parse_config
 from colocam.data.layouts.open import open_data
-from lib.paper import cells as paper_cells
-from lib.paper import runs as paper_runs
-from lib.paper.cells import Cell, Ground
-from lib.paper.tables import BUDGETS, TABLES, make_table
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -25,13 +26,13 @@ SMALL = BUDGETS["small"]
 
 @pytest.fixture(autouse=True)
 def no_clip_set(monkeypatch, tmp_path):
-    """Nothing is drawn."""
-    monkeypatch.setattr(paper_cells, "builtin_folder", lambda *_: tmp_path / "clips")
+    """No clip set is generated."""
+    monkeypatch.setattr(paper_trials, "builtin_folder", lambda *_: tmp_path / "clips")
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Stands in for training: leaves numbers that tell the options; the arguments it was given."""
+    """Replaces training: writes scores computed from the options; list of the configurations."""
     calls = []
 
     def train(arguments, threads, log):
@@ -40,7 +41,7 @@ def trained(monkeypatch):
         report = config.out / "report"
         report.mkdir(parents=True)
         (config.out / "checkpoints").mkdir(exist_ok=True)
-        for name in paper_cells.BEST:
+        for name in paper_trials.BEST:
             (config.out / "checkpoints" / f"{name}.safetensors").write_bytes(b"weights")
         value = 10 * config.frames + config.seed
         summary = {"corloc": {"0.5": value}, "corloc_honest": {"0.5": value - 1}}
@@ -53,7 +54,7 @@ def trained(monkeypatch):
         log = "".join(json.dumps(line) + "\n" for line in lines)
         (config.out / "metrics.jsonl").write_text(log)
 
-    monkeypatch.setattr(paper_cells, "train", train)
+    monkeypatch.setattr(paper_trials, "train", train)
     return calls
 
 
@@ -64,31 +65,31 @@ def run(tmp_path, *argv):
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_every_row_is_a_run_that_train_takes(name, budget, tmp_path):
+def test_every_row_has_valid_options_of_train(name, budget, tmp_path):
     table = make_table(name, BUDGETS[budget])
     names = [row.name for row in table.rows]
     assert len(set(names)) == len(names) >= 3
-    ground = Ground(tmp_path, None, None, {"preset": "smoke"})
+    experiment = Experiment(tmp_path, None, None, {"preset": "smoke"})
     for row in table.rows:
-        options = ground.options_of(row)
-        arguments = ground.arguments(0, tmp_path, row.classifier, options)
+        options = experiment.options_of(row)
+        arguments = experiment.arguments(0, tmp_path, row.classifier, options)
         config = parse_config(arguments, cuda=False)
         assert config.seed == 0
         for option, value in options.items():
             assert getattr(config, option.replace("-", "_")) == value
 
 
-def test_tables_share_what_is_the_same(tmp_path):
-    ground = Ground(tmp_path, None, None, {"preset": "smoke"})
+def test_tables_share_trials_with_equal_options(tmp_path):
+    experiment = Experiment(tmp_path, None, None, {"preset": "smoke"})
 
     def folder(table, name, seed=0):
         rows = {row.name: row for row in make_table(table, SMALL).rows}
-        return Cell(ground, rows[name], seed).folder
+        return Trial(experiment, rows[name], seed).folder
 
     colocam = folder("table3", "CoLo-CAM")
     assert colocam == folder("table1", "CoLo-CAM") == folder("table2", "PL + ASC + CRF + CoLoc")
     assert colocam == folder("fig2a", "CoLo-CAM, n = 4") == folder("fig2c", "adaptive, n = 4")
-    assert colocam == folder("fig2b", "λ_c = 5") == folder("table5", "adjacent")  # the preset's
+    assert colocam == folder("fig2b", "λ_c = 5") == folder("table5", "adjacent")  # the default
     assert folder("table3", "F-CAM") == folder("table2", "PL + ASC + CRF")
     assert folder("table3", "TCAM") == folder("fig3", "TCAM, n = 2")
     others = [colocam, folder("table3", "F-CAM"), folder("table3", "TCAM"),
@@ -97,8 +98,8 @@ def test_tables_share_what_is_the_same(tmp_path):
     assert len(set(others)) == len(others)
 
 
-def test_tcam_trains_on_as_many_frames_as_the_others(tmp_path, trained):
-    """An epoch of it trains on one frame of a shot, an epoch of the others on n."""
+def test_tcam_trains_on_as_many_frames_as_other_methods(tmp_path, trained):
+    """An epoch of TCAM trains on one frame per shot, an epoch of other methods on n."""
     assert run(tmp_path, "fig2a", "--seeds", "0") == 0
     by_method = {config.method: config for config in trained if config.stage == "localizer"}
     default = parse_config(["--preset", "smoke"], cuda=False)
@@ -108,7 +109,7 @@ def test_tcam_trains_on_as_many_frames_as_the_others(tmp_path, trained):
     assert tcam.epochs / tcam.evaluate_every == colocam.epochs / colocam.evaluate_every
 
 
-def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, trained):
+def test_finished_trial_is_not_trained_again_and_stage_1_once_per_seed(tmp_path, trained):
     argv = ["fig2a", "--seeds", "0", "1"]
     assert run(tmp_path, *argv) == 0
     stages = [config.stage for config in trained]
@@ -116,35 +117,35 @@ def test_a_finished_row_is_not_trained_again_and_stage_1_once_a_seed(tmp_path, t
     assert (stages.count("classifier"), stages.count("localizer")) == (2, 2 * rows)
     assert run(tmp_path, *argv) == 0
     assert len(trained) == len(stages)
-    assert run(tmp_path, "fig3", *argv[1:]) == 0  # TCAM's rows of the figure
+    assert run(tmp_path, "fig3", *argv[1:]) == 0  # rows of TCAM in fig2a
     assert len(trained) == len(stages)
     assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
     assert {config.seed for config in trained[len(stages) :]} == {2}
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
-def test_stage_1_stands_before_what_needs_it_however_many_run_at_once(
+def test_stage_1_is_finished_before_stage_2_for_any_number_of_jobs(
     tmp_path, trained, monkeypatch, jobs
 ):
-    train, running, most = paper_cells.train, [], []
+    train, running, most = paper_trials.train, [], []
 
     def slowly(arguments, threads, log):
         assert (threads is None) == (jobs == 1)
         running.append(arguments)
         most.append(len(running))
         time.sleep(0.02)
-        train(arguments, threads, log)  # stage 2 copies what stage 1 left, fails without it
+        train(arguments, threads, log)  # fails without the checkpoints of stage 1
         running.remove(arguments)
 
-    monkeypatch.setattr(paper_cells, "train", slowly)
+    monkeypatch.setattr(paper_trials, "train", slowly)
     argv = ["fig2a", "--jobs", str(jobs), "--seeds", "3", "4"]
-    assert run(tmp_path, *argv, "4") == 0  # a seed named twice counts once
+    assert run(tmp_path, *argv, "4") == 0  # a repeated seed counts once
     assert min(jobs, 2) <= max(most) <= jobs
     folders = [config.out for config in trained]
     assert len(set(folders)) == len(folders) == 2 + 2 * len(make_table("fig2a", SMALL).rows)
 
 
-def test_after_a_failure_nothing_more_is_begun(tmp_path, monkeypatch, capsys):
+def test_no_run_is_started_after_a_failure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paper_runs, "TRAIN", tmp_path / "no-train.py")
     assert run(tmp_path, "fig2a", "--seeds", *map(str, range(9)), "--jobs", "2") == 2
     logs = list((tmp_path / "runs").rglob("*.log"))
@@ -156,12 +157,12 @@ def test_after_a_failure_nothing_more_is_begun(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_reaches_the_training_runs(tmp_path, how):
-    """Of the parent alone, as by `kill`: the runs are told, and nothing more is begun."""
+def test_interruption_terminates_the_training_runs(tmp_path, how):
+    """A signal to the parent process only terminates its runs; no further run is started."""
     (tmp_path / "train.py").write_text(
         "import pathlib, signal, sys, time\n"
         "def end(*_):\n"
-        "    pathlib.Path(sys.argv[1] + '.told').touch()\n"
+        "    pathlib.Path(sys.argv[1] + '.terminated').touch()\n"
         "    sys.exit(130)\n"
         "signal.signal(signal.SIGTERM, end)\n"
         "pathlib.Path(sys.argv[1]).touch()\n"
@@ -175,7 +176,7 @@ def test_an_interruption_reaches_the_training_runs(tmp_path, how):
         "paper_runs.TRAIN = folder / 'train.py'\n"
         "def task(name):\n"
         "    return lambda: paper_runs.train([str(folder / name)], 1, folder / f'{name}.log')\n"
-        "paper_runs.run_beside([task(name) for name in 'abcd'], 2, print)\n"
+        "paper_runs.run_parallel([task(name) for name in 'abcd'], 2, print)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -184,18 +185,18 @@ def test_an_interruption_reaches_the_training_runs(tmp_path, how):
         time.sleep(0.01)
     parent.send_signal(how)
     assert parent.wait(30) != 0
-    assert {path.name for path in tmp_path.glob("*.told")} == {"a.told", "b.told"}
+    assert {path.name for path in tmp_path.glob("*.terminated")} == {"a.terminated", "b.terminated"}
     assert not (tmp_path / "c").exists()
 
 
-def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, trained):
+def test_table_has_mean_deviation_and_published_number(tmp_path, trained):
     assert run(tmp_path, "fig2a", "--seeds", "0", "1", "2") == 0
     path = tmp_path / "results" / "paper-fig2a-builtin-smoke.json"
     rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
     assert rows["CoLo-CAM, n = 8"]["corloc"] == [80, 81, 82]
     assert rows["CoLo-CAM, n = 8"]["corloc_honest"] == [79, 80, 81]
-    assert rows["CoLo-CAM, n = 8"]["validation"] == [78, 79, 80]  # the best epoch's
-    assert rows["CoLo-CAM, n = 8"]["commits"] == [paper_cells.commit_name()] * 3
+    assert rows["CoLo-CAM, n = 8"]["validation"] == [78, 79, 80]  # of the best epoch
+    assert rows["CoLo-CAM, n = 8"]["commits"] == [paper_trials.commit_name()] * 3
     lines = path.with_suffix(".md").read_text().splitlines()
     four = next(line for line in lines if line.startswith("| CoLo-CAM, n = 4 "))
     assert [cell.strip() for cell in four.split("|")[2:-1]] == [
@@ -205,19 +206,19 @@ def test_the_table_gives_mean_and_deviation_beside_what_was_published(tmp_path, 
 
 
 @pytest.mark.parametrize("values", [[50.0, 60.0], [3.0, 4.0, 8.0]])
-def test_the_deviation_is_that_of_a_sample(values):
+def test_deviation_is_that_of_a_sample(values):
     text = f"{sum(values) / len(values):.1f} ± {statistics.stdev(values):.1f}"
     assert paper.mean_and_deviation(values) == text
     assert paper.mean_and_deviation(values[:1]) == f"{values[0]:.1f}"
 
 
-def test_as_many_shots_of_every_class_are_left_out_as_asked(tmp_path, clips):
-    (row,) = [row for row in make_table("table7", SMALL).rows if row.left_out == 1]
-    ground = Ground(tmp_path, clips, None, {"preset": "smoke"})
+def test_given_number_of_shots_per_class_is_excluded(tmp_path, clips):
+    (row,) = [row for row in make_table("table7", SMALL).rows if row.excluded_shots == 1]
+    experiment = Experiment(tmp_path, clips, None, {"preset": "smoke"})
     whole = open_data(clips)
     kept = []
     for seed in (0, 0, 1, 2):
-        splits = Cell(ground, row, seed)._fewer_shots()
+        splits = Trial(experiment, row, seed)._write_reduced_splits()
         data = open_data(clips, splits)
         assert (data.val, data.test, data.classes) == (whole.val, whole.test, whole.classes)
         labels = [shot.label for shot in data.train]
@@ -232,22 +233,19 @@ def test_as_many_shots_of_every_class_are_left_out_as_asked(tmp_path, clips):
     ("argv", "message"),
     [
         (["table4"], "table4"),
-        (["table3", "--only-done"], "nothing is done in"),
+        (["table3", "--only-done"], "no finished trial in"),
         (["table3", "--seeds", "-1"], "--seeds -1: must not be negative"),
         (["table3", "--budget", "huge"], "huge"),
         (["table3", "--jobs", "0"], "--jobs 0: must be at least 1"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(argv, message, tmp_path, capsys):
-    assert run(tmp_path, *argv) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
+def test_bad_input_is_one_line_and_nothing_is_written(argv, message, tmp_path, error_of):
+    assert message in error_of(lambda argv: run(tmp_path, *argv), argv)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_fails_is_told_and_leaves_no_numbers(tmp_path, monkeypatch, capfd):
+def test_failed_run_is_reported_and_has_no_results(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(paper_runs, "TRAIN", tmp_path / "nowhere.py")
     assert run(tmp_path, "table5", "--seeds", "0", "--jobs", "1") == 2
-    assert "failed; its message stands above" in capfd.readouterr().err
+    assert "failed; its message is printed above" in capfd.readouterr().err
     assert not (tmp_path / "results").exists()

@@ -1,4 +1,4 @@
-"""bench/train_step.py on tiny frames: every part is there and sound; mistakes are told."""
+"""bench/train_step.py on tiny frames: all parts are written and valid; user errors are one line."""
 
 import json
 import math
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_step
 from lib.step import parts as step_parts
 from lib.step.table import HEADS
+
+import train_step
 
 ALONE_PARTS = ("pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc")
 PARTS = (
@@ -19,16 +20,16 @@ PARTS = (
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, clips, tiny_step, small_rates) -> Path:
-    """The result file of one run on the CPU, with a table beside it."""
+def written(tmp_path_factory, clips, tiny_step, small_rates) -> Path:
+    """Result file of a run on the CPU."""
     path = tmp_path_factory.mktemp("train_step") / "out" / "result.json"
     assert train_step.main([*tiny_step, "--data", str(clips), "--json", str(path)]) == 0
     return path
 
 
 @pytest.fixture(scope="module")
-def result(done) -> dict:
-    return json.loads(done.read_text())
+def result(written) -> dict:
+    return json.loads(written.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def rows(result) -> dict:
     return {row["part"]: row for row in result["rows"]}
 
 
-def test_every_part_and_every_term_is_there_with_a_finite_positive_time(result):
+def test_every_part_and_term_has_a_finite_positive_time(result):
     assert [row["part"] for row in result["rows"]] == [
         *("input: frames to a batch", *PARTS, "sum of the parts", "whole step", *ALONE_PARTS)
     ]
@@ -46,10 +47,10 @@ def test_every_part_and_every_term_is_there_with_a_finite_positive_time(result):
             assert row[name] > 0, row["part"]
         if row["part"] != "sum of the parts":
             assert row["min_ms"] <= row["ms"] <= row["max_ms"]
-        assert row["host_ms"] is None  # a GPU's
+        assert row["host_ms"] is None  # measured on a GPU only
 
 
-def test_a_loss_takes_longer_with_its_gradient_than_without(rows):
+def test_loss_with_gradient_is_slower_than_without(rows):
     for part, row in rows.items():
         if part == "losses" or part in ALONE_PARTS:
             assert 0 < row["forward_ms"] < row["ms"]
@@ -57,13 +58,13 @@ def test_a_loss_takes_longer_with_its_gradient_than_without(rows):
             assert row["forward_ms"] is None
 
 
-def test_sum_shares_and_rate_follow_from_the_times(result, rows):
+def test_sum_shares_and_rate_are_computed_from_the_times(result, rows):
     whole = rows["whole step"]["ms"]
     total = sum(rows[part]["ms"] for part in PARTS)
     assert [row["part"] for row in result["rows"] if row["in_sum"]] == list(PARTS)
     assert rows["sum of the parts"]["ms"] == pytest.approx(total)
     assert result["sum_percent"] == pytest.approx(100 * total / whole)
-    assert 30 < result["sum_percent"] < 300  # others may disturb either
+    assert 30 < result["sum_percent"] < 300  # other processes may disturb either
     assert result["crf_percent"] == pytest.approx(100 * rows["crf and coloc"]["ms"] / whole)
     assert result["frames_per_s"] == pytest.approx(8 / (whole / 1e3))
     for row in rows.values():
@@ -72,7 +73,7 @@ def test_sum_shares_and_rate_follow_from_the_times(result, rows):
             assert row["floor_percent"] == pytest.approx(100 * row["floor_ms"] / row["ms"])
 
 
-def test_the_result_says_what_was_measured(result):
+def test_result_states_the_setting(result):
     expected = {
         "device": "cpu",
         "encoder": "resnet18",
@@ -103,16 +104,13 @@ def test_the_result_says_what_was_measured(result):
     assert {"cpu", "gpu", "commit", "threads"} <= set(result["machine"])
 
 
-def test_the_table_holds_the_same_rows(done, rows):
-    lines = done.with_suffix(".md").read_text().splitlines()
-    table = [line.strip("|").split("|") for line in lines if line.startswith("|")]
-    assert {len(cells) for cells in table} == {len(HEADS)}
-    assert [cells[0].strip() for cells in table[2:]] == list(rows)
+def test_table_has_the_same_rows(written, rows, read_table):
+    cells = read_table(written)
+    assert {len(row) for row in cells} == {len(HEADS)}
+    assert [row[0] for row in cells[1:]] == list(rows)
 
 
-def test_determinism_is_asked_of_torch_and_stands_in_the_name_of_the_file(
-    clips, tiny_step, monkeypatch
-):
+def test_deterministic_sets_torch_and_the_name_of_the_file(clips, tiny_step, monkeypatch):
     names = []
     monkeypatch.setattr(train_step, "describe", lambda: {"cpu": "Some CPU @ 2 GHz"})
     monkeypatch.setattr(train_step, "result_path", lambda given, name: names.append(name))
@@ -145,24 +143,17 @@ def test_determinism_is_asked_of_torch_and_stands_in_the_name_of_the_file(
         (["--data", "x", "--video", "y"], "--video: not allowed with argument --data"),
     ],
 )
-def test_bad_input_is_told_in_one_line_and_nothing_is_written(
-    arguments, what, tiny_step, tmp_path, capsys, monkeypatch
+def test_bad_input_is_one_line_and_nothing_is_written(
+    arguments, what, tiny_step, tmp_path, error_of, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    written = tmp_path / "out" / "result.json"
-    assert train_step.main([*tiny_step, "--json", str(written), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.splitlines()[-1].startswith("error: ")
-    assert error.count("error") == 1
-    assert what in error
+    path = tmp_path / "out" / "result.json"
+    assert what in error_of(train_step.main, [*tiny_step, "--json", str(path), *arguments])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_result_file_that_cannot_be_written_is_told_before_measuring(tiny_step, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    for name in ("file/result.json", "result.csv"):
-        assert train_step.main([*tiny_step, "--json", str(tmp_path / name)]) == 2
-        assert f"error: --json {tmp_path / name}: " in capsys.readouterr().err
+def test_unwritable_result_file_is_an_error_before_measuring(tiny_step, check_unwritable_result):
+    check_unwritable_result(train_step.main, tiny_step)
 
 
 @pytest.mark.parametrize(
@@ -175,16 +166,14 @@ def test_a_result_file_that_cannot_be_written_is_told_before_measuring(tiny_step
         ),
     ],
 )
-def test_what_a_user_can_mend_is_told_in_one_line(
-    failure, what, clips, tiny_step, small_rates, tmp_path, capsys, monkeypatch
+def test_failure_that_other_arguments_avoid_is_one_line(
+    failure, what, clips, tiny_step, small_rates, tmp_path, error_of, monkeypatch
 ):
     def fail(*_):
         raise failure
 
     monkeypatch.setattr(step_parts, "_repeat", fail)
     path = tmp_path / "result.json"
-    assert train_step.main([*tiny_step, "--data", str(clips), "--json", str(path)]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: ")
-    assert what in error
+    argv = [*tiny_step, "--data", str(clips), "--json", str(path)]
+    assert what in error_of(train_step.main, argv)
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""bench/whole_videos.py: every frame counts once, and a perfect localizer is found perfect."""
+"""bench/whole_videos.py: every frame counts once, and a perfect localizer has perfect scores."""
 
 import json
 from dataclasses import replace
@@ -18,35 +18,35 @@ from whole_videos import SHARES, Shot, measure
 
 
 class Perfect:
-    """Stands in for a localizer: boxes by the maps as they are."""
+    """A localizer with boxes at the threshold 0.5 of the maps."""
 
-    def locate(self, likely, score_map, size):
+    def locate(self, probabilities, score_map, size):
         height, width = score_map.shape
         box = box_at(score_map, 0.5)
         found = unscale_box(box, (width, height), size) if box[2] > box[0] else None
         return type("Found", (), {"box": found})
 
 
-def shot_of(places, jump=None):
-    """A square that stands at each place, none where it is None; maps as the truth has it.
+def shot_of(positions, jump=None):
+    """A square at the given positions, none where None, with maps equal to the ground truth.
 
-    `jump`: a frame whose map shows it elsewhere.
+    `jump`: index of a frame whose map shows the square elsewhere.
     """
     frames, truth, maps = [], [], []
-    for number, place in enumerate(places):
+    for number, position in enumerate(positions):
         frames.append(np.full((40, 60, 3), 90, np.uint8))
-        truth.append(None if place is None else (place, 10, place + 14, 24))
+        truth.append(None if position is None else (position, 10, position + 14, 24))
         score_map = np.zeros((40, 60), np.float32)
-        if place is not None:
-            x = 45 if number == jump else place
+        if position is not None:
+            x = 45 if number == jump else position
             score_map[10:24, x : x + 14] = 1
         maps.append(score_map)
-    seen = np.array([place is not None for place in places])
-    likely = np.where(seen[:, None], [0.9, 0.1], [0.5, 0.5])
-    return Shot(frames, truth, likely, np.stack(maps))
+    seen = np.array([position is not None for position in positions])
+    probabilities = np.where(seen[:, None], [0.9, 0.1], [0.5, 0.5])
+    return Shot(frames, truth, probabilities, np.stack(maps))
 
 
-def test_a_perfect_localizer_is_right_steady_and_knows_empty_frames():
+def test_perfect_localizer_is_correct_consistent_and_detects_empty_frames():
     found = measure(Perfect(), [shot_of([5, 6, 7, None, None, 8]), shot_of([20, 20])], 0.0)
     assert (found.right, found.jumps) == (100.0, 0.0)
     shared = 14 * 15 / (16 * 15)  # of 15 pixels, corners included, moved by one
@@ -54,7 +54,7 @@ def test_a_perfect_localizer_is_right_steady_and_knows_empty_frames():
     assert found.roc == {"class": 1.0, "map": 1.0, "both": 1.0}
 
 
-def test_smoothing_takes_a_single_jump_away():
+def test_smoothing_removes_a_single_jump():
     shots = [shot_of([5] * 9, jump=4)]
     assert measure(Perfect(), shots, 0.0).jumps == pytest.approx(100 * 2 / 8)
     smoothed = measure(Perfect(), shots, 0.7)
@@ -63,7 +63,7 @@ def test_smoothing_takes_a_single_jump_away():
     assert np.isnan(smoothed.roc["class"])  # there is no empty frame
 
 
-def test_a_table_of_two_checkpoints_and_its_file(tmp_path, monkeypatch):
+def test_two_checkpoints_are_written_as_mean_and_deviation(tmp_path, monkeypatch):
     tiny = replace(builtin.SIZES["small"], videos=(1, 2, 1), frames=(5, 7), long_frames=(8, 9))
     folder = write_clip_set(tmp_path / "clips", tiny)
     monkeypatch.setattr(whole_videos, "builtin_folder", lambda size, seed: folder)
@@ -95,12 +95,9 @@ def test_a_table_of_two_checkpoints_and_its_file(tmp_path, monkeypatch):
         (["--ckpt", "x", "--json", "out.txt"], "--json out.txt: must end in .json"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(argv, message, tmp_path, capsys, monkeypatch):
+def test_bad_input_is_one_line(argv, message, tmp_path, error_of, monkeypatch):
     monkeypatch.setattr(whole_videos, "builtin_folder", lambda size, seed: tmp_path)
     monkeypatch.setattr(whole_videos, "read_split", lambda folder: [])
     if "--json" not in argv:
         argv = [*argv, "--json", str(tmp_path / "out.json")]
-    assert whole_videos.main(argv) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
+    assert message in error_of(whole_videos.main, argv)

@@ -196,7 +196,7 @@ def test_a_class_without_a_video_that_can_be_used_is_named(plain, write_video, r
     assert f"{plain / 'rings' / name}: {what}" in message
 
 
-def test_videos_that_cannot_be_used_are_left_out_with_their_boxes_and_counted(
+def test_videos_that_cannot_be_used_are_skipped_with_their_boxes_and_counted(
     plain, write_video, evaluated
 ):
     (plain / "rings" / "about.txt").write_text("not a video, and said to be none")
@@ -207,8 +207,8 @@ def test_videos_that_cannot_be_used_are_left_out_with_their_boxes_and_counted(
     printed, numbers = evaluated(plain)
     assert "note: rings: 1 item ignored as not a video (first: about.txt)\n" in printed
     first = plain / "rings" / "cut.mp4"
-    assert f"note: 6 of 10 videos are unusable and left out (first: {first}: cannot" in printed
-    assert "note: boxes.csv: 6 boxes of videos left out not used\n" in printed
+    assert f"note: 6 of 10 videos are unusable and skipped (first: {first}: cannot" in printed
+    assert "note: boxes.csv: 6 boxes of skipped videos not used\n" in printed
     assert (numbers["frames"], numbers["boxes"]) == (3, 3)
 
 
@@ -225,13 +225,13 @@ def test_of_a_video_cut_short_the_whole_frames_are_used(plain, write_video, eval
     printed, numbers = evaluated(plain)
     kept = list(open_video(path, "cut"))
     assert f"note: cross/cut.avi: promises 30 frames but only {len(kept)} decode" in printed
-    assert "note: cross/cut.avi: 2 boxes of frames that do not decode left out (first: " in printed
+    assert "note: cross/cut.avi: 2 boxes of frames that do not decode skipped (first: " in printed
     assert numbers["boxes"] == 3
     assert 3 < len(kept) < 28
     assert all(np.array_equal(*frames) for frames in zip(kept, whole, strict=False))
 
 
-def test_frames_that_cannot_be_decoded_are_left_out_and_counted(plain, evaluated):
+def test_frames_that_cannot_be_decoded_are_skipped_and_counted(plain, evaluated):
     folder = plain / "cross" / "frames"
     cut = (folder / "0002.jpg").read_bytes()
     (folder / "0002.jpg").write_bytes(cut[: len(cut) * 9 // 10])
@@ -241,8 +241,8 @@ def test_frames_that_cannot_be_decoded_are_left_out_and_counted(plain, evaluated
     with (plain / "boxes.csv").open("a") as file:
         file.write("".join(f"cross/frames,{frame},8,8,23,23\n" for frame in (3, 4)))
     printed, numbers = evaluated(plain)
-    assert "note: cross/frames: 1 zero-byte frame left out (first: 0003.jpg)\n" in printed
-    what = "2 frames with boxes cannot be decoded, left out (first: 2)"
+    assert "note: cross/frames: 1 zero-byte frame skipped (first: 0003.jpg)\n" in printed
+    what = "2 frames with boxes cannot be decoded, skipped (first: 2)"
     assert f"note: cross/frames: {what}\n" in printed
     assert numbers["frames"] == 3
 
@@ -251,7 +251,7 @@ def test_frames_without_boxes_that_cannot_be_decoded_are_counted_too(plain, eval
     (plain / "boxes.csv").unlink()
     (plain / "cross" / "frames" / "0003.jpg").write_bytes(b"text")
     printed, numbers = evaluated(plain)
-    what = "1 of 6 frames to evaluate on cannot be decoded, left out (first: 3)"
+    what = "1 of 6 frames to evaluate on cannot be decoded, skipped (first: 3)"
     assert f"note: cross/frames: {what}\n" in printed
     assert numbers["frames"] == 23
 
@@ -295,19 +295,19 @@ def test_videos_of_one_frame_train_by_every_frame_there_is_and_are_evaluated(
 
 
 @pytest.mark.parametrize("name", ["file.mp4", "frames"])
-def test_a_video_that_may_not_be_read_is_left_out_and_counted(plain, evaluated, denied, name):
+def test_a_video_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, denied, name):
     path = plain / "cross" / name
     denied(path)
     printed, numbers = evaluated(plain)
     what = f"(first: {path}: cannot be read (Permission denied))\n"
-    assert f"note: 1 of 4 videos is unusable and left out {what}" in printed
+    assert f"note: 1 of 4 videos is unusable and skipped {what}" in printed
     assert numbers["frames"] == 2
 
 
-def test_a_frame_that_may_not_be_read_is_left_out_and_counted(plain, evaluated, denied):
+def test_a_frame_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, denied):
     denied(plain / "cross" / "frames" / "0002.jpg")
     printed, numbers = evaluated(plain)
-    assert "note: cross/frames: 1 frame with boxes cannot be decoded, left out" in printed
+    assert "note: cross/frames: 1 frame with boxes cannot be decoded, skipped" in printed
     assert numbers["frames"] == 2
 
 
@@ -374,7 +374,7 @@ def test_ids_that_lead_out_of_the_data_folder_are_refused(splits, refuses_data, 
         edited(splits / "val" / file, lambda text: text.replace(name, f"{outside}/{name}"))
     message = refuses_data(splits.parent)
     path = splits / "val" / "image_ids.txt"
-    assert message.startswith(f"{path}: '{outside}/{name}' leads out of the data folder")
+    assert message.startswith(f"{path}: '{outside}/{name}' is outside the data folder")
 
 
 def test_split_files_of_other_data_are_refused(plain, splits, refused, tiny_run):
@@ -392,7 +392,7 @@ def test_split_files_that_list_nothing_are_named(splits, refuses_data, refused, 
             argv = ["--ckpt", tiny_run.checkpoint("localizer-best"), "--data", splits.parent]
             assert "no frame to evaluate in split 'test'" in refused(evaluate, *argv)
     path = splits / "train" / "image_ids.txt"
-    assert refuses_data(splits.parent) == f"{path}: lists no shot to train on"
+    assert refuses_data(splits.parent) == f"{path}: lists no training shot"
 
 
 def test_split_files_as_windows_editors_save_them_give_the_same_numbers(splits, evaluated):
@@ -404,20 +404,20 @@ def test_split_files_as_windows_editors_save_them_give_the_same_numbers(splits, 
     assert "note:" not in printed
 
 
-def test_frames_that_are_not_there_or_listed_twice_are_left_out_and_counted(splits, evaluated):
+def test_frames_that_are_not_there_or_listed_twice_are_skipped_and_counted(splits, evaluated):
     names = (splits / "test" / "image_ids.txt").read_text().split()
     (splits.parent / names[1]).unlink()
     for file in SPLIT_FILES[:3]:
         edited(splits / "test" / file, lambda text: text + text.splitlines()[0] + "\n")
     printed, numbers = evaluated(splits.parent)
     place = f"{splits / 'test' / 'image_ids.txt'}, line 9"
-    assert f"note: test: 3 lines that stood there before passed over ({place})\n" in printed
-    what = f"1 of 8 test frames is missing or empty and left out (first: {names[1]})"
+    assert f"note: test: 3 repeated lines skipped (first: {place})\n" in printed
+    what = f"1 of 8 test frames is missing or empty and skipped (first: {names[1]})"
     assert f"note: {what}\n" in printed
     assert numbers["frames"] == 7
 
 
-def test_boxes_of_split_files_are_mended_or_left_out_and_counted(splits, evaluated):
+def test_boxes_of_split_files_are_corrected_or_skipped_and_counted(splits, evaluated):
     names = (splits / "test" / "image_ids.txt").read_text().split()
     boxes = ["40,40,10,20", "10,20,90,40", "80,60,90,70", "5,5,9,9", "5,5,9,9"]
     lines = "".join(f"{name},{box}\n" for name, box in zip(names[3:], boxes, strict=True))
@@ -426,15 +426,15 @@ def test_boxes_of_split_files_are_mended_or_left_out_and_counted(splits, evaluat
     printed, numbers = evaluated(splits.parent)
     for what in (
         "listed twice kept once",
-        "with swapped corners put right",
-        "wholly outside of the image left out",
-        "reaching past the image clamped to it",
+        "with swapped corners corrected",
+        "outside the image skipped",
+        "exceeding the image clamped to it",
     ):
         assert f"note: test: 1 box {what}\n" in printed
     assert numbers["boxes"] == 5
 
 
-def test_frames_of_another_size_than_told_have_their_boxes_scaled_and_counted(splits, evaluated):
+def test_frames_of_another_size_than_listed_have_their_boxes_scaled_and_counted(splits, evaluated):
     printed, before = evaluated(splits.parent)
     assert "note:" not in printed
     edited(splits / "test" / "image_sizes.txt", lambda text: text.replace(",72,54", ",144,108"))
@@ -442,18 +442,18 @@ def test_frames_of_another_size_than_told_have_their_boxes_scaled_and_counted(sp
     lines = [f"{r.id},{','.join(str(2 * value) for value in r.boxes[0])}\n" for r in records]
     (splits / "test" / "localization.txt").write_text("".join(lines))
     printed, after = evaluated(splits.parent)
-    what = "8 boxes scaled to frames of another size than image_sizes.txt tells"
+    what = "8 boxes scaled to frames whose size differs from image_sizes.txt"
     assert f"note: test: {what}\n" in printed
     assert after == before
 
 
-def test_frames_that_train_and_test_are_told(splits, evaluated):
+def test_frames_that_train_and_test_are_counted(splits, evaluated):
     first = (splits / "test" / "image_ids.txt").read_text().split()[0]
     shot = first.rpartition("/")[0]
     edited(splits / "train" / "image_ids.txt", lambda text: f"{text}{shot}\n")
     edited(splits / "train" / "class_labels.txt", lambda text: f"{text}{shot},0\n")
     printed, _ = evaluated(splits.parent)
-    what = f"2 of 8 test frames lie in shots that train (first: {first})"
+    what = f"2 of 8 test frames are in training shots (first: {first})"
     assert f"note: {what}\n" in printed
 
 
@@ -482,7 +482,7 @@ def test_a_boxes_csv_of_a_windows_editor_is_read_and_lines_that_stand_twice_are_
     text += text.splitlines()[1] + "\n"
     (plain / "boxes.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     printed, numbers = evaluated(plain)
-    assert "note: boxes.csv: 1 line that stood there before left out (line 5)\n" in printed
+    assert "note: boxes.csv: 1 repeated line skipped (first: line 5)\n" in printed
     assert (numbers["frames"], numbers["boxes"]) == (3, 3)
 
 
@@ -496,7 +496,7 @@ def test_names_that_are_no_text_or_lead_in_circles_are_told(plain, evaluated, re
     except OSError:
         pytest.skip("this file system takes no such names")
     printed, numbers = evaluated(plain)
-    assert "note: 1 of 5 videos is unusable and left out (first: " in printed
+    assert "note: 1 of 5 videos is unusable and skipped (first: " in printed
     assert "OpenCV takes no name that is not UTF-8; rename it)\n" in printed
     assert numbers["frames"] == 3
     (plain / "cross" / "circle.mp4").symlink_to("circle.mp4")

@@ -128,7 +128,7 @@ def test_a_box_that_only_reaches_past_the_image_is_clamped_and_counted(folder, c
     argv = ["--ckpt", tiny_run.checkpoint("localizer-best"), "--data", folder, "--device", "cpu"]
     assert evaluate([str(argument) for argument in argv]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "boxes.csv: 1 box reaching past the image clamped to it" in printed
+    assert "boxes.csv: 1 box exceeding the image clamped to it" in printed
 
 
 def test_missing_split_files_are_named(refused, folder, tmp_path):

@@ -123,7 +123,7 @@ def test_an_unreadable_frame_keeps_its_place_and_is_counted(
     (video / "0000.jpg").write_bytes(b"")
     (video / "0002.jpg").write_bytes((video / "0002.jpg").read_bytes()[:30])
     check(localized(video), video, [1, 3, 4, 5], (64, 48), localizer.classes)
-    assert "clip: 2 frames cannot be decoded, left out" in capsys.readouterr().out
+    assert "clip: 2 frames cannot be decoded, skipped" in capsys.readouterr().out
     lines = table(tmp_path / "out" / "clip.csv")
     assert [line["frame"] for line in lines] == list("012345")
     assert [number for number, line in enumerate(lines) if not line["class"]] == [0, 2]
@@ -202,7 +202,7 @@ def test_folders_of_videos_and_names_of_all_kinds_go_through(localized, write_vi
 ENDS = ("-overlay.mp4", ".csv")
 
 
-def test_what_cannot_be_decoded_among_several_is_left_out_and_counted(
+def test_what_cannot_be_decoded_among_several_is_skipped_and_counted(
     localized, write_video, tmp_path, capsys
 ):
     good = write_video(tmp_path / "data" / "good.mp4", 3)
@@ -210,7 +210,7 @@ def test_what_cannot_be_decoded_among_several_is_left_out_and_counted(
     (tmp_path / "data" / "empty.avi").write_bytes(b"")
     assert {record["video"] for record in localized(tmp_path / "data")} == {str(good)}
     printed = capsys.readouterr().out
-    assert "warning: 2 of 3 videos are unreadable and left out (first: " in printed
+    assert "warning: 2 of 3 videos are unreadable and skipped (first: " in printed
     assert f"{tmp_path / 'data' / 'bad.mp4'}: cannot be decoded" in printed
 
 

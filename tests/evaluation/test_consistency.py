@@ -1,4 +1,4 @@
-"""How steadily boxes follow a video."""
+"""Temporal consistency of boxes."""
 
 import math
 
@@ -9,13 +9,13 @@ from colocam.evaluation.consistency import Consistency
 A, SHIFTED, AWAY = (0, 0, 9, 9), (5, 0, 14, 9), (50, 50, 59, 59)
 
 
-def test_a_box_that_stays_is_wholly_consistent():
+def test_constant_box_has_full_consistency():
     found = Consistency()
     found.add([A] * 11)
     assert (found.pairs, found.mean_iou, found.jumps_per_100) == (10, 1.0, 0.0)
 
 
-def test_overlaps_are_averaged_and_jumps_counted_over_all_videos():
+def test_overlaps_and_jumps_accumulate_over_videos():
     found = Consistency()
     found.add([A, SHIFTED, AWAY])
     found.add([A, A])
@@ -24,7 +24,7 @@ def test_overlaps_are_averaged_and_jumps_counted_over_all_videos():
     assert found.jumps_per_100 == pytest.approx(100 / 3)
 
 
-def test_frames_without_a_box_and_ends_of_videos_make_no_pair():
+def test_frames_without_a_box_and_video_boundaries_are_no_pairs():
     found = Consistency()
     for video in ([A, None, AWAY], [AWAY], [], [None, None]):
         found.add(video)

@@ -1,4 +1,4 @@
-"""CorLoc: hand-computed cases, and equality with a brute force over the 1000 thresholds."""
+"""CorLoc: hand-computed cases, and equality with brute force over the 1000 thresholds."""
 
 import json
 import sys
@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colocam.evaluation import corloc as corloc_module
+from colocam.evaluation import iou_curves as iou_curves_module
 from colocam.evaluation.contour_workers import contour_workers, useful_processes
-from colocam.evaluation.corloc import THRESHOLDS, CorLoc, iou_curves
+from colocam.evaluation.corloc import CorLoc
+from colocam.evaluation.iou_curves import THRESHOLDS, iou_curves
 
 SIDE = 40
-FAR = (34, 34, 39, 39)  # a ground truth that no map here meets
+FAR = (34, 34, 39, 39)  # a ground truth that no map overlaps
 
 
 def nested(*layers):
@@ -30,7 +31,7 @@ def block(box):
 
 
 def found(box):
-    """The box that the protocol makes of a block away from the edge: one pixel more."""
+    """The box of a block away from the border by the protocol: one pixel larger."""
     return (box[0], box[1], box[2] + 1, box[3] + 1)
 
 
@@ -44,7 +45,7 @@ def corloc_of(*frames, classes=("cat", "dog"), **keywords):
     return evaluation
 
 
-# Brute force: the protocol as its words say, all 1000 thresholds, one at a time.
+# Brute force: the protocol as published, one threshold at a time.
 
 
 def brute_force_iou(a, b):
@@ -78,7 +79,7 @@ def smooth_map(seed, side, sigma, steepness=None):
     rng = np.random.default_rng(seed)
     scores = cv2.GaussianBlur(rng.random((side, side)), (0, 0), sigma)
     scores = (scores - scores.min()) / (scores.max() - scores.min())
-    if steepness is not None:  # as a softmax makes them: much near 0 and 1
+    if steepness is not None:  # as after a softmax: most values near 0 and 1
         scores = 1 / (1 + np.exp(-steepness * (scores - 0.5)))
     return scores.astype(np.float32)
 
@@ -107,7 +108,7 @@ def test_curves_equal_the_brute_force_on_random_maps(seed, height, width, peak, 
     np.testing.assert_array_equal(iou_curves(scores, truth), brute_force_curves(scores, truth))
 
 
-def test_thresholds_are_those_of_the_published_range():
+def test_thresholds_equal_the_published_range():
     assert len(THRESHOLDS) == 1000
     # 0.285 * 200 is 56.99… but 285 * 0.001 * 200 is 57; 0.29 * 200 is 57.99… either way.
     assert int(0.285 * 200) == 56
@@ -116,7 +117,7 @@ def test_thresholds_are_those_of_the_published_range():
     assert [int(tau * 250) for tau in THRESHOLDS] == [i // 4 for i in range(1000)]
 
 
-def test_the_curve_steps_where_the_product_of_threshold_and_maximum_does():
+def test_curve_steps_where_the_truncated_product_of_threshold_and_maximum_steps():
     scores = nested((A, 57), ((4, 4, 6, 6), 200))
     curve = iou_curves(scores, [found(A)])[0]
     assert (curve == 1).nonzero()[0].tolist() == list(range(285))  # from 285 on, 57 is out
@@ -125,37 +126,37 @@ def test_the_curve_steps_where_the_product_of_threshold_and_maximum_does():
     assert (curve == 1).nonzero()[0].tolist() == list(range(291))  # 290 gives 57, not 58
 
 
-def test_levels_that_cut_the_map_alike_are_looked_at_once(monkeypatch):
+def test_levels_with_equal_masks_are_evaluated_once(monkeypatch):
     calls = []
-    original = corloc_module.find_contours
+    original = iou_curves_module.find_contours
     monkeypatch.setattr(
-        corloc_module, "find_contours", lambda *given: calls.append(given) or original(*given)
+        iou_curves_module, "find_contours", lambda *given: calls.append(given) or original(*given)
     )
     iou_curves(nested((A, 40), ((4, 4, 6, 6), 200)), [A])
     assert len(calls) == 2
 
 
-def test_exactly_half_an_iou_is_right():
+def test_iou_of_exactly_one_half_is_correct():
     # The block's box is 8 x 8 pixels, (2, 2) to (9, 9); a truth of 8 x 4 of them has IoU 1/2.
     half, less = (2, 2, 9, 5), (2, 2, 8, 5)
     assert corloc_of((block(A), [half], 0)).summary()["corloc"]["0.5"] == 100.0
     assert corloc_of((block(A), [less], 0)).summary()["corloc"]["0.5"] == 0.0
 
 
-def test_each_iou_has_its_own_share():
-    # IoU 0.5 with the truth: right at 0.3 and 0.5, wrong at 0.7.
+def test_corloc_is_computed_for_each_iou():
+    # IoU 0.5 with the truth: correct at 0.3 and 0.5, wrong at 0.7.
     summary = corloc_of((block(A), [(2, 2, 9, 5)], 0)).summary()
     assert summary["corloc"] == {"0.3": 100.0, "0.5": 100.0, "0.7": 0.0}
 
 
-def test_any_of_several_ground_truth_boxes_will_do():
+def test_best_of_several_ground_truth_boxes_counts():
     summary = corloc_of((block(A), [FAR, found(A), B], 0)).summary()
     assert summary["corloc"]["0.7"] == 100.0
     assert summary["boxes"] == 3
     assert summary["frames"] == 1
 
 
-def test_without_a_contour_the_corner_pixel_is_compared():
+def test_map_without_a_contour_has_the_corner_pixel_as_box():
     blank = np.zeros((SIDE, SIDE))
     assert (iou_curves(blank, [(0, 0, 1, 1)]) == 0.25).all()
     assert corloc_of((blank, [FAR], 0)).summary()["corloc"]["0.3"] == 0.0
@@ -165,8 +166,8 @@ WIDE = nested((B, 100), ((6, 16, 10, 20), 250))  # above level 100 only the core
 CORE = (6, 16, 11, 21)
 
 
-def test_the_threshold_is_chosen_per_class():
-    # Cats want a low threshold (int(tau * 250) < 100: tau <= 0.399), dogs one from 0.4 on.
+def test_threshold_is_chosen_per_class():
+    # Best for cats: low thresholds (int(tau * 250) < 100: tau <= 0.399); for dogs: from 0.4 on.
     frames = [(WIDE, [found(B)], 0), (WIDE, [CORE], 1)]
     summary = corloc_of(*frames).summary(honest_threshold=0.2)
     assert summary["corloc"]["0.5"] == 100.0
@@ -174,11 +175,11 @@ def test_the_threshold_is_chosen_per_class():
         "cat": {"corloc": 100.0, "threshold": 0.0, "frames": 1},
         "dog": {"corloc": 100.0, "threshold": 0.4, "frames": 1},
     }
-    # One threshold for both cannot serve them.
+    # No single threshold is best for both.
     assert summary["corloc_honest"] == {"0.5": 50.0, "threshold": 0.2}
 
 
-def test_the_threshold_is_chosen_per_iou():
+def test_threshold_is_chosen_per_iou():
     middle = nested(((2, 2, 30, 12), 100), ((2, 2, 16, 12), 200), ((2, 2, 11, 12), 250))
     # Boxes (2, 2)-(31, 13), (17, 13), (12, 13): 30, 16, 11 columns. Truths of 9 and 30 columns:
     # IoUs 9/30, 9/16, 9/11 and 1, 16/30, 11/30.
@@ -186,14 +187,14 @@ def test_the_threshold_is_chosen_per_iou():
     assert corloc_of(*frames).summary()["corloc"] == {"0.3": 100.0, "0.5": 100.0, "0.7": 50.0}
 
 
-def test_the_mean_is_over_classes_not_over_frames():
+def test_mean_is_over_classes_not_over_frames():
     frames = [(block(A), [found(A)], 0)] * 3 + [(block(A), [FAR], 0), (block(A), [FAR], 1)]
     summary = corloc_of(*frames).summary()
     assert summary["corloc"]["0.5"] == 37.5  # (75 + 0) / 2, not 3 of 5
     assert summary["per_class"]["cat"] == {"corloc": 75.0, "threshold": 0.0, "frames": 4}
 
 
-def test_classes_without_boxed_frames_are_left_out_of_means():
+def test_classes_without_boxes_are_skipped_in_means():
     frames = [(block(A), [found(A)], 0, [0]), (block(A), [], 1, [0])]
     summary = corloc_of(*frames, classes=("cat", "dog", "cow")).summary(0.5)
     assert summary["corloc"]["0.5"] == summary["corloc_v2"] == summary["top1_loc"] == 100.0
@@ -204,7 +205,7 @@ def test_classes_without_boxed_frames_are_left_out_of_means():
     assert summary["boxes"] == 1
 
 
-def test_without_any_box_there_is_no_corloc_but_an_accuracy():
+def test_without_any_box_corloc_is_none_and_accuracy_is_not():
     evaluation = corloc_of((block(A), [], 0, [0, 1]), (block(A), np.zeros((0, 4)), 1, [0, 1]))
     assert evaluation.summary(0.5) == {
         "corloc": None,
@@ -224,26 +225,26 @@ def test_without_any_box_there_is_no_corloc_but_an_accuracy():
         evaluation.best_threshold()
 
 
-def test_version_2_tries_all_contours_and_averages_over_ious():
-    # B is the larger contour, C the truth: version 1 misses it, version 2 does not.
+def test_version_2_uses_all_contours_and_averages_over_ious():
+    # B is the larger contour, C the ground truth: wrong in version 1, correct in version 2.
     two = nested((B, 200), (C, 200))
     summary = corloc_of((two, [found(C)], 0)).summary()
     assert summary["corloc"] == {"0.3": 0.0, "0.5": 0.0, "0.7": 0.0}
     assert summary["corloc_v2"] == 100.0
-    # IoU 0.5 with C's box, (22, 4)-(31, 13): right at two of three IoUs; a second class misses.
+    # IoU 0.5 with C's box, (22, 4)-(31, 13): correct at 2 of 3 IoUs; the second class is wrong.
     half = corloc_of((two, [(22, 4, 31, 8)], 0), (two, [FAR], 1)).summary()
     assert half["corloc_v2"] == pytest.approx((50 + 50 + 0) / 3)
 
 
-def test_top_k_localization_wants_the_class_right_as_well():
-    # Seven classes; box right each time; the true class is first, third, sixth, seventh.
+def test_top_k_localization_requires_the_correct_class():
+    # Seven classes; the box is always correct; the true class is first, third, sixth, seventh.
     names = tuple("abcdefg")
     rankings = [[0, 1, 2, 3, 4, 5, 6], [1, 2, 0, 3, 4, 5, 6], [1, 2, 3, 4, 5, 0, 6], [1, 2, 3]]
     frames = [(block(A), [found(A)], 0, ranking) for ranking in rankings]
     summary = corloc_of(*frames, classes=names).summary()
     assert (summary["top1_loc"], summary["top5_loc"]) == (25.0, 50.0)
     assert summary["classification_accuracy"] == 25.0
-    # The class right and the box wrong is wrong too; and classes weigh alike.
+    # A correct class with a wrong box is wrong; classes have equal weight.
     frames = [*frames, (block(A), [FAR], 0, [0]), (block(A), [found(A)], 1, [1, 0])]
     summary = corloc_of(*frames, classes=names).summary()
     assert summary["top1_loc"] == pytest.approx((100 / 5 + 100) / 2)
@@ -252,21 +253,21 @@ def test_top_k_localization_wants_the_class_right_as_well():
 
 
 def test_top_1_localization_uses_the_threshold_of_corloc():
-    # Two cats want the low threshold, one (the only one classified right) the high one.
+    # The low threshold is best for two cats, the high one for the only one classified correctly.
     frames = [(WIDE, [found(B)], 0, [1, 0])] * 2 + [(WIDE, [CORE], 0, [0, 1])]
     summary = corloc_of(*frames).summary()
     assert summary["top1_loc"] == 0.0
     assert summary["top5_loc"] == pytest.approx(200 / 3)
 
 
-def test_without_rankings_nothing_is_said_about_the_class():
+def test_without_rankings_classification_metrics_are_none():
     summary = corloc_of((block(A), [found(A)], 0)).summary()
     assert summary["top1_loc"] is summary["top5_loc"] is summary["classification_accuracy"] is None
 
 
-def test_the_best_threshold_is_joint_over_classes():
-    # Ten cats, 6 for a high threshold and 4 for a low one; one dog for a low one. By frames the
-    # high one would win, 6 : 5; by classes the low one does, 0.4 + 1 : 0.6 + 0.
+def test_best_threshold_maximizes_the_mean_over_classes():
+    # A high threshold is best for 6 of ten cats, a low one for 4 and for the only dog. Counted by
+    # frames the high one is better, 6 : 5; by classes the low one, 0.4 + 1 : 0.6 + 0.
     cats = [(WIDE, [CORE], 0)] * 6 + [(WIDE, [found(B)], 0)] * 4
     assert corloc_of(*cats).best_threshold() >= 0.4
     assert corloc_of(*cats, (WIDE, [found(B)], 1)).best_threshold() < 0.4
@@ -275,18 +276,18 @@ def test_the_best_threshold_is_joint_over_classes():
 @pytest.mark.parametrize(
     ("outer", "middle", "index"),
     [
-        (100, 175, 199),  # right at 0...399 and at 700...999
-        (50, 100, 699),  # right at 0...199 and at 400...999
-        (100, 150, 199),  # right at 0...399 and at 600...999: the first of equal runs
+        (100, 175, 199),  # correct at 0…399 and at 700…999
+        (50, 100, 699),  # correct at 0…199 and at 400…999
+        (100, 150, 199),  # correct at 0…399 and at 600…999: the first of equal runs
     ],
 )
-def test_of_equally_good_thresholds_the_middle_of_the_longest_run_is_taken(outer, middle, index):
+def test_best_threshold_is_the_middle_of_the_longest_run_of_equals(outer, middle, index):
     layers = nested((B, outer), ((5, 15, 14, 20), middle), ((6, 16, 10, 20), 250))
     assert corloc_of((layers, [found(B), CORE], 0)).best_threshold() == THRESHOLDS[index]
 
 
-def test_rounding_does_not_tell_equal_means_apart():
-    # Three classes of ten frames, at low thresholds 1, 2, 3 of them right, at high ones 3, 2, 1.
+def test_equal_means_that_differ_by_rounding_count_as_equal():
+    # Three classes of ten frames, at low thresholds 1, 2, 3 of them correct, at high ones 3, 2, 1.
     # The means are equal, but 0.1 + 0.2 + 0.3 exceeds 0.3 + 0.2 + 0.1 by a rounding error.
     frames = []
     for label, (low, high) in enumerate(((1, 3), (2, 2), (3, 1))):
@@ -295,7 +296,7 @@ def test_rounding_does_not_tell_equal_means_apart():
     assert corloc_of(*frames, classes=("a", "b", "c")).best_threshold() == THRESHOLDS[499]
 
 
-def test_a_chosen_threshold_comes_back_as_the_honest_one():
+def test_honest_threshold_survives_json_and_is_rounded_to_the_nearest():
     evaluation = corloc_of((WIDE, [CORE], 0), (WIDE, [found(B)], 1))
     chosen = evaluation.best_threshold()
     again = json.loads(json.dumps(chosen))
@@ -326,7 +327,7 @@ def test_shares_equal_the_brute_force_over_many_frames():
     assert summary["corloc_v2"] == pytest.approx(sum(expected(1, t) for t in (0.3, 0.5, 0.7)) / 3)
 
 
-def test_the_summary_is_plain_json():
+def test_summary_is_json_serializable():
     frames = [
         (block(A).astype(np.float32), np.array([found(A)]), np.int64(0), np.array([0, 1])),
         (block(A), [], 1, (0, 1)),
@@ -362,12 +363,12 @@ def test_the_summary_is_plain_json():
         ((block(A) * np.nan, [A], 0), "score_map"),
     ],
 )
-def test_wrong_arguments_are_named(frame, complaint):
+def test_invalid_arguments_are_named_in_the_error(frame, complaint):
     with pytest.raises(ValueError, match=complaint):
         corloc_of(frame)
 
 
-def test_rankings_are_given_for_all_frames_or_for_none():
+def test_rankings_for_some_frames_only_raise():
     with pytest.raises(ValueError, match="ranking"):
         corloc_of((block(A), [A], 0, [0, 1]), (block(A), [A], 0))
     with pytest.raises(ValueError, match=r"0\.5"):
@@ -376,8 +377,8 @@ def test_rankings_are_given_for_all_frames_or_for_none():
 
 @given(st.lists(st.integers(0, 4), min_size=9, max_size=9))
 @settings(deadline=None, max_examples=25)
-def test_parts_put_together_are_the_whole(parts):
-    """Collected in up to five parts, as several processes do; some of them empty."""
+def test_merged_parts_equal_a_single_accumulator(parts):
+    """Up to five parts, some of them empty, as with several processes."""
     rng = np.random.default_rng(7)
     frames = []
     for seed in range(9):
@@ -395,10 +396,10 @@ def test_parts_put_together_are_the_whole(parts):
     assert together.best_threshold() == whole.best_threshold()
     before = collected[0].summary()
     together.add(block(A), [found(A)], 0, [0, 1])
-    assert collected[0].summary() == before  # the parts are left as they are
+    assert collected[0].summary() == before  # the parts are not modified
 
 
-def test_frames_of_other_classes_or_ious_are_not_put_together():
+def test_merging_other_classes_or_ious_raises():
     cats = corloc_of((block(A), [A], 0))
     for other in (CorLoc(("dog", "cat")), CorLoc(("cat", "dog"), ious=(0.5,))):
         with pytest.raises(ValueError, match="other classes or IoUs"):
@@ -413,7 +414,7 @@ def test_frames_of_other_classes_or_ious_are_not_put_together():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
-def test_several_processes_find_the_numbers_of_one():
+def test_several_processes_compute_the_same_numbers_as_one():
     frames = []
     for seed in range(9):
         boxes = [(4, 5, 20, 18)] if seed % 4 else []
@@ -426,7 +427,7 @@ def test_several_processes_find_the_numbers_of_one():
     assert together.summary(0.3) == corloc_of(*frames).summary(0.3)
 
 
-def test_processes_are_started_only_where_they_are_worth_it():
+def test_useful_processes_depends_on_frames_and_ranks():
     assert useful_processes(20) == 1
     assert useful_processes(10_000, ranks=10_000) == 1
     assert 1 <= useful_processes(10_000) <= 8

@@ -1,4 +1,4 @@
-"""Whether a frame shows the object at all."""
+"""Emptiness of frames, and the area under the ROC curve."""
 
 import math
 
@@ -13,18 +13,18 @@ LIKELY, MAP = np.array([0.1, 0.7, 0.2]), np.array([[0.0, 0.5], [0.25, 0.0]])
 
 
 @pytest.mark.parametrize(("how", "expected"), [("class", 0.3), ("map", 0.5), ("both", 0.65)])
-def test_a_frame_is_emptier_the_less_it_shows(how, expected):
+def test_emptiness_is_one_minus_the_presence_score(how, expected):
     assert emptiness(LIKELY, MAP, how) == pytest.approx(expected)
 
 
-def test_another_score_is_refused():
+def test_unknown_score_raises():
     with pytest.raises(ValueError, match="must be one of class, map, both, got 'colour'"):
         emptiness(LIKELY, MAP, "colour")
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=30))
-def test_the_area_is_the_share_of_pairs_in_the_right_order(frames):
+def test_area_is_the_share_of_correctly_ordered_pairs(frames):
     own = [score for score, positive in frames if positive]
     others = [score for score, positive in frames if not positive]
     pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in own for b in others]

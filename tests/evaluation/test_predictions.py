@@ -1,4 +1,4 @@
-"""Predictions of an evaluation: JSON records, the COCO formats, several processes."""
+"""Predictions of an evaluation: JSON records, COCO files, several processes."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def record(name, label=0, boxes=((2.0, 3.0, 11.0, 9.0),), size_of=None):
 
 
 def collected(records, info=INFO, size=(80, 40)):
-    """Predictions on maps of 8×8 pixels whose box is x 2…5, y 1…3 (one pixel more each)."""
+    """Predictions on maps of 8×8 pixels: a block at x 2…5, y 1…3 (its box is one pixel larger)."""
     predictions = Predictions(records, info)
     scores = np.zeros((len(records), 8, 8), np.float32)
     scores[:, 1:4, 2:6] = 1.0
@@ -54,7 +54,7 @@ def collected(records, info=INFO, size=(80, 40)):
 
 @pytest.fixture(scope="module")
 def many(tiny_run, tmp_path_factory):
-    """More frames than a batch holds, one of which cannot be decoded; its data folder."""
+    """Data folder with more frames than a batch, one of which cannot be decoded."""
     clips = replace(tiny_run.clip_set, videos=(2, 1, 4), boxed=3)
     data = write_clip_set(tmp_path_factory.mktemp("many") / "clips", clips)
     frames = (data / "splits" / "test" / "image_ids.txt").read_text().split()
@@ -71,7 +71,7 @@ def arguments(tiny_run, many):
 
 @pytest.fixture(scope="module")
 def written(arguments, tmp_path_factory):
-    """Folder in which evaluate.py wrote its files."""
+    """Folder with the files written by evaluate.py."""
     out = tmp_path_factory.mktemp("written")
     files = ["--predictions", str(out / "p.json"), "--coco", str(out / "coco.json")]
     threads = torch.get_num_threads()
@@ -86,16 +86,16 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_every_frame_that_can_be_decoded_has_one_record_in_the_order_of_the_data(written, many):
+def test_every_decodable_frame_has_one_record_in_the_order_of_the_data(written, many):
     records = read(written / "p.json")
     assert all(list(record) == KEYS for record in records)
     names = (many / "splits" / "test" / "image_ids.txt").read_text().split()
     del names[5]
     assert [f"{record['video']}/{record['frame']}" for record in records] == names
-    assert (written / "p.json").read_text().count("\n") == len(records) + 2  # a line each
+    assert (written / "p.json").read_text().count("\n") == len(records) + 2  # one line each
 
 
-def test_records_are_what_localize_finds_in_the_same_frames(written, tiny_run, many):
+def test_records_equal_the_results_of_localize(written, tiny_run, many):
     localizer = VideoLocalizer(tiny_run.checkpoint("localizer-best"), "cpu", "off")
     test = [one for one in open_data(many).test if one.frames.read([0])[0] is not None]
     found = localizer.localize([one.frames.read([0])[0] for one in test])
@@ -106,13 +106,13 @@ def test_records_are_what_localize_finds_in_the_same_frames(written, tiny_run, m
         assert entry["score"] == pytest.approx(one.score, abs=1e-4)
 
 
-def test_frames_of_a_video_file_go_by_their_number(tmp_path):
+def test_frame_of_a_video_file_is_its_index(tmp_path):
     frames = ImageFrames(("a.jpg",) * 9, "cat/a")
     one = BoxedFrame("cat/a#7", 0, "cat/a", frames, 7, ())
     assert collected([one]).as_records()[0]["frame"] == 7
 
 
-def test_a_box_is_brought_back_to_the_pixels_of_the_frame():
+def test_box_is_scaled_to_the_pixels_of_the_frame():
     (entry,) = collected([record("cat/v/1.jpg")]).as_records()
     # x 2…6 and y 1…4 of 8 pixels, in a frame of 80×40.
     assert entry["box"] == [20.0, 5.0, 69.0, 24.0]
@@ -121,7 +121,7 @@ def test_a_box_is_brought_back_to_the_pixels_of_the_frame():
 
 
 @pytest.mark.parametrize(("threshold", "right"), [(0.3, 6), (None, 3), (0.8, 3)])
-def test_the_box_is_taken_at_the_threshold_of_validation_or_at_a_half(threshold, right):
+def test_box_uses_the_threshold_of_validation_or_one_half(threshold, right):
     scores = np.zeros((8, 8), np.float32)
     scores[1:4, 1:6], scores[1:4, 1:3] = 0.4, 1.0
     predictions = Predictions([record("cat/v/1.jpg")], replace(INFO, threshold=threshold))
@@ -130,11 +130,11 @@ def test_the_box_is_taken_at_the_threshold_of_validation_or_at_a_half(threshold,
     assert predictions.kept[0].box[2] == right
 
 
-def test_a_map_without_a_contour_gives_no_box():
+def test_map_without_a_contour_has_no_box():
     assert locate(np.zeros((8, 8), np.float32), 0.5, (80, 40)) == (None, 0.0)
 
 
-def test_probabilities_are_a_softmax_that_does_not_overflow():
+def test_probabilities_are_a_softmax_without_overflow():
     found = probabilities([[1000.0, 1000.0 + np.log(3)], [0.0, 0.0]])
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5]])
 
@@ -142,7 +142,7 @@ def test_probabilities_are_a_softmax_that_does_not_overflow():
 # ---- COCO
 
 
-def test_coco_files_hold_the_published_keys(written):
+def test_coco_files_have_the_published_keys(written):
     truth, found = read(written / "coco.gt.json"), read(written / "coco.json")
     assert set(truth) == {"info", "licenses", *COCO}
     for name, keys in COCO.items():
@@ -160,10 +160,10 @@ def test_coco_files_hold_the_published_keys(written):
         assert min(width, height) >= 1
     assert isinstance(found, list)
     assert all(set(entry) == COCO_RESULT for entry in found)
-    assert len({entry["image_id"] for entry in found}) == len(found)  # a box a frame at most
+    assert len({entry["image_id"] for entry in found}) == len(found)  # at most one box per frame
 
 
-def test_coco_says_the_same_as_records_and_data(written, many):
+def test_coco_files_agree_with_records_and_data(written, many):
     truth, found = read(written / "coco.gt.json"), read(written / "coco.json")
     records = read(written / "p.json")
     names = {category["id"]: category["name"] for category in truth["categories"]}
@@ -187,20 +187,20 @@ def test_coco_says_the_same_as_records_and_data(written, many):
     assert {(image["width"], image["height"]) for image in truth["images"]} == {(72, 54)}
 
 
-def test_honest_corloc_can_be_counted_from_the_coco_files(written):
-    """Another reader of the two files comes to the number of the evaluation."""
+def test_honest_corloc_can_be_computed_from_the_coco_files(written):
+    """An independent reader of the two files computes the number of the evaluation."""
     truth, found = read(written / "coco.gt.json"), read(written / "coco.json")
     boxes = {entry["image_id"]: corners(entry["bbox"]) for entry in found}
     shares = {}
     for image in truth["images"]:
         own = [one for one in truth["annotations"] if one["image_id"] == image["id"]]
-        right = (
+        correct = (
             image["id"] in boxes
             and iou([boxes[image["id"]]], [corners(one["bbox"]) for one in own]).max() >= 0.5
         )
-        shares.setdefault(own[0]["category_id"], []).append(right)
+        shares.setdefault(own[0]["category_id"], []).append(correct)
     mean = 100 * np.mean([np.mean(of_class) for of_class in shares.values()])
-    # The evaluation compares at the model's size, where a box is rounded otherwise.
+    # The evaluation compares boxes at the model's input size, with other rounding.
     assert mean == pytest.approx(read(written / "numbers.json")["corloc_honest"]["0.5"], abs=7)
 
 
@@ -209,13 +209,13 @@ def corners(bbox):
     return x, y, x + width - 1, y + height - 1
 
 
-def test_a_ground_truth_box_past_the_image_is_cut_and_one_outside_keeps_a_pixel():
+def test_ground_truth_boxes_are_clipped_to_the_image_and_keep_a_pixel():
     boxes = ((-3.0, 5.0, 80.0, 39.0), (80.0, 2.0, 80.0, 40.0))
     truth = ground_truth(collected([record("cat/v/1.jpg", boxes=boxes)]))
     assert [one["bbox"] for one in truth["annotations"]] == [[0, 5, 80, 35], [79, 2, 1, 38]]
 
 
-def test_a_frame_without_a_box_found_is_an_image_without_a_result():
+def test_frame_without_a_predicted_box_is_an_image_without_a_result():
     predictions = Predictions([record("cat/v/1.jpg"), record("cat/v/2.jpg", boxes=())], INFO)
     batch = FrameBatch(np.empty(0), predictions.records, ((80, 40),) * 2, ())
     predictions.collect(batch, Outputs(np.zeros((2, 2)), None, np.zeros((2, 8, 8), np.float32)))
@@ -226,7 +226,7 @@ def test_a_frame_without_a_box_found_is_an_image_without_a_result():
     assert [one["image_id"] for one in truth["annotations"]] == [1]
 
 
-def test_the_ground_truth_stands_beside_the_results(tmp_path):
+def test_ground_truth_path_is_next_to_the_results(tmp_path):
     assert ground_truth_path(tmp_path / "a.json") == tmp_path / "a.gt.json"
     assert ground_truth_path(tmp_path / "a") == tmp_path / "a.gt.json"
 
@@ -235,13 +235,13 @@ def test_the_ground_truth_stands_beside_the_results(tmp_path):
 
 
 class OneOfTwo(Ranks):
-    """Draws nothing from another process: both parts are there already."""
+    """Ranks of two processes whose second part is already present."""
 
     def gather(self, value):
         return [value, self.other]
 
 
-def test_predictions_of_several_processes_come_in_the_order_of_the_records():
+def test_predictions_of_several_processes_are_in_the_order_of_the_records():
     records = [record(f"cat/v/{number}.jpg") for number in range(7)]
     whole, *parts = (Predictions(records, INFO) for _ in range(3))
     for rank, part in enumerate(parts):
@@ -254,7 +254,7 @@ def test_predictions_of_several_processes_come_in_the_order_of_the_records():
     assert parts[0].as_records() == whole.as_records()
 
 
-def test_two_processes_write_the_files_of_one(arguments, written, tmp_path):
+def test_two_processes_write_the_same_files_as_one(arguments, written, tmp_path):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         str(EVALUATE), *arguments,
@@ -269,7 +269,7 @@ def test_two_processes_write_the_files_of_one(arguments, written, tmp_path):
         assert (tmp_path / name).read_text() == (written / name).read_text(), name
 
 
-# ---- what cannot be done
+# ---- invalid options
 
 
 @pytest.mark.parametrize(
@@ -280,22 +280,22 @@ def test_two_processes_write_the_files_of_one(arguments, written, tmp_path):
         (["--split", "train", "--save-maps", "m", "--coco", "a.json"], "nothing for --coco"),
     ],
 )
-def test_options_that_do_not_go_together_are_named(arguments, options, complaint, capsys):
+def test_conflicting_options_are_named(arguments, options, complaint, capsys):
     assert evaluate([*arguments, *options]) == 2
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
 
 
-def test_a_classifier_alone_has_no_predictions(tiny_run, arguments, tmp_path, capsys):
+def test_predictions_of_a_classifier_are_an_error(tiny_run, arguments, tmp_path, capsys):
     ckpt = str(tiny_run.checkpoint("classifier-best-localization"))
     argv = ["--ckpt", ckpt, *arguments[2:], "--predictions", str(tmp_path / "p.json")]
     assert evaluate(argv) == 2
     assert "holds a classifier, a localizer is needed" in capsys.readouterr().err
 
 
-def test_batches_keep_their_records(many):
-    """What `collect` relies on: ids are unique, and batches hold records of the list."""
+def test_batches_contain_the_records_of_the_list(many):
+    """`collect` requires unique ids, and batches of records of the list."""
     test = open_data(many).test
     assert len({one.id for one in test}) == len(test)
     batches = list(frame_batches(test, 16, 8))

@@ -1,4 +1,4 @@
-"""Score maps of single frames, smoothed with what their videos showed before."""
+"""Smoothed score maps of single frames, from the earlier frames of their videos."""
 
 import cv2
 import numpy as np
@@ -6,12 +6,12 @@ import pytest
 
 from colocam.data.decoding.video_file import ImageFrames, open_video
 from colocam.data.records import BoxedFrame
-from colocam.evaluation.smoothed_scores import FORGOTTEN, frames_back, smoothed_scores
+from colocam.evaluation.smoothing import NEGLIGIBLE, frames_back, smoothed_scores
 
 
 @pytest.fixture
 def shot(tmp_path):
-    """A folder of frames that grow brighter, little by little."""
+    """Folder of frames of slowly increasing brightness."""
     folder = tmp_path / "shot"
     folder.mkdir()
     for number in range(12):
@@ -20,7 +20,7 @@ def shot(tmp_path):
 
 
 def infer(frames):
-    """Maps that say how bright a frame is."""
+    """Constant maps of the mean brightness of a frame."""
     return np.stack([np.full((4, 4), frame.mean() / 255, np.float32) for frame in frames])
 
 
@@ -35,27 +35,27 @@ def record_of(folder, number):
     return BoxedFrame("a", 0, "shot", open_video(folder, "shot"), number, ())
 
 
-def test_frames_before_count_as_far_as_they_are_not_forgotten():
+def test_frames_back_covers_the_weights_that_are_not_negligible():
     for share in (0.1, 0.5, 0.7, 0.9):
-        assert share ** (frames_back(share) + 1) <= FORGOTTEN < share ** frames_back(share)
+        assert share ** (frames_back(share) + 1) <= NEGLIGIBLE < share ** frames_back(share)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 11])
-def test_a_map_is_the_running_mean_over_the_frames_before(shot, number):
+def test_smoothed_map_is_the_running_mean_over_the_earlier_frames(shot, number):
     (found,) = smoothed_scores([record_of(shot, number)], infer, 0.5)
     values = [100 + place for place in range(max(0, number - frames_back(0.5)), number + 1)]
     np.testing.assert_allclose(found, expected(values, 0.5), rtol=1e-6)
     whole = expected([100 + place for place in range(number + 1)], 0.5)
-    assert abs(found.mean() - whole) < FORGOTTEN * 12 / 255
+    assert abs(found.mean() - whole) < NEGLIGIBLE * 12 / 255
 
 
-def test_an_image_of_its_own_has_those_of_its_folder_before_it(shot):
+def test_earlier_frames_of_a_single_image_are_those_of_its_folder(shot):
     alone = ImageFrames((str(shot / "03.png"),), "cat/shot/03.png")
     (found,) = smoothed_scores([BoxedFrame("a", 0, "cat", alone, 0, ())], infer, 0.5)
     np.testing.assert_allclose(found, expected([100, 101, 102, 103], 0.5), rtol=1e-6)
 
 
-def test_frames_that_cannot_be_decoded_are_passed_over_and_a_cut_begins_anew(shot):
+def test_unreadable_frames_are_skipped_and_a_cut_resets_the_mean(shot):
     (shot / "04.png").write_bytes(b"")
     (found,) = smoothed_scores([record_of(shot, 5)], infer, 0.5)
     np.testing.assert_allclose(found, expected([100, 101, 102, 103, 105], 0.5), rtol=1e-6)

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colocam.data.layouts.builtin import SIZES, draw_shot, draw_video
+from colocam.data.layouts.builtin import SIZES
+from colocam.data.layouts.builtin_drawing import draw_shot, draw_video
 from colocam.kernels import gaussian_filter
 
 SIGMA_RGB, SIGMA_XY = 15.0, 100.0

@@ -1,4 +1,4 @@
-"""A checkpoint as a Python object: frames in every form, and what is found in them."""
+"""Localization of frames through the Python interface."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def frames():
     return np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), np.uint8)
 
 
-def test_localize_gives_one_result_a_frame_whatever_its_size(localizer):
+def test_localize_returns_one_result_per_frame_of_any_size(localizer):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((48, 64), (70, 30))]
     results = localizer.localize(frames)
@@ -37,17 +37,17 @@ def test_localize_gives_one_result_a_frame_whatever_its_size(localizer):
             assert result.box[3] < frame.shape[0]
 
 
-def test_a_frame_is_localized_from_that_frame_alone(localizer, frames):
+def test_result_of_a_frame_does_not_depend_on_the_other_frames(localizer, frames):
     together = localizer.localize(frames)
     alone = [localizer.localize([frame])[0] for frame in frames]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.score_map, other.score_map, atol=2e-2)  # may be bfloat16
 
 
-def test_arrays_and_tensors_of_the_same_frames_give_the_same(localizer, frames):
+def test_arrays_and_tensors_of_the_same_frames_have_equal_results(localizer, frames):
     expected = localizer.localize(list(frames))
     tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    for given in (
+    for inputs in (
         frames,
         tensor,
         tensor.float() / 255,
@@ -55,13 +55,13 @@ def test_arrays_and_tensors_of_the_same_frames_give_the_same(localizer, frames):
         list(tensor),
         [frames[0], tensor[1], *(tensor[2:].float() / 255)],
     ):
-        found = localizer.localize(given)
+        found = localizer.localize(inputs)
         np.testing.assert_array_equal(found.maps, expected.maps)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         assert found.classes == expected.classes
 
 
-def test_the_batch_size_changes_nothing_but_the_batches(localizer, frames, monkeypatch):
+def test_batch_size_does_not_change_the_results(localizer, frames, monkeypatch):
     whole, infer, sizes = localizer.localize(frames), localizer.infer, []
     monkeypatch.setattr(
         localizer, "infer", lambda images: sizes.append(len(images)) or infer(images)
@@ -71,7 +71,7 @@ def test_the_batch_size_changes_nothing_but_the_batches(localizer, frames, monke
     np.testing.assert_allclose(parts.maps, whole.maps, atol=2e-2)
 
 
-def test_arrays_hold_what_the_sequence_tells(localizer, frames, monkeypatch):
+def test_arrays_and_sequence_have_the_same_values(localizer, frames, monkeypatch):
     boxed = localizer.locate
 
     def some_without(likely, score_map, size, label=None):
@@ -100,7 +100,7 @@ def test_arrays_hold_what_the_sequence_tells(localizer, frames, monkeypatch):
 
 
 @pytest.mark.parametrize("nothing", [[], np.empty((0, 8, 8, 3), np.uint8), torch.empty(0, 3, 8, 8)])
-def test_no_frames_give_nothing(localizer, nothing):
+def test_no_frames_give_an_empty_result(localizer, nothing):
     found = localizer.localize(nothing)
     assert len(found) == 0
     assert list(found) == []
@@ -130,17 +130,17 @@ def test_no_frames_give_nothing(localizer, nothing):
     ],
     ids=str,
 )
-def test_frames_of_another_kind_are_refused(localizer, frames):
+def test_invalid_frames_raise(localizer, frames):
     with pytest.raises(ValueError, match=r"^frames: "):
         localizer.localize(frames)
 
 
-def test_an_impossible_batch_size_is_refused(localizer, frames):
+def test_invalid_batch_size_raises(localizer, frames):
     with pytest.raises(ValueError, match=r"^batch_size: "):
         localizer.localize(frames, batch_size=0)
 
 
-def test_the_example_of_the_readme_runs(tiny_run, frames, tmp_path, monkeypatch, capsys):
+def test_example_of_the_readme_runs(tiny_run, frames, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (example,) = [block for block in blocks if "colocam.load" in block]
     ckpt = tmp_path / re.search(r"colocam\.load\(\"(.*?)\"", example)[1]

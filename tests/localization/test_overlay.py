@@ -1,4 +1,4 @@
-"""What is drawn on a frame."""
+"""Overlay frames: box, label and heat map."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ MAP = np.zeros((64, 64), np.float32)
 MAP[:, 32:] = 1
 
 
-def found(box, name="cat"):
+def result_of(box, name="cat"):
     return Localization(name, 0.25, box, 0.5, MAP, 0.2)
 
 
@@ -19,56 +19,56 @@ def is_red(picture):
 
 
 @pytest.mark.parametrize("box", [(120, 60, 260, 180), (0, 0, 299, 199), (250, 3, 299, 30)])
-def test_a_drawn_box_is_red_and_whole_and_the_frame_stays_as_it_was(box):
+def test_box_is_drawn_in_red_and_the_frame_is_not_modified(box):
     frame = np.full((200, 300, 3), 90, np.uint8)
-    red = is_red(draw_result(frame, found(box)))
+    red = is_red(draw_result(frame, result_of(box)))
     assert (frame == 90).all()
     ys, xs = np.nonzero(red)
     assert (xs.min(), ys.min(), xs.max(), ys.max()) == box
-    assert red[box[1], box[0] : box[2] + 1].all()  # the label does not cover it
+    assert red[box[1], box[0] : box[2] + 1].all()  # not covered by the label
     assert red[box[1] : box[3] + 1, [box[0], box[2]]].all()
 
 
-def test_a_label_stands_on_dark_ground_over_the_box_or_inside_it():
+def test_label_has_a_dark_background_above_the_box_or_inside_it():
     frame = np.full((200, 300, 3), 200, np.uint8)
-    dark = (draw_result(frame, found((100, 80, 250, 150))) < 100).all(axis=-1)
+    dark = (draw_result(frame, result_of((100, 80, 250, 150))) < 100).all(axis=-1)
     ys, xs = np.nonzero(dark)
     assert xs.min() == 100
     assert 50 < ys.min() < ys.max() < 80
-    ys, _ = np.nonzero((draw_result(frame, found((100, 2, 250, 150))) < 100).all(axis=-1))
+    ys, _ = np.nonzero((draw_result(frame, result_of((100, 2, 250, 150))) < 100).all(axis=-1))
     assert 2 <= ys.min() < ys.max() < 40
 
 
-def test_a_frame_without_a_box_still_tells_its_class():
+def test_frame_without_a_box_is_labelled_with_its_class():
     frame = np.full((200, 300, 3), 90, np.uint8)
-    picture = draw_result(frame, found(None))
+    picture = draw_result(frame, result_of(None))
     assert not is_red(picture).any()
     assert (picture[:30] != frame[:30]).any()
     assert (picture[60:] == frame[60:]).all()
 
 
-def test_heat_is_bright_where_the_map_is_high():
+def test_heat_map_is_bright_where_the_score_is_high():
     frame = np.full((200, 300, 3), 90, np.uint8)
-    picture = draw_result(frame, found(None), heat=True).astype(int)
+    picture = draw_result(frame, result_of(None), heat=True).astype(int)
     assert picture[100:, 200:].mean() > picture[100:, :100].mean() + 20
     assert picture.shape == frame.shape
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2), (48, 64), (40, 2000)])
-def test_frames_of_any_size_and_names_of_any_length_can_be_drawn_on(shape):
+def test_frames_of_any_size_and_names_of_any_length_can_be_drawn(shape):
     frame = np.zeros((*shape, 3), np.uint8)
     box = (0, 0, shape[1] - 1, shape[0] - 1)
     for name in ("cat", "größe", "a class of a rather long name " * 5):
         for picture in (
-            draw_result(frame, found(box, name), heat=True),
-            draw_result(frame, found(None, name)),
+            draw_result(frame, result_of(box, name), heat=True),
+            draw_result(frame, result_of(None, name)),
             draw_missing(frame),
         ):
             assert picture.shape == frame.shape
             assert picture.dtype == np.uint8
 
 
-def test_what_stands_in_for_a_missing_frame_is_darker_and_grey():
+def test_picture_of_a_missing_frame_is_dark_and_gray():
     frame = np.full((200, 300, 3), (90, 180, 30), np.uint8)
     picture = draw_missing(frame)
     assert (frame == (90, 180, 30)).all()

@@ -1,4 +1,4 @@
-"""Mp4 files: what was written can be read again, at its size and pace."""
+"""Video writer: frames are read back at their size and time."""
 
 import resource
 import signal
@@ -15,7 +15,7 @@ from colocam.runtime.errors import UserError
 
 @pytest.fixture(params=["h264", "vp9"])
 def codec(request, monkeypatch):
-    """Each of the two ways to write."""
+    """Each of the two codecs."""
     if request.param == "vp9":
         monkeypatch.setattr(colocam.localization.video_writer, "av", None)
     elif not has_h264():
@@ -30,7 +30,7 @@ def h264():
 
 
 def picture(number, size=(64, 48)):
-    """Grey, a white bar that moves, and a red right edge."""
+    """Gray frame with a moving white bar and a red right border."""
     frame = np.full((size[1], size[0], 3), 100, np.uint8)
     frame[:, 4 * number : 4 * number + 8] = 255
     frame[:, -8:] = (200, 40, 40)
@@ -44,7 +44,7 @@ def write(path, times, size=(64, 48), rate=10.0):
     return list(timed_frames(open_video(path, path.name)))
 
 
-def test_frames_come_back_at_their_rate(tmp_path, codec):
+def test_frames_are_read_back_at_their_rate(tmp_path, codec):
     path = tmp_path / "new" / "clip.mp4"
     read = write(path, [n / 10 for n in range(7)])
     assert [frame.seconds for frame in read] == pytest.approx([n / 10 for n in range(7)])
@@ -56,7 +56,7 @@ def test_frames_come_back_at_their_rate(tmp_path, codec):
 
 
 @pytest.mark.parametrize("size", [(65, 49), (2, 2), (1, 3)])
-def test_an_odd_side_grows_by_one_pixel_at_its_end(tmp_path, codec, size):
+def test_odd_side_is_padded_by_one_pixel_at_its_end(tmp_path, codec, size):
     (frame,) = write(tmp_path / "odd.mp4", [0.0], size)
     assert frame.image.shape == (size[1] + size[1] % 2, size[0] + size[0] % 2, 3)
     if size == (65, 49):
@@ -64,7 +64,7 @@ def test_an_odd_side_grows_by_one_pixel_at_its_end(tmp_path, codec, size):
         assert np.abs(frame.image[:, -1].astype(int) - frame.image[:, -2]).mean() < 20
 
 
-def test_a_frame_of_another_size_is_fitted_in(tmp_path, codec):
+def test_frame_of_another_size_is_scaled_and_centered(tmp_path, codec):
     with mp4_file(tmp_path / "clip.mp4", (64, 48), 10) as video:
         video.write(picture(0), 0.0)
         video.write(np.full((96, 32, 3), 200, np.uint8), 0.1)  # 16×48 of 64×48
@@ -75,29 +75,29 @@ def test_a_frame_of_another_size_is_fitted_in(tmp_path, codec):
     assert after[:, 44:].max() < 30
 
 
-def test_a_variable_rate_keeps_its_times(tmp_path, h264):
+def test_variable_rate_keeps_its_times(tmp_path, h264):
     times = [0.0, 0.033, 0.1, 0.5, 0.5021, 1.75]
     read = write(tmp_path / "variable.mp4", times, rate=29.97)
     assert [frame.seconds for frame in read] == pytest.approx(times, abs=1e-4)
 
 
-def test_times_that_stand_still_go_on_all_the_same(tmp_path, h264):
+def test_equal_times_are_accepted(tmp_path, h264):
     assert len(write(tmp_path / "still.mp4", [0.0, 0.0, 0.1, 0.1])) == 4
 
 
 @pytest.mark.parametrize("rate", [24000 / 1001, 30000 / 1001, 29.563492063492063, 59.94, 12.5, 1])
-def test_a_constant_rate_comes_back_as_it_was(tmp_path, h264, rate):
+def test_constant_rate_is_read_back(tmp_path, h264, rate):
     write(tmp_path / "clip.mp4", [n / rate for n in range(5)], rate=rate)
     assert mean_rate(open_video(tmp_path / "clip.mp4", "clip")) == pytest.approx(rate, rel=1e-4)
 
 
-def test_a_browser_needs_not_wait_for_the_whole_file(tmp_path, h264):
+def test_index_precedes_the_frame_data(tmp_path, h264):
     write(tmp_path / "clip.mp4", [0.0, 0.1])
     data = (tmp_path / "clip.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
 
-def test_a_failure_leaves_nothing_and_the_old_file_as_it_was(tmp_path, codec):
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, codec):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
     for error in (KeyboardInterrupt, UserError):
@@ -112,13 +112,13 @@ def failing(error):
     raise error
 
 
-def test_a_video_that_cannot_be_written_is_named(tmp_path, codec):
+def test_video_that_cannot_be_written_is_named_in_the_error(tmp_path, codec):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/clip\.mp4: cannot be written"):
         write(tmp_path / "file" / "clip.mp4", [0.0])
 
 
-def test_a_full_disk_is_told(tmp_path, codec, limited_files):
+def test_full_disk_raises(tmp_path, codec, limited_files):
     limited_files(20_000)
     noise = np.random.default_rng(0).integers(0, 256, (4, 240, 320, 3), np.uint8)
     with pytest.raises(UserError, match=r"clip\.mp4: cannot be written"):
@@ -134,9 +134,9 @@ def write_all(path, frames):
 
 @pytest.fixture
 def limited_files():
-    """Lets files grow to so many bytes and no further, as a full disk would."""
+    """Limits the size of files, which fails like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    told = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, told)
+    signal.signal(signal.SIGXFSZ, handler)

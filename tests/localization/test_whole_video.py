@@ -1,4 +1,4 @@
-"""A whole video through a localizer, here one that knows each frame by its first pixel."""
+"""Whole-video localization, with a localizer whose outputs are the first pixel of a frame."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from colocam.localization.whole_video import localized_frames
 
 
 class Localizer:
-    """Finds in every frame the value of its first pixel."""
+    """Outputs the value of the first pixel of every frame."""
 
     def __init__(self):
         self.batches = []
@@ -24,7 +24,7 @@ class Localizer:
 
 
 class Frames(ImageFrames):
-    """Frames of 80×40 pixels, dark or, where the first pixel is, bright; None for None."""
+    """Frames of 80×40 pixels, dark or bright as their first pixel; None for None."""
 
     def __iter__(self):
         for value in self.paths:
@@ -43,21 +43,21 @@ def localized(values, **options):
     return [one for _, one in found], localizer.batches
 
 
-def test_every_frame_comes_in_order_with_what_was_found_in_it():
+def test_every_frame_is_returned_in_order_with_its_result():
     values = [10, None, 12, None, None, None, 16, 17]
     found, batches = localized(values, batch_size=3, label=1)
     assert found == [value and (value, value, (80, 40), 1) for value in values]
-    assert batches == [2, 2]  # none for a batch without a frame
+    assert batches == [2, 2]  # no batch of missing frames only
 
 
-def test_large_frames_go_through_in_smaller_batches(monkeypatch):
+def test_large_frames_are_run_in_smaller_batches(monkeypatch):
     monkeypatch.setattr(colocam.localization.whole_video, "_BATCH_BYTES", 2 * 40 * 80 * 3 + 5)
     assert localized([1] * 5)[1] == [2, 2, 1]
     monkeypatch.setattr(colocam.localization.whole_video, "_BATCH_BYTES", 1)
     assert localized([1] * 3)[1] == [1, 1, 1]
 
 
-def test_smoothing_goes_on_over_batches_and_missing_frames_and_ends_at_a_cut():
+def test_smoothing_spans_batches_and_missing_frames_and_is_reset_by_a_cut():
     found, _ = localized([100, None, 104, 104, 250, 250], batch_size=2, smooth=0.5)
     maps = [one and one[1] for one in found]
     assert maps == pytest.approx([100, None, 102, 103, 250, 250])

@@ -1,4 +1,4 @@
-"""Which frames a report shows."""
+"""Selection of the frames that a report shows."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ overlaps_of_videos = st.lists(
 
 @settings(deadline=None, max_examples=200)
 @given(overlaps_of_videos, st.integers(1, 8))
-def test_groups_are_disjoint_equal_in_size_and_of_frames_with_boxes(frames, count):
+def test_groups_are_disjoint_equal_in_size_and_have_boxes(frames, count):
     records = records_of([video for video, _ in frames])
     overlaps = [overlap for _, overlap in frames]
     groups = by_overlap(records, overlaps, count)
@@ -34,7 +34,7 @@ def test_groups_are_disjoint_equal_in_size_and_of_frames_with_boxes(frames, coun
     assert bool(groups) == (known > 0)
 
 
-def test_one_frame_a_video_is_taken_from_each_end_and_the_middle():
+def test_groups_have_one_frame_per_video_if_there_are_enough_videos():
     videos = "aabbccddeeff"
     overlaps = [0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.3, 0.2, 0.1, 0.0]
     records = records_of(videos)
@@ -45,7 +45,7 @@ def test_one_frame_a_video_is_taken_from_each_end_and_the_middle():
     assert found["median"] == [6, 5]
 
 
-def test_frames_of_one_video_are_repeated_where_there_is_no_other():
+def test_groups_have_more_frames_per_video_if_there_is_only_one():
     records = records_of("aaaaaa")
     groups = by_overlap(records, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 2)
     assert [records.index(one) for one in groups["best"]] == [5, 4]
@@ -53,7 +53,7 @@ def test_frames_of_one_video_are_repeated_where_there_is_no_other():
     assert sorted(records.index(one) for one in groups["median"]) == [2, 3]
 
 
-def test_a_spread_reaches_both_ends():
+def test_spread_includes_both_ends():
     records = list(range(100))
     assert spread(records, 4) == [0, 33, 66, 99]
     assert spread(records[:3], 4) == [0, 1, 2]

@@ -1,17 +1,24 @@
-"""The page of a run: it holds everything it shows, and says what was measured."""
+"""Report page: self-contained, complete and safe for names of any kind."""
 
 import base64
 import re
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from jinja2 import nodes
 
+import colocam.report
 from colocam.localization.drawing import GREEN, RED
 from colocam.report.page import Contents, write_page
 from colocam.report.pictures import Example
+from colocam.report.templating import environment
 from colocam.runtime.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 METRICS = [
     {"stage": "classifier", "epoch": 0, "cross-entropy": 1.5, "frames_per_second": 9.0},
@@ -31,7 +38,7 @@ METRICS = [
 
 
 class Reader(HTMLParser):
-    """What a page holds: texts by the tag they stand in, addresses, and whether tags match."""
+    """Texts of a page by their tag, and URLs; every tag must be closed."""
 
     VOID = ("meta", "img")
 
@@ -81,7 +88,7 @@ def page(contents, tmp_path):
     return Reader((tmp_path / "report" / "index.html").read_text())
 
 
-def test_nothing_comes_from_elsewhere(page):
+def test_page_is_self_contained(page):
     assert page.addresses.count("overlays/cat%201-overlay.mp4") == 1
     pictures = [address for address in page.addresses if not address.startswith("overlays/")]
     assert len(pictures) == 6
@@ -107,7 +114,7 @@ def test_pictures_show_the_boxes_on_frame_and_maps(page):
     assert all(share(picture, RED) > 0.002 for picture in pictures)
 
 
-def test_numbers_stand_beside_the_seed_cams(page):
+def test_numbers_are_next_to_those_of_the_seed_cam(page):
     assert page.of("h1") == ["A run"]
     assert "CoLo-CAM on 4 frames with 4 boxes, from 4 videos." in page.of("p")
     numbers = dict(zip(page.of("dt"), page.of("dd"), strict=False))
@@ -121,7 +128,7 @@ def test_numbers_stand_beside_the_seed_cams(page):
     ]
 
 
-def test_every_number_of_the_log_has_its_curve(page):
+def test_every_metric_of_the_log_has_a_chart(page):
     titles = page.of("figcaption")
     for stage, title in (
         (0, "cross-entropy"),
@@ -129,12 +136,12 @@ def test_every_number_of_the_log_has_its_curve(page):
         (1, "partial cross-entropy"),
         (1, "spatial CRF"),
         (1, "total loss"),
-        (1, "steps left out"),
-        (1, "frames a second"),
+        (1, "skipped steps"),
+        (1, "frames per second"),
     ):
         assert title in titles, (stage, title)
     assert titles.count("CorLoc on validation, %") == 2
-    assert titles.count("steps left out") == 1  # there were some in stage 2 only
+    assert titles.count("skipped steps") == 1  # there were some in stage 2 only
     tips = page.of("title")
     assert "S1: 40" in tips
     assert "seed CAM: 30" in tips
@@ -142,33 +149,69 @@ def test_every_number_of_the_log_has_its_curve(page):
     assert "cross-entropy: 1.5" in tips
 
 
-def test_the_configuration_is_told_whole(page):
+def test_configuration_is_complete(page):
     options = dict(zip(page.of("dt")[-2:], page.of("dd")[-2:], strict=True))
     assert options == {"lr": "0.01", "splits": "-"}
 
 
-def test_captions_tell_both_overlaps_where_there_are_boxes(page):
+def test_captions_give_both_overlaps_if_there_are_boxes(page):
     captions = [text for text in page.of("figcaption") if text.startswith("cat ")]
     assert captions == ["cat · IoU 0.26 → ", "cat "]
     assert "0.90" in page.of("span")
     assert {"cat/1#3", "dog/2#0"} <= set(page.of("small"))
 
 
-def test_names_cannot_break_the_page(contents, summary_of, tmp_path):
-    bad = '<script>alert("x")</script>&amp;'
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '<script>alert("x")</script>&amp;',
+        "\" onload='alert(1)' x=\"</title></style><script>",
+        "{{ page.title }}{% raw %}\n<!-- \N{LEFT DOUBLE QUOTATION MARK}",
+        "caf\udce9<b>",  # a file name that is invalid Unicode
+    ],
+)
+def test_names_are_escaped(bad, summary_of, tmp_path):
     columns = {bad: summary_of([True, False], [True], names=(bad, "dog", "cow"))}
     examples = {"best": [example_of(bad)]}
-    odd = Contents(bad, columns, {bad: bad}, METRICS, examples, [(bad, f"{bad}.mp4")])
+    log = [*METRICS, {**METRICS[-1], bad: 1.0}]
+    odd = Contents(bad, columns, {bad: bad}, log, examples, [(bad, "a.mp4")])
     write_page(tmp_path / "index.html", odd)
     page = Reader((tmp_path / "index.html").read_text())
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert page.of("h1") == [bad]
-    assert bad in page.of("a")
-    assert bad in page.of("td")
+    shown = bad.encode(errors="backslashreplace").decode()
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b"})
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert page.of("h1") == [shown]
+    assert shown in page.of("a")
+    assert shown in page.of("td")
+    assert shown in page.of("figcaption")
+    assert {attributes["alt"] for tag, attributes in page.tags if tag == "img"} == {
+        f"{picture} of {shown}" for picture in ("frame", "seed CAM", "score map")
+    }
+
+
+def test_autoescape_is_on_in_every_template():
+    env = environment()
+    assert env.autoescape is True
+    assert "page.html.jinja" in env.list_templates()
+    for name in env.list_templates():
+        assert env.get_template(name).environment is env
+        source, _, _ = env.loader.get_source(env, name)
+        tree = env.parse(source)
+        overrides = (nodes.EvalContextModifier, nodes.ScopedEvalContextModifier, nodes.MarkSafe)
+        assert not list(tree.find_all(overrides)), f"{name}: autoescape is overridden"
+        assert "safe" not in {one.name for one in tree.find_all(nodes.Filter)}, name
+
+
+def test_every_template_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    (pattern,) = settings["package-data"]["colocam.report"]
+    folder = Path(colocam.report.__file__).parent
+    installed = {path.relative_to(folder / "templates").as_posix() for path in folder.glob(pattern)}
+    assert installed == set(environment().list_templates())
 
 
 @pytest.mark.parametrize("boxes", [True, False])
-def test_of_a_classifier_alone_or_without_boxes_the_page_shows_what_there_is(
+def test_page_of_a_classifier_or_without_boxes_shows_the_numbers_there_are(
     boxes, summary_of, tmp_path
 ):
     summary = summary_of([boxes or None, boxes or None])
@@ -181,7 +224,7 @@ def test_of_a_classifier_alone_or_without_boxes_the_page_shows_what_there_is(
     assert page.addresses == []
 
 
-def test_a_page_that_cannot_be_written_is_one_line_and_leaves_nothing(contents, tmp_path):
+def test_page_that_cannot_be_written_raises_and_leaves_no_file(contents, tmp_path):
     (tmp_path / "report").write_text("a file")
     with pytest.raises(UserError, match="report"):
         write_page(tmp_path / "report" / "index.html", contents)

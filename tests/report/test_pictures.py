@@ -1,12 +1,13 @@
-"""Pictures: what is drawn where, and how the contact sheet reaches the disk."""
+"""Example pictures and the contact sheet: what is drawn where, and the atomic write."""
 
 import cv2
 import numpy as np
 import pytest
 
 from colocam.evaluation.boxes import box_at
-from colocam.localization.drawing import GREEN, RED, blend, draw_box, heat_map
-from colocam.report.pictures import CAPTION, HEADER, MARGIN, TILE, Example, contact_sheet
+from colocam.localization.drawing import GREEN, RED
+from colocam.report.contact_sheet import CAPTION, HEADER, MARGIN, contact_sheet
+from colocam.report.pictures import TILE, Example
 from colocam.runtime.errors import UserError
 
 
@@ -26,49 +27,7 @@ def has(image, color):
     return bool((image == color).all(axis=-1).any())
 
 
-def test_a_boxs_line_lies_on_its_outermost_pixels():
-    image = np.full((40, 50, 3), 7, np.uint8)
-    drawn = draw_box(image, (10, 5, 30, 25), GREEN, thickness=2)
-    expected = image.copy()
-    expected[5:26, 10:31] = GREEN
-    expected[7:24, 12:29] = 7
-    np.testing.assert_array_equal(drawn, expected)
-    assert (image == 7).all()
-
-
-@pytest.mark.parametrize("box", [(0, 0, 49, 39), (3, 3, 3, 3), (3, 3, 4, 9)])
-def test_boxes_at_the_edge_and_tiny_boxes_are_drawn_inside(box):
-    x0, y0, x1, y1 = box
-    drawn = draw_box(np.zeros((40, 50, 3), np.uint8), box, RED, thickness=3)
-    colored = (drawn == RED).all(axis=-1)
-    assert colored[y0, x0 : x1 + 1].all()
-    assert colored[y1, x0 : x1 + 1].all()
-    assert colored[y0 : y1 + 1, x0].all()
-    assert colored[y0 : y1 + 1, x1].all()
-    outside = np.ones((40, 50), bool)
-    outside[y0 : y1 + 1, x0 : x1 + 1] = False
-    assert not drawn[outside].any()
-
-
-def test_heat_grows_brighter_with_the_score_and_is_rgb():
-    heat = heat_map(np.linspace(0, 1, 256)[None])
-    assert heat.shape == (1, 256, 3)
-    assert heat.dtype == np.uint8
-    luminance = heat[0] @ [0.299, 0.587, 0.114]
-    assert (np.diff(luminance) > -1).all()
-    assert luminance[-1] > luminance[0] + 100
-    red, _, blue = heat[0, -1].astype(int)
-    assert red > blue + 100  # yellow, not its mirror image in BGR
-
-
-def test_blending_keeps_the_heats_colour_and_the_images_brightness():
-    image = np.array([[[200, 0, 0], [0, 0, 0]]], np.uint8)  # grey 60 and 0
-    heat = np.array([[[100, 50, 0], [100, 50, 0]]], np.uint8)
-    assert blend(image, heat, 0.5).tolist() == [[[80, 55, 30], [50, 25, 0]]]
-    np.testing.assert_array_equal(blend(image, heat, 1.0), heat)
-
-
-def test_the_sheet_shows_truth_in_green_and_predictions_in_red(tmp_path):
+def test_sheet_shows_ground_truth_in_green_and_predictions_in_red(tmp_path):
     path = tmp_path / "report" / "examples.png"
     contact_sheet([example_of()], path)
     sheet = read(path)
@@ -80,7 +39,7 @@ def test_the_sheet_shows_truth_in_green_and_predictions_in_red(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["examples.png"]
 
 
-def test_small_maps_are_magnified_with_their_boxes(tmp_path):
+def test_small_maps_and_their_boxes_are_magnified(tmp_path):
     path = tmp_path / "sheet.png"
     contact_sheet([example_of()], path)
     sheet = read(path)
@@ -92,7 +51,7 @@ def test_small_maps_are_magnified_with_their_boxes(tmp_path):
     assert rows.max() - rows.min() + 1 == pytest.approx(41 / 96 * TILE, abs=3)
 
 
-def test_captions_and_headings_depend_on_what_they_say(tmp_path):
+def test_captions_and_column_names_depend_on_the_arguments(tmp_path):
     with_boxes, without = tmp_path / "a.png", tmp_path / "b.png"
     contact_sheet([example_of()], with_boxes)
     contact_sheet([example_of()], without, method="TCAM")
@@ -102,7 +61,7 @@ def test_captions_and_headings_depend_on_what_they_say(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "across"), [(1, 1), (4, 1), (5, 2), (12, 2), (13, 3)])
-def test_many_examples_stand_side_by_side(tmp_path, count, across):
+def test_many_examples_are_laid_out_side_by_side(tmp_path, count, across):
     path = tmp_path / "sheet.png"
     contact_sheet([example_of(seed=seed) for seed in range(count)], path)
     height, width = read(path).shape[:2]
@@ -111,19 +70,19 @@ def test_many_examples_stand_side_by_side(tmp_path, count, across):
     assert height == rows * (TILE + CAPTION) + 2 * HEADER + 2 * MARGIN
 
 
-def test_maps_of_other_shapes_keep_theirs(tmp_path):
+def test_maps_of_different_shapes_are_drawn(tmp_path):
     path = tmp_path / "sheet.png"
     contact_sheet([example_of(96, 160), example_of(224, 224)], path)
     assert has(read(path), GREEN)
 
 
-def test_an_empty_sheet_is_refused(tmp_path):
+def test_empty_sheet_raises(tmp_path):
     with pytest.raises(ValueError, match="rows"):
         contact_sheet([], tmp_path / "sheet.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_sheet_and_nothing_else(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_sheet_and_leaves_no_other_file(tmp_path, monkeypatch):
     path = tmp_path / "sheet.png"
     path.write_bytes(b"old")
 

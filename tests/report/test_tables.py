@@ -1,4 +1,4 @@
-"""The table of a run, for the terminal and for Markdown."""
+"""Tables of a run, for the terminal and for Markdown."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def columns_of(seed_cam, method, name="CoLo-CAM"):
     return {"seed CAM": seed_cam, name: method}
 
 
-def test_markdown_gives_a_row_a_class_and_the_mean(method, seed_cam):
+def test_markdown_has_one_row_per_class_and_the_mean(method, seed_cam):
     assert as_markdown(corloc_cells(columns_of(seed_cam, method), title="Run 1")) == (
         "**Run 1**\n\n"
         "| class | frames | seed CAM | CoLo-CAM |\n"
@@ -65,7 +65,7 @@ def test_the_terminals_table_says_the_same(method, seed_cam):
     assert "Run 1" in text
 
 
-def test_without_boxes_only_the_classification_accuracy_is_shown(summary_of):
+def test_without_boxes_the_table_shows_the_classification_accuracy_only(summary_of):
     boxless = summary_of([None, None], [None])
     (cells,) = all_cells(columns_of(boxless, boxless))
     assert as_markdown(cells) == (
@@ -79,7 +79,7 @@ def test_without_boxes_only_the_classification_accuracy_is_shown(summary_of):
     assert "CorLoc" not in text
 
 
-def test_of_a_classifier_alone_there_is_one_column(seed_cam):
+def test_table_of_a_classifier_has_one_column(seed_cam):
     tables = all_cells({"seed CAM": seed_cam})
     assert [len(cells.rows[0]) for cells in tables] == [3, 4, 4, 2, 3]
     for cells in tables:
@@ -87,14 +87,14 @@ def test_of_a_classifier_alone_there_is_one_column(seed_cam):
         assert cells.rows[0][-1] == "seed CAM"
 
 
-def test_names_cannot_break_the_table(summary_of):
+def test_names_are_escaped(summary_of):
     odd = summary_of([True], names=("a|b [red]", "x", "y"))
     cells = corloc_cells(columns_of(odd, odd))
     assert "| a\\|b [red] | 1 |" in as_markdown(cells)
     assert "a|b [red]" in printed(cells)
 
 
-def test_every_protocol_stands_in_one_table_with_its_name(summary_of):
+def test_all_protocols_are_in_one_table(summary_of):
     seed_cam = summary_of([True, False, False], [False, False], honest=0.25)
     method = summary_of([True, True, False], [True, True], honest=0.5)
     text = as_markdown(protocol_cells(columns_of(seed_cam, method, "TCAM")))
@@ -122,7 +122,7 @@ def test_the_terminals_protocols_fit_its_usual_width_and_say_the_same(method, se
     assert "No threshold was chosen on validation" in text
 
 
-def test_the_breakdown_gives_sizes_thresholds_and_the_hardest_videos(summary_of):
+def test_breakdown_has_sizes_thresholds_and_the_videos_with_the_lowest_corloc(summary_of):
     many = [False] * 3 + [True] * 12
     columns = columns_of(summary_of([False] * 15), summary_of(many), "TCAM")
     text = "\n".join(map(as_markdown, breakdown_cells(columns)))
@@ -137,7 +137,7 @@ def test_the_breakdown_gives_sizes_thresholds_and_the_hardest_videos(summary_of)
     assert text.count("| cat/") == 10
 
 
-def test_the_file_of_numbers_is_short_and_whole(tmp_path, method):
+def test_summary_file_is_complete_with_one_line_per_list(tmp_path, method):
     summary = {
         **method,
         "a[\n 1,\n 2]": [1.5, None],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from colocam.cli.train import main
-from colocam.report.page import FOREGROUND_SHARE, ONE_SIDED
+from colocam.evaluation.metric_names import FOREGROUND_SHARE, ONE_SIDED
 from colocam.training import collapse
 from colocam.training.collapse import remark, sides
 

@@ -265,9 +265,9 @@ def test_a_folder_of_videos_trains_and_evaluates(tmp_path, write_video, tiny_run
     assert summary["boxes"] == summary["frames"] == 6
     assert summary["corloc_honest"] is not None
     printed = " ".join(capsys.readouterr().out.split())
-    assert "bird/flock: 1 zero-byte frame left out (first: 0003.jpg)" in printed
-    assert "warning: bird/flock frame 4: cannot be decoded, left out" in printed
-    assert re.search(r"\d+ frames? could not be decoded and (was|were) left out", printed)
+    assert "bird/flock: 1 zero-byte frame skipped (first: 0003.jpg)" in printed
+    assert "warning: bird/flock frame 4: cannot be decoded, skipped" in printed
+    assert re.search(r"\d+ frames? could not be decoded and (was|were) skipped", printed)
     file = tmp_path / "numbers.json"
     ckpt = out / "checkpoints" / "localizer-best.safetensors"
     argv = ["--ckpt", str(ckpt), "--data", str(data), "--device", "cpu", "--json", str(file)]
@@ -304,5 +304,5 @@ def test_frames_of_validation_that_cannot_be_decoded_are_counted(tiny_run, tmp_p
     argv = [*tiny_run.arguments, "--stage", "classifier", "--data", str(data), "--out", str(out)]
     assert train(argv) == 0
     printed = "".join(capsys.readouterr().out.split())
-    assert f"warning:{frame}:cannotbedecoded,leftout" in printed
-    assert "1framecouldnotbedecodedandwasleftout" in printed
+    assert f"warning:{frame}:cannotbedecoded,skipped" in printed
+    assert "1framecouldnotbedecodedandwasskipped" in printed

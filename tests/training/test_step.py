@@ -18,7 +18,7 @@ from colocam.runtime.distribution import ALONE
 from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
 from colocam.training.localizer import LocalizerStage
-from colocam.training.progress import PendingStep, Progress
+from colocam.training.progress import Progress, StepResult
 from colocam.training.update import Update, poisoned
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -247,7 +247,7 @@ def test_where_no_rank_could_read_a_frame_no_step_is_made_and_none_is_told(make_
     assert bool(step.skipped)
     for name, value in stage.model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
-    seen = PendingStep(step, 0, (), batch.names).synchronize()
+    seen = StepResult(step, 0, (), batch.names).synchronize()
     progress = Progress()
     assert not progress.add([seen, seen], half=False)
     assert progress == Progress(unreadable=set(batch.names))

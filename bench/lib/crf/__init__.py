@@ -1,1 +1,1 @@
-"""CRF benchmarks: the timed terms, their accuracy and table."""
+"""CRF benchmark: terms, accuracy, other packages, table."""

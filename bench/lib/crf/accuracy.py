@@ -1,4 +1,4 @@
-"""Errors of the CRF filter on a small crop, against every pair of pixels in float64."""
+"""Accuracy of the CRF filter on a small crop, relative to the sum over all pairs in float64."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,17 @@ from torch import Tensor
 from lib.crf.peers import PEERS
 from lib.crf.terms import CrfTerm, make_term
 
-FRAMES, SIZE = 2, 64  # few enough for every pair
+FRAMES, SIZE = 2, 64  # small enough for all pairs
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Relative L2 errors in %: of the filtered maps, and of the energies of all groups."""
+    """Relative L2 errors in %.
+
+    Attributes:
+        filtered: of the filtered maps.
+        energy: of the energies of all groups.
+    """
 
     filtered: float
     energy: float
@@ -21,11 +26,11 @@ class Errors:
 
 @dataclass(frozen=True)
 class Reference:
-    """A term on the middle of a few frames, and its exact result.
+    """A term on a crop of a few frames, and its exact result on the CPU.
 
     Attributes:
-        term: in float32, for the methods to be compared.
-        values: (G, P, 2) float64, on the CPU as all that follows.
+        term: in float32, input of the methods under test.
+        values: (G, P, 2) float64.
         filtered: (G, P, 2) float64.
         energy: (G,) float64.
     """
@@ -36,7 +41,10 @@ class Reference:
     energy: Tensor
 
     def errors(self, method: str) -> Errors:
-        """Of a method of `colocam.kernels`, or of a peer (whose energy is made from the maps)."""
+        """Errors of a method of `colocam.kernels` or of another package.
+
+        The energy of another package is computed from its filtered maps.
+        """
         if method in PEERS:
             filtered = PEERS[method](self.term).filtered().to(torch.float64)
             energy = energy_of(self.values, filtered)
@@ -47,7 +55,13 @@ class Reference:
 
 
 def make_reference(name: str, images: Tensor, device: torch.device) -> Reference:
-    """Of the term `name` on images (n, 3, H, W) uint8: the middle, at most 64×64, of all n."""
+    """Computes a reference on the centre, at most 64×64, of every image.
+
+    Args:
+        name: of the term, "joint" or "spatial".
+        images: (n, 3, H, W) uint8.
+        device: where methods are tested.
+    """
     first = max(0, (images.shape[-1] - SIZE) // 2)
     images = images[:, :, first : first + SIZE, first : first + SIZE]
     exact = make_term(name, images, device, torch.float64)
@@ -58,11 +72,11 @@ def make_reference(name: str, images: Tensor, device: torch.device) -> Reference
 
 
 def energy_of(values: Tensor, filtered: Tensor) -> Tensor:
-    """The association of maps and filtered maps, (G, P, 2) both: (G,)."""
+    """Association of maps and filtered maps, both (G, P, 2): (G,)."""
     return -(values * filtered).sum((1, 2))
 
 
 def relative_error(found: Tensor, exact: Tensor) -> float:
-    """|found - exact| / |exact| in the L2 norm, in %."""
+    """‖found − exact‖ / ‖exact‖ in %."""
     difference = found.to(torch.float64) - exact
     return 100 * float(torch.linalg.vector_norm(difference) / torch.linalg.vector_norm(exact))

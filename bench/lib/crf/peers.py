@@ -1,8 +1,8 @@
-"""The same filter through other people's packages: pydensecrf2 on the CPU, KeOps on a GPU.
+"""The same filter by other packages: pydensecrf2 on the CPU, KeOps on a GPU.
 
-Their inputs (features in units of sigma, probabilities, in the layout each asks for) are made
-outside the clock, which `colocam.kernels.crf_energy` does inside it. Both are timed for one
-filtering of two channels: energy and gradient follow from that by a product.
+Their inputs (features in units of sigma and probabilities, in the layout each requires) are
+computed outside the measurement; `colocam.kernels.crf_energy` computes features inside it. Both are
+timed for one filtering of two channels, from which energy and gradient follow by a product.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from lib.crf.terms import CrfTerm
 
-KEOPS_PAIRS = (4 * 224 * 224) ** 2  # every pair is computed: more than these would take too long
+KEOPS_PAIRS = (4 * 224 * 224) ** 2  # all pairs are computed: more would take too long
 
 
 class Peer(Protocol):
-    """A package's filter for one term on its frames.
+    """Filter of another package for one term.
 
     Attributes:
-        module: what is imported.
+        module: module of the package.
         device: where it computes: "cpu" or "cuda".
     """
 
@@ -34,12 +34,12 @@ class Peer(Protocol):
     def __init__(self, term: CrfTerm) -> None: ...
 
     @staticmethod
-    def attempts(term: CrfTerm) -> bool:
-        """Whether it is tried at this size."""
+    def supports(term: CrfTerm) -> bool:
+        """Whether a term of this size is measured."""
         ...
 
-    def fresh(self) -> Callable[[], object]:
-        """Work to be timed once (see timing.py)."""
+    def make_work(self) -> Callable[[], object]:
+        """Prepares one repeat (see `lib.timing`)."""
         ...
 
     def filtered(self) -> Tensor:
@@ -48,16 +48,16 @@ class Peer(Protocol):
 
 
 class PyDenseCrf:
-    """The C++ lattice that most people use, one thread; for the spatial term a lattice a frame.
+    """pydensecrf2: lattice in C++, single-threaded; one lattice per frame for the spatial term.
 
-    Timed are `addPairwiseEnergy` (the lattice is set up, and ones are filtered once for a norm
-    that NO_NORMALIZATION does not use: its user pays that too) and one `stepInference` (filters
-    the two channels, then a softmax over them). Making the `DenseCRF`, its unary energies and the
-    first softmax is not timed.
+    Timed are `addPairwiseEnergy` (builds the lattice, and filters ones for a norm that
+    NO_NORMALIZATION does not use; its users pay for that too) and one `stepInference` (filters two
+    channels and applies a softmax). Not timed: construction of `DenseCRF`, unary energies and the
+    first softmax.
     """
 
-    module = "pydensecrf"
-    device = "cpu"
+    module: ClassVar[str] = "pydensecrf"
+    device: ClassVar[str] = "cpu"
 
     def __init__(self, term: CrfTerm) -> None:
         self.features = [
@@ -67,20 +67,20 @@ class PyDenseCrf:
         self.unary = [np.ascontiguousarray(-np.log(p.T)) for p in probs.numpy()]
 
     @staticmethod
-    def attempts(term: CrfTerm) -> bool:
-        """At every size."""
+    def supports(term: CrfTerm) -> bool:
+        """True for every size."""
         return True
 
-    def fresh(self) -> Callable[[], list[object]]:
-        """New lattices each time: a second pairwise energy would be added to the first."""
+    def make_work(self) -> Callable[[], list[object]]:
+        """Creates new lattices: a second pairwise energy would be added to the first."""
         from pydensecrf import densecrf, eigen
 
         prepared = []
         for unary in self.unary:
             crf = densecrf.DenseCRF(unary.shape[1], unary.shape[0])
             crf.setUnaryEnergy(unary)
-            q, total, _ = crf.startInference()  # q is the probabilities
-            added = eigen.matrixXf(np.zeros_like(unary))  # its own third one cannot be read back
+            q, total, _ = crf.startInference()  # q: probabilities
+            added = eigen.matrixXf(np.zeros_like(unary))  # the returned one cannot be read
             prepared.append((crf, q, total, added))
 
         def work() -> list[object]:
@@ -97,28 +97,28 @@ class PyDenseCrf:
         return work
 
     def filtered(self) -> Tensor:
-        """The step's pairwise energy, whose Potts weight of 1 comes with a minus sign."""
-        added = [np.array(step, dtype=np.float64) for step in self.fresh()()]
+        """Pairwise energy of one step; its Potts weight of 1 has a negative sign."""
+        added = [np.array(step, dtype=np.float64) for step in self.make_work()()]
         return torch.from_numpy(np.stack([-values.T for values in added]))
 
 
 class KeOps:
-    """Every pair of pixels on the GPU, in one compiled reduction."""
+    """KeOps: all pairs of pixels on the GPU, in one compiled reduction."""
 
-    module = "pykeops"
-    device = "cuda"
+    module: ClassVar[str] = "pykeops"
+    device: ClassVar[str] = "cuda"
 
     def __init__(self, term: CrfTerm) -> None:
         self.features = term.features()
         self.values = term.values().to(torch.float32)
 
     @staticmethod
-    def attempts(term: CrfTerm) -> bool:
-        """Up to so many pairs: four frames of 224x224 joined, sixteen apart."""
+    def supports(term: CrfTerm) -> bool:
+        """Up to `KEOPS_PAIRS` pairs: four frames of 224×224 in one group, 16 in groups of one."""
         return term.pixels**2 // term.num_groups <= KEOPS_PAIRS
 
-    def fresh(self) -> Callable[[], Tensor]:
-        """The reduction; features and values are used as they lie."""
+    def make_work(self) -> Callable[[], Tensor]:
+        """Creates the reduction; features and values are used in place."""
         from pykeops.torch import LazyTensor
 
         one, other = LazyTensor(self.features[:, :, None]), LazyTensor(self.features[:, None])
@@ -126,18 +126,18 @@ class KeOps:
         return lambda: weights @ self.values
 
     def filtered(self) -> Tensor:
-        """Straight from the reduction."""
-        return self.fresh()().cpu()
+        """Result of the reduction."""
+        return self.make_work()().cpu()
 
 
 PEERS: dict[str, type[Peer]] = {"pydensecrf2": PyDenseCrf, "keops": KeOps}
 
 
-def missing(name: str, device: torch.device) -> str | None:
-    """Why a peer is not measured in a run on `device`: a line for the user; None where it is."""
+def why_skipped(name: str, device: torch.device) -> str | None:
+    """Why a package is not measured in a run on `device`: one line; None where it is measured."""
     peer = PEERS[name]
     if peer.device == "cuda" and device.type != "cuda":
-        return f"{name}: left out; it is measured on a GPU only"
+        return f"{name}: skipped; it is measured on a GPU only"
     if importlib.util.find_spec(peer.module) is None:
-        return f'{name}: left out; pip install -e ".[peers]" brings it'
+        return f'{name}: skipped; not installed; pip install -e ".[peers]"'
     return None

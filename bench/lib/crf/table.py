@@ -1,9 +1,12 @@
-"""Rows of bench/crf_vs_n.py: what stands in them, as CSV, and as the papers' Fig. 2d."""
+"""Results of bench/crf_vs_n.py: rows, ratios, notes, CSV, and the figure (Fig. 2d)."""
 
 import csv
 import importlib.util
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+
+from lib.machine import MAX_OTHERS_PERCENT, is_disturbed
 
 PUBLISHED_N, PUBLISHED_SIZE, PUBLISHED_MS = 64, 224, 80.0
 PUBLISHED = "CoLo-CAM paper: about 80 ms, Tesla P100 and a 48-core Xeon"
@@ -12,24 +15,24 @@ RATIO = (64, 16)
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one term at one n. None: not measured, or does not exist.
+    """One method on one term at one n. None: not measured or not available.
 
     Attributes:
         n: frames.
         term: "joint" or "spatial".
-        method: of `colocam.kernels`, or a peer's name.
-        device: where it computed.
-        forward_ms: median time of the energy; of a peer, of one filtering.
+        method: of `colocam.kernels`, or another package (`PEERS`).
+        device: "cpu" or "cuda".
+        forward_ms: median time of the energy; of another package, of one filtering.
         forward_min_ms, forward_max_ms: fastest and slowest repeat.
         forward_backward_ms: median time of energy and gradient.
-        graph_ms: the same, replayed as a CUDA graph.
+        graph_ms: median time of energy and gradient as a CUDA graph.
         peak_mb: peak memory of forward and backward, 10^6 bytes.
-        mpixel_per_s: pixels over `shown_ms`, 10^6 a second.
-        floor_ms: least bytes over the machine's copy bandwidth.
-        roofline_percent: the floor's share of graph_ms, or of the forward + backward time.
+        mpixel_per_s: pixels over `shown_ms`, 10^6 per second.
+        floor_ms: lower bound: `least_bytes` over the copy bandwidth.
+        roofline_percent: floor_ms over graph_ms, or over forward_backward_ms.
         filter_error_percent, energy_error_percent: relative L2 errors on a small crop.
-        published_ms: forward.
-        others_cpu_percent: share of the CPU that other processes took meanwhile.
+        published_ms: forward time in the paper.
+        others_cpu_percent: CPU use of other processes during the measurement.
     """
 
     n: int
@@ -51,9 +54,13 @@ class Row:
     others_cpu_percent: float | None
 
     @property
+    def disturbed(self) -> bool:
+        """Whether other processes make the row invalid."""
+        return is_disturbed(self.others_cpu_percent)
+
+    @property
     def shown_ms(self) -> float:
-        """In the figure: graph_ms where there is one, as the host does not slow it down; else
-        forward_ms."""
+        """Time in the figure: graph_ms, which excludes launch overhead; else forward_ms."""
         return self.graph_ms or self.forward_ms
 
 
@@ -67,7 +74,7 @@ HEADS = {
     "peak_mb": "peak MB",
     "mpixel_per_s": "Mpixel/s",
     "floor_ms": "floor ms",
-    "roofline_percent": "share of roofline %",
+    "roofline_percent": "% of roofline",
     "filter_error_percent": "filter error %",
     "energy_error_percent": "energy error %",
     "published_ms": "published ms",
@@ -75,33 +82,33 @@ HEADS = {
 
 
 def published_ms(term: str, n: int, size: int) -> float | None:
-    """The paper's time, beside the one case that it gives."""
+    """Time in the paper, which gives one case."""
     known = (term, n, size) == ("joint", PUBLISHED_N, PUBLISHED_SIZE)
     return PUBLISHED_MS if known else None
 
 
 def ratios(rows: list[Row]) -> dict[str, dict[str, float | None]]:
-    """t(64) / t(16) by "term method", where both were measured; 4 is linear in n."""
+    """t(64) / t(16) by "term method", where both are measured; 4 is linear in n."""
     by_key = {(row.term, row.method, row.n): row for row in rows}
     found = {}
     for (term, method, n), large in by_key.items():
         small = by_key.get((term, method, RATIO[1]))
         if n != RATIO[0] or small is None:
             continue
-        both = large.forward_backward_ms and small.forward_backward_ms
-        graphs = large.graph_ms and small.graph_ms
         found[f"{term} {method}"] = {
             "forward": large.forward_ms / small.forward_ms,
-            "forward_backward": (
-                large.forward_backward_ms / small.forward_backward_ms if both else None
-            ),
-            "graph": large.graph_ms / small.graph_ms if graphs else None,
+            "forward_backward": _ratio(large.forward_backward_ms, small.forward_backward_ms),
+            "graph": _ratio(large.graph_ms, small.graph_ms),
         }
     return found
 
 
+def _ratio(large: float | None, small: float | None) -> float | None:
+    return large / small if large and small else None
+
+
 def ratio_lines(found: dict[str, dict[str, float | None]]) -> list[str]:
-    """The ratios as a line each."""
+    """Ratios as text, one line each."""
     lines = []
     for name, ratio in found.items():
         line = f"t({RATIO[0]}) / t({RATIO[1]}), {name}: forward {ratio['forward']:.2f}"
@@ -113,8 +120,41 @@ def ratio_lines(found: dict[str, dict[str, float | None]]) -> list[str]:
     return lines
 
 
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Notes below the table."""
+    lines = [
+        "Medians. Mpixel/s refers to forward. Floor: 19 bytes per pixel (colours and two maps "
+        "read, two gradients written) over the copy bandwidth; % of roofline refers to forward + "
+        "backward.",
+        "Errors: relative L2, to the sum over all pairs in float64, on the centre of two frames.",
+    ]
+    if any(row.graph_ms for row in rows):
+        lines.append(
+            "Graph: forward + backward as a CUDA graph, without launch overhead; the other two "
+            "times include it. Mpixel/s, % of roofline and the figure refer to the graph. For "
+            "small n the data stays in the GPU's cache between repeats."
+        )
+    disturbed = [row for row in rows if row.disturbed]
+    if disturbed:
+        named = ", ".join(f"n = {row.n} {row.term} {row.method}" for row in disturbed)
+        lines.append(
+            f"Invalid rows: {named}: other processes used more than {MAX_OTHERS_PERCENT} % of the "
+            "CPU. Ratios and figure skip these."
+        )
+    if any(row.published_ms for row in rows):
+        lines.append(f"Published: {PUBLISHED}.")
+    if any(row.method == "pydensecrf2" for row in rows):
+        lines.append(
+            "pydensecrf2 runs on the CPU: lattice construction and one filtering of two channels; "
+            "its features are computed beforehand."
+        )
+    if any(row.method == "keops" for row in rows):
+        lines.append("keops: one filtering over all pairs on the GPU, up to the pairs of 4 frames.")
+    return lines
+
+
 def csv_text(rows: list[Row]) -> str:
-    """Every field of every row; an empty cell where there is none."""
+    """Rows as CSV, with every field; None as an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -128,7 +168,16 @@ def can_plot() -> bool:
 
 
 def draw_figure(rows: list[Row], title: str, log: bool) -> bytes:
-    """Fig. 2d, time against n, a line a term and method: a PNG."""
+    """Draws time against n as in Fig. 2d, one line per term and method.
+
+    Args:
+        rows: to draw.
+        title: of the figure.
+        log: logarithmic axes.
+
+    Returns:
+        PNG.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")

@@ -1,4 +1,4 @@
-"""The two CRF terms as they are measured: inputs, energy and gradient, least traffic."""
+"""CRF terms under test: inputs, energy, gradient, and lower bound on memory traffic."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from colocam.kernels import crf_energy
 
 SIGMA_RGB = 15.0
 SIGMA_XY = {"joint": None, "spatial": 100.0}
-GRAIN = 16  # pixels: width of the spots of the score maps
+BLOB = 16  # pixels: width of the blobs of the score maps
 
 
 @dataclass(frozen=True)
 class CrfTerm:
-    """A term on n frames, with everything that is not part of it made beforehand.
+    """A CRF term on n frames, its inputs on the device.
 
     Attributes:
-        name: "joint" (all frames one group, colour only) or "spatial" (a group a frame).
+        name: "joint" (all frames in one group, colour only) or "spatial" (one group per frame).
         images: (n, 3, H, W) uint8.
         probs: (n, 2, H, W) float, summing to 1 over the maps, requires grad.
         group: (n,) int64.
@@ -32,11 +32,11 @@ class CrfTerm:
 
     @property
     def pixels(self) -> int:
-        """Of all frames together."""
+        """Number of pixels of all frames."""
         return self.images.shape[0] * self.images.shape[2] * self.images.shape[3]
 
     def energy(self, method: str) -> Tensor:
-        """Forward: (G,)."""
+        """Energy (forward pass): (G,)."""
         return crf_energy(
             self.images,
             self.probs,
@@ -49,15 +49,18 @@ class CrfTerm:
         )
 
     def gradient(self, method: str) -> Tensor:
-        """Forward and backward: (n, 2, H, W)."""
+        """Gradient on `probs` (forward and backward pass): (n, 2, H, W)."""
         return torch.autograd.grad(self.energy(method).sum(), self.probs)[0]
 
     def filtered(self, method: str) -> Tensor:
-        """The filtered maps (n, 2, H, W): the gradient of the association is -2 times these."""
+        """Filtered maps (n, 2, H, W); the gradient of the association is −2 times these."""
         return self.gradient(method) / -2
 
     def features(self) -> Tensor:
-        """What other packages ask for, pixels in units of sigma: (G, P, d) float32, d = 3 or 5."""
+        """Features of the pixels in units of sigma: (G, P, d) float32, d = 3 or 5.
+
+        Input of other packages; `colocam.kernels.crf_energy` computes them itself.
+        """
         frames, _, height, width = self.images.shape
         features = self.images.permute(0, 2, 3, 1).to(torch.float32) / SIGMA_RGB
         sigma_xy = SIGMA_XY[self.name]
@@ -66,29 +69,35 @@ class CrfTerm:
                 torch.arange(side, dtype=torch.float32, device=features.device) / sigma_xy
                 for side in (height, width)
             )
-            place = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-            features = torch.cat([features, place.expand(frames, height, width, 2)], dim=-1)
+            position = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+            features = torch.cat([features, position.expand(frames, height, width, 2)], dim=-1)
         return features.reshape(self.num_groups, -1, features.shape[-1]).contiguous()
 
     def values(self) -> Tensor:
-        """The maps in the same order: (G, P, 2), without a gradient."""
+        """`probs` in the order of the features, detached: (G, P, 2)."""
         return self.by_group(self.probs.detach())
 
     def by_group(self, maps: Tensor) -> Tensor:
-        """Maps (n, 2, H, W) → (G, P, 2)."""
+        """Reshapes maps (n, 2, H, W) to (G, P, 2)."""
         return maps.permute(0, 2, 3, 1).reshape(self.num_groups, -1, maps.shape[1]).contiguous()
 
 
 def make_term(name: str, images: Tensor, device: torch.device, dtype: torch.dtype) -> CrfTerm:
-    """A term on images (n, 3, H, W) uint8, with smooth score maps drawn from a fixed seed.
+    """Creates a term with smooth score maps drawn from a fixed seed.
 
-    Drawn on the CPU in float32 whatever the device and `dtype`: the same maps everywhere.
+    The maps are drawn on the CPU in float32, so that they are the same for every device and dtype.
+
+    Args:
+        name: "joint" or "spatial".
+        images: (n, 3, H, W) uint8.
+        device: of the term.
+        dtype: of its maps.
     """
     frames, _, height, width = images.shape
     generator = torch.Generator().manual_seed(0)
-    spots = (max(2, height // GRAIN), max(2, width // GRAIN))
+    blobs = (max(2, height // BLOB), max(2, width // BLOB))
     scores = torch.nn.functional.interpolate(
-        3 * torch.randn(frames, 2, *spots, generator=generator),
+        3 * torch.randn(frames, 2, *blobs, generator=generator),
         size=(height, width),
         mode="bilinear",
         align_corners=True,
@@ -100,13 +109,16 @@ def make_term(name: str, images: Tensor, device: torch.device, dtype: torch.dtyp
 
 
 def least_bytes(pixels: int, maps: int = 2) -> int:
-    """The fewest bytes that forward and backward together have to move between memory and chip.
+    """Lower bound on the bytes that forward and backward pass move between memory and chip.
 
-    Every input is read once and the result written once: a pixel has 3 bytes of colour, `maps`
-    float32 probabilities, and as many float32 gradients. The lattice or grid, the energies and the
-    group ids are small enough to stay on the chip. That a pixel can be read back only after all
-    are splatted, which takes a second read of what does not fit the caches, is left out: this is
-    a floor, not an estimate.
+    Every input is read once and the result is written once: per pixel 3 bytes of colour, `maps`
+    float32 probabilities and as many float32 gradients. Lattice or grid, energies and group ids
+    are assumed to stay in the caches, and so is the second read of the pixels, which begins only
+    after all of them are splatted.
+
+    Args:
+        pixels: of all frames.
+        maps: per pixel, K.
     """
     color, prob, gradient = 3, 4 * maps, 4 * maps
     return pixels * (color + prob + gradient)

@@ -1,1 +1,1 @@
-"""Inference benchmark: timed passes and table."""
+"""Inference benchmark: timed passes, table."""

@@ -1,4 +1,4 @@
-"""What inference does with a batch of frames, by method: the passes that are measured."""
+"""Timed forward passes of inference, by method."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -12,59 +12,61 @@ from colocam.data.loading.transforms import normalized
 from colocam.models import Localizer
 
 LOCALIZER = "localizer"
-METHODS = (LOCALIZER, *get_args(Method))
+CAMS: tuple[Method, ...] = get_args(Method)
+METHODS = (LOCALIZER, *CAMS)
 
 
 class Encode(nn.Module):
-    """Normalized frames (B, 3, H, W) to class logits (B, K) and the encoder's maps."""
+    """Encoder and head: normalized frames (B, 3, H, W) to class logits (B, K) and feature maps."""
 
     def __init__(self, model: Localizer) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As the class says."""
+        """Class logits (B, K) and feature maps of the encoder."""
         features = self.model.encoder(images)
         return self.model.classify(features), features
 
 
 class Score(nn.Module):
-    """The encoder's maps to score maps S¹ (B, size, size) float32."""
+    """Decoder and softmax: feature maps to score maps S¹ (B, size, size) float32."""
 
     def __init__(self, model: Localizer, size: int) -> None:
         super().__init__()
         self.model, self.size = model, (size, size)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """As the class says."""
+        """Score maps S¹ (B, size, size) float32."""
         return F.softmax(self.model.decode(features, self.size).float(), dim=1)[:, 1]
 
 
 class Passes:
-    """The passes that are measured, by name.
+    """Timed passes, called by name of the method.
 
     Args:
         model: in eval mode; channels-last.
-        size: of the frames, pixels.
-        autocast: makes the context of a pass.
-        compiled: by torch.compile, in two parts, of which the CAMs share the first: encoder and
-            head; decoder and softmax. Neither what normalizes the frames is compiled, nor what a
-            CAM does behind the encoder.
+        size: side of the frames, pixels.
+        autocast: creates the context of a pass.
+        compiled: whether `Encode`, shared by the CAMs, and `Score` are compiled by torch.compile.
+            Normalization of the frames and computation of a CAM from features are not compiled.
     """
 
     def __init__(
         self, model: Localizer, size: int, autocast: Callable[[], torch.autocast], compiled: bool
     ) -> None:
         self.size, self.autocast = (size, size), autocast
-        self.encode: nn.Module = Encode(model)
-        self.score: nn.Module = Score(model, size)
+        self.encode: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = Encode(model)
+        self.score: Callable[[list[Tensor]], Tensor] = Score(model, size)
         if compiled:
             self.encode = torch.compile(self.encode, dynamic=False)
             self.score = torch.compile(self.score, dynamic=False)
-        self.cams = {method: ActivationMap(model, method) for method in METHODS[1:]}
+        self.cams: dict[str, ActivationMap] = {cam: ActivationMap(model, cam) for cam in CAMS}
 
     def __call__(self, method: str, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (B, K), and score maps or CAMs (B, H, W) in [0, 1].
+        """Runs a pass: class logits (B, K), and maps (B, H, W) in [0, 1].
+
+        Maps are score maps S¹, or CAMs of the most probable class.
 
         Args:
             method: one of `METHODS`.

@@ -1,37 +1,36 @@
-"""Passes of inference as rows, a summary of each method, and what is said about them."""
+"""Results of bench/inference.py: rows, a summary per method, and notes."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib.arguments import SIDE
 from lib.inference.passes import LOCALIZER
-from lib.machine import QUIET_PERCENT, disturbing
+from lib.machine import MAX_OTHERS_PERCENT, is_disturbed
 
-SIDE = 224
-# Table 4, on an A100, of a ResNet50 at 224×224: ms of one frame alone, frames/s at best.
+# Table 4, ResNet50 at 224×224 on an A100: ms of a batch of one frame, best frames/s.
 PUBLISHED = {LOCALIZER: (10.11, 464.0), "layercam": (19.99, 128.0)}
 PUBLISHED_ABOUT = "CoLo-CAM paper, Table 4: ResNet50 at 224×224 on an A100"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one batch size. None: not measured, or does not exist.
+    """One method at one batch size. None: not measured or not available.
 
     Attributes:
         method: "localizer", or a CAM's name.
-        batch_size: frames a pass.
-        repeats: passes timed.
-        ms: median time of a pass; on a GPU between events on its stream.
-        p95_ms: that 95 % of the repeats do not exceed.
+        batch_size: frames per pass.
+        repeats: number of timed passes.
+        ms: median time of a pass; on a GPU between CUDA events.
+        p95_ms: 95th percentile of the time of a pass.
         frames_per_s: batch size over the median.
-        wait_ms: median of a pass from its call until the host knows that it is done; on a GPU, one
-            frame.
-        graph_ms: median of a pass replayed as a CUDA graph; one frame.
+        wait_ms: median time of a pass with synchronization; on a GPU, one frame.
+        graph_ms: median time of a pass as a CUDA graph; on a GPU, one frame.
         peak_mb: peak memory of a pass beyond model and frames, 10^6 bytes.
         gflops: operations of a pass, 10^9.
-        floor_ms: these at the machine's rate.
-        floor_percent: the floor's share of the median.
-        others_cpu_percent: share of the CPU that other processes took meanwhile.
+        floor_ms: lower bound: operations over the peak rate.
+        floor_percent: `floor_ms` over `ms`.
+        others_cpu_percent: CPU use of other processes during the measurement.
     """
 
     method: str
@@ -50,24 +49,24 @@ class Row:
 
 
 def percentile_95(values: Sequence[float]) -> float:
-    """Interpolated between the values, two or more."""
+    """95th percentile of two or more values, by linear interpolation."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One method: one frame alone, and many at once at their fastest. None: does not exist.
+    """One method: latency of one frame, and best throughput. None: not available.
 
     Attributes:
         method: "localizer", or a CAM's name.
-        ms, p95_ms, wait_ms, graph_ms: of one frame alone, see `Row`.
-        frames_per_s: at best.
-        batch_size: where that is.
-        peak_mb: there.
-        gflops: a frame.
-        floor_ms: a frame.
-        floor_percent: the floor's share of the median, of one frame alone.
-        best_floor_percent: the same at best.
+        ms, p95_ms, wait_ms, graph_ms: of a batch of one frame, see `Row`.
+        frames_per_s: best throughput.
+        batch_size: of the best throughput.
+        peak_mb: at that batch size.
+        gflops: per frame.
+        floor_ms: per frame.
+        floor_percent: `floor_ms` over `ms`, one frame.
+        best_floor_percent: the same at the best throughput.
         published_ms, published_frames_per_s: see `PUBLISHED_ABOUT`.
     """
 
@@ -88,7 +87,7 @@ class Summary:
 
 
 def summarize(rows: Sequence[Row], encoder: str, size: int) -> list[Summary]:
-    """A summary a method, of rows that hold each at batch size 1."""
+    """Summarizes each method; every method has a row of batch size 1."""
     summaries = []
     for method in dict.fromkeys(row.method for row in rows):
         own = [row for row in rows if row.method == method]
@@ -120,36 +119,37 @@ def summarize(rows: Sequence[Row], encoder: str, size: int) -> list[Summary]:
 HEADS = {
     "method": "method",
     "ms": "one frame, ms",
-    "p95_ms": "95 % within, ms",
-    "wait_ms": "waited for, ms",
+    "p95_ms": "95th percentile, ms",
+    "wait_ms": "synchronized, ms",
     "graph_ms": "graph, ms",
     "frames_per_s": "best frames/s",
     "batch_size": "at batch size",
-    "peak_mb": "peak MB there",
-    "gflops": "GFLOPs a frame",
-    "floor_ms": "floor a frame, ms",
-    "floor_percent": "its share alone, %",
-    "best_floor_percent": "its share at best, %",
+    "peak_mb": "peak MB",
+    "gflops": "GFLOP per frame",
+    "floor_ms": "floor per frame, ms",
+    "floor_percent": "floor / time, one frame, %",
+    "best_floor_percent": "floor / time, best, %",
     "published_ms": "published one frame, ms",
     "published_frames_per_s": "published best frames/s",
 }
 
 
 def notes(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[str]:
-    """What a reader of the table has to know."""
+    """Notes below the table."""
     lines = [
-        "Medians; frames are on the device already, and memory is beyond model and frames. Waited "
-        "for: until the host knows of the end. Weights are random: time does not depend on them.",
-        "Floor: convolutions and matrix products at the faster of the two rates above; the shares "
-        "are the floor's of the time, of one frame alone and at best.",
-        "CAMs: of the most probable class at the last feature map, where none needs a backward "
-        "pass.",
+        "Medians; frames are on the device before a pass, and memory excludes model and frames. "
+        "Synchronized: until the host is notified of the end. Weights are random; the time does "
+        "not depend on them.",
+        "Floor: operations of convolutions and matrix products over the faster of the two rates "
+        "above.",
+        "CAMs: of the most probable class at the last feature map, which needs no backward pass.",
     ]
-    disturbed = [row for row in rows if disturbing(row.others_cpu_percent)]
+    disturbed = [row for row in rows if is_disturbed(row.others_cpu_percent)]
     if disturbed:
         named = ", ".join(f"{row.method} at batch size {row.batch_size}" for row in disturbed)
         lines.append(
-            f"Do not trust {named}: other processes took more than {QUIET_PERCENT} % of the CPU."
+            f"Invalid rows: {named}: other processes used more than {MAX_OTHERS_PERCENT} % of the "
+            "CPU."
         )
     if any(summary.published_ms for summary in summaries):
         lines.append(f"Published: {PUBLISHED_ABOUT}.")

@@ -1,1 +1,1 @@
-"""Reproduction of the papers' tables: their rows, training runs and figures."""
+"""Reproduction of the papers: rows of tables, trials, training runs, figures."""

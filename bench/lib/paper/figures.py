@@ -1,4 +1,4 @@
-"""The papers' figures: CorLoc over n or a weight, a line a method, with its spread over seeds."""
+"""Figures of the papers: CorLoc over n or a weight, one line per method, with error bars."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,19 +15,39 @@ from lib.paper.tables import Table
 
 
 class Point(Protocol):
-    """What is drawn of a row."""
+    """A point of a figure.
 
-    series: str
-    x: float
-    corloc: list[float]
-    published: tuple[float | None, float | None]
+    Attributes:
+        series: name of its line.
+        x: n or weight.
+        corloc: of each seed, %.
+        published: on YouTube-Objects v1 and v2.2, %.
+    """
+
+    @property
+    def series(self) -> str: ...
+
+    @property
+    def x(self) -> float: ...
+
+    @property
+    def corloc(self) -> list[float]: ...
+
+    @property
+    def published(self) -> tuple[float | None, float | None]: ...
 
 
 COLORS = ("#2459d6", "#c2410c", "#0f766e")
 
 
 def draw(path: Path, table: Table, points: Sequence[Point]) -> None:
-    """A PNG; crosses are the published numbers on YouTube-Objects v1."""
+    """Draws a figure.
+
+    Args:
+        path: of the PNG.
+        table: title and label of the x axis.
+        points: means with standard deviations; crosses: published on YouTube-Objects v1.
+    """
     figure, axes = pyplot.subplots(figsize=(5, 3.4), layout="constrained")
     for color, name in zip(COLORS, dict.fromkeys(one.series for one in points), strict=False):
         own = [one for one in points if one.series == name]

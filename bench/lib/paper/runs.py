@@ -1,4 +1,4 @@
-"""Training runs of bench/paper.py: one after the other, or beside each other."""
+"""Training runs of bench/paper.py: subprocesses of train.py, sequential or in parallel."""
 
 import os
 import signal
@@ -10,28 +10,30 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib import ROOT
+
 from colocam.runtime.errors import UserError
 
-TRAIN = Path(__file__).resolve().parents[3] / "train.py"
+TRAIN = ROOT / "train.py"
 
 _children: set[subprocess.Popen[bytes]] = set()
 
 
 def train(arguments: Sequence[str], threads: int | None, log: Path) -> None:
-    """train.py in a process of its own; goes on where one was stopped.
+    """Runs train.py in a subprocess; resumes an interrupted run.
 
     Args:
-        arguments: of it.
-        threads: of it; None: as torch chooses, and it shows its progress.
-        log: gets all that a run with `threads` says, as others say theirs at the same time.
+        arguments: of train.py.
+        threads: of the subprocess; None: the default of torch, and progress is shown.
+        log: output of a run with `threads`, whose progress is not shown.
 
     Raises:
-        UserError: it failed.
+        UserError: the run failed.
     """
     command = [sys.executable, os.fspath(TRAIN), *arguments, "--resume"]
     if threads is None:
         status = _wait(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        told = "its message stands above"
+        message = "its message is printed above"
     else:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
@@ -39,9 +41,9 @@ def train(arguments: Sequence[str], threads: int | None, log: Path) -> None:
             status = _wait(
                 subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
             )
-        told = f"its last line: {_last_line(log)}"
+        message = f"its last line: {_last_line(log)}"
     if status:
-        raise UserError(f"{' '.join(command)}: failed; {told}")
+        raise UserError(f"{' '.join(command)}: failed; {message}")
 
 
 def _wait(child: "subprocess.Popen[bytes]") -> int:
@@ -57,19 +59,21 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else f"none ({log})"
 
 
-def run_beside(tasks: Sequence[Callable[[], None]], jobs: int, done: Callable[[int], None]) -> None:
-    """At most `jobs` at once, in their order.
+def run_parallel(
+    tasks: Sequence[Callable[[], None]], jobs: int, done: Callable[[int], None]
+) -> None:
+    """Runs tasks in order, at most `jobs` at a time.
 
-    After a failure those that have begun are finished, and no more are begun. An interruption
-    reaches the training runs, which write their states.
+    After a failure, running tasks finish and no further task is started. An interruption
+    terminates the training runs, which write their states.
 
     Args:
-        tasks: each trains in this process's children.
+        tasks: each trains in subprocesses of this process.
         jobs: at least 1.
-        done: is told the number of each task that is done.
+        done: called with the index of each finished task.
 
     Raises:
-        UserError: of the first task that failed.
+        UserError: raised by the first failed task.
     """
     stop = threading.Event()
 
@@ -78,10 +82,10 @@ def run_beside(tasks: Sequence[Callable[[], None]], jobs: int, done: Callable[[i
             try:
                 task()
             except BaseException:
-                stop.set()  # here: whoever is free would begin another before it is told
+                stop.set()  # in this thread: an idle worker must not start another task
                 raise
 
-    with _terminations_raised(), ThreadPoolExecutor(jobs) as pool:
+    with _sigterm_raises(), ThreadPoolExecutor(jobs) as pool:
         try:
             running = {pool.submit(unless_stopped, task): i for i, task in enumerate(tasks)}
             for future in as_completed(running):
@@ -96,8 +100,8 @@ def run_beside(tasks: Sequence[Callable[[], None]], jobs: int, done: Callable[[i
 
 
 @contextmanager
-def _terminations_raised() -> Iterator[None]:
-    """SIGTERM ends the block as an exception; left to itself it would leave children behind."""
+def _sigterm_raises() -> Iterator[None]:
+    """Context in which SIGTERM raises SystemExit; by default subprocesses would keep running."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,37 +1,39 @@
-"""What the papers' tables and figures are made of: rows, what trains each, what was published."""
+"""Tables and figures of the papers: rows, options of their training runs, published numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from colocam.cam import Method
+
 Options = Mapping[str, object]
-"""Options of train.py by their names on the command line, without the dashes."""
+"""Options of train.py by name on the command line, without dashes."""
 
 Published = tuple[float | None, float | None]
-"""CorLoc in % on YouTube-Objects v1 and v2.2, None where the papers give none."""
+"""CorLoc in % on YouTube-Objects v1 and v2.2; None where not published."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table, or one point of a figure.
+    """One row of a table or one point of a figure.
 
     Attributes:
-        name: as the papers write it.
-        options: of stage 2; None: no stage 2, the classifier's activation map is evaluated.
-        cam: that map.
+        name: as in the papers.
+        options: of stage 2; None: no stage 2, the activation map of the classifier is evaluated.
+        cam: method of that map.
         classifier: options of stage 1.
-        left_out: shots a class left out of stage 2, drawn by the seed.
-        longer: times the epochs of the preset, the learning rate falling as much more slowly; the
-            size barrier's z, which grows by the epoch, ends higher.
-        published: by the papers.
-        series, x: where it stands in a figure.
+        excluded_shots: number of training shots per class excluded from stage 2, drawn by seed.
+        epochs_factor: multiplies epochs and learning rate decay interval of the preset; the final z
+            of the size barrier, which grows per epoch, is higher.
+        published: in the papers.
+        series, x: line and position in a figure.
     """
 
     name: str
     options: Options | None = field(default_factory=dict)
-    cam: str = "layercam"
+    cam: Method = "layercam"
     classifier: Options = field(default_factory=dict)
-    left_out: int = 0
-    longer: int = 1
+    excluded_shots: int = 0
+    epochs_factor: int = 1
     published: Published = (None, None)
     series: str = ""
     x: float = 0.0
@@ -42,10 +44,10 @@ class Table:
     """A table or figure.
 
     Attributes:
-        title: what it shows, and where it stands in the papers.
-        rows: of it.
+        title: content, and number in the papers.
+        rows: of the table, or points of the figure.
         x_label: of a figure; None: a table.
-        expected: what the papers say of it, one sentence.
+        expected: statement of the papers, one sentence.
     """
 
     title: str
@@ -56,13 +58,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is spent on a table.
+    """Number of trials of a table.
 
     Attributes:
-        seeds: each row is trained with every one of them.
+        seeds: of each row.
         frames: values of n.
         weights: values of λ_c.
-        draws: seeds of Table 7, each leaving out other shots.
+        draws: seeds of Table 7, each of which excludes other shots.
     """
 
     seeds: Sequence[int]
@@ -72,7 +74,7 @@ class Budget:
 
 
 BUDGETS = {
-    # On two cores, once stage 1 stands: about 20 minutes a table.
+    # On two cores, after stage 1: about 20 minutes per table.
     "small": Budget((0, 1), (2, 4, 8), (1, 3, 5, 9, 16), (0, 1)),
     "medium": Budget((0, 1, 2), (2, 4, 8, 18), (1, 3, 5, 9, 16), (0, 1, 2)),
     "large": Budget(
@@ -83,22 +85,27 @@ BUDGETS = {
 
 PER_FRAME: Options = {"method": "fcam"}
 COLOCAM: Options = {}
-TCAM_LONGER = 4
-"""An epoch of TCAM trains on one frame of a shot whatever its n, one of the others on n of them, 4
-where n is the default."""
+TCAM_EPOCHS_FACTOR = 4
+"""Equalizes training frames: an epoch of TCAM trains on one frame per shot for every n, an epoch of
+the other methods on n of them (default 4)."""
 
 NO_TERMS: Options = {"crf-weight": 0.0, "asc-weight": 0.0, "coloc-weight": 0.0}
 CONSTANT = 2e-9
-"""λ of the constant weight: the upper end of what the paper calls adequate, at 224×224."""
+"""λ of the constant weight: upper end of the range recommended in the paper, at 224×224."""
 
 
 def make_table(name: str, budget: Budget) -> Table:
-    """The table or figure of that name, in `TABLES`."""
+    """Creates a table or figure.
+
+    Args:
+        name: a key of `TABLES`.
+        budget: seeds and points.
+    """
     return TABLES[name](budget)
 
 
 def _table1(_: Budget) -> Table:
-    maps = {
+    maps: dict[str, tuple[Method, Published]] = {
         "CAM": ("cam", (50.1, 51.5)),
         "GradCAM": ("gradcam", (56.4, 54.5)),
         "GradCAM++": ("gradcam++", (63.2, 61.2)),
@@ -117,7 +124,12 @@ def _table1(_: Budget) -> Table:
 def _decoders() -> list[Row]:
     return [
         Row("F-CAM", PER_FRAME, published=(70.0, 67.6)),
-        Row("TCAM", {"method": "tcam", "frames": 2}, longer=TCAM_LONGER, published=(73.0, 72.2)),
+        Row(
+            "TCAM",
+            {"method": "tcam", "frames": 2},
+            epochs_factor=TCAM_EPOCHS_FACTOR,
+            published=(73.0, 72.2),
+        ),
         Row("CoLo-CAM", COLOCAM, published=(82.1, 77.1)),
     ]
 
@@ -180,11 +192,11 @@ def _table6(_: Budget) -> Table:
 def _table7(_: Budget) -> Table:
     published = {1: (78.68, None), 100: (75.77, None)}
     rows = [
-        Row(f"m = {m}", COLOCAM, left_out=m, published=published.get(m, (None, None)))
+        Row(f"m = {m}", COLOCAM, excluded_shots=m, published=published.get(m, (None, None)))
         for m in (1, 10, 50, 100)
     ]
     return Table(
-        "m shots a class left out of stage 2 at random (CoLo-CAM, Table 7)",
+        "m shots per class excluded from stage 2 at random (CoLo-CAM, Table 7)",
         rows,
         expected="CorLoc falls slowly with m.",
     )
@@ -200,27 +212,27 @@ def _tags(_: Budget) -> Table:
         ),
     ]
     return Table(
-        "Frames by the probability of their tag (CoLo-CAM, Section 5, left open there)",
+        "Frames weighted by the probability of their tag (CoLo-CAM, Section 5, future work)",
         rows,
         expected="Frames without the object may be discarded, or weighted less.",
     )
 
 
 def _collapse(budget: Budget) -> Table:
-    ends: list[Options] = [
-        {"coloc-weight": float(weight), "frames": n}
-        for weight in (min(budget.weights), max(budget.weights))
-        for n in (min(budget.frames), max(budget.frames))
-    ]
-    rows = []
-    for options in (COLOCAM, *ends):
-        name = "λ_c = {coloc-weight:g}, n = {frames}".format(**options) if options else "default"
-        rows += [Row(name, options), Row(f"{name}, no ramp", {**options, "coloc-ramp": 0.0})]
+    rows = _ramp_and_none("default", COLOCAM)
+    for weight in (min(budget.weights), max(budget.weights)):
+        for n in (min(budget.frames), max(budget.frames)):
+            options = {"coloc-weight": float(weight), "frames": n}
+            rows += _ramp_and_none(f"λ_c = {weight:g}, n = {n}", options)
     return Table(
         "Collapse at the ends of λ_c and n, with the joint term's ramp and without",
         rows,
         expected="Too large a λ_c lets the joint term outweigh the others.",
     )
+
+
+def _ramp_and_none(name: str, options: Options) -> list[Row]:
+    return [Row(name, options), Row(f"{name}, no ramp", {**options, "coloc-ramp": 0.0})]
 
 
 def _fig2a(budget: Budget) -> Table:
@@ -230,7 +242,7 @@ def _fig2a(budget: Budget) -> Table:
         rows.append(
             Row(
                 f"TCAM, n = {n}", {"method": "tcam", "frames": n}, series="TCAM", x=n,
-                longer=TCAM_LONGER, published=best.get(n, (None, None)),
+                epochs_factor=TCAM_EPOCHS_FACTOR, published=best.get(n, (None, None)),
             )
         )  # fmt: skip
     for n in budget.frames:
@@ -266,7 +278,7 @@ def _fig2b(budget: Budget) -> Table:
 def _fig2c(budget: Budget) -> Table:
     rows = []
     for n in budget.frames:
-        options = {} if n == 4 else {"frames": n}
+        options: Options = {} if n == 4 else {"frames": n}
         rows.append(Row(f"adaptive, n = {n}", options, series="adaptive", x=n))
     for n in budget.frames:
         options = {"coloc-weighting": "constant", "coloc-weight": CONSTANT, "frames": n}

@@ -1,1 +1,1 @@
-"""Training step benchmark: setting, input, parts, floors and table."""
+"""Training step benchmark: setting, input, parts, floors, table."""

@@ -1,13 +1,11 @@
-"""The least time that the parts of a step of stage 2 can take."""
+"""Floors: lower bounds on the time of the parts of a step of stage 2."""
 
 from dataclasses import dataclass
 
 import torch
 
-from colocam.models import Localizer
-from colocam.training.config import Config
 from lib.crf.terms import least_bytes
-from lib.floor import flops_of
+from lib.roofline import count_flops
 from lib.step.parts import (
     BACKWARD,
     BOTH_CRF,
@@ -20,16 +18,25 @@ from lib.step.parts import (
     TERMS,
 )
 
-# Least bytes a pixel: float32 maps read and gradients written, 8 each; colours 3; labels 1.
+from colocam.models import Localizer
+from colocam.training.config import Config
+
+# Lower bound on bytes per pixel: float32 maps read and gradients written, 8 each; colours 3;
+# labels 1.
 LOSS_BYTES = {"pl": 17, "crf": least_bytes(1), "asc": 16, "coloc": least_bytes(1)}
 LOSSES_BYTES = least_bytes(1) + 1
 SEED_BYTES = 5  # a float32 read, a label written
-OPTIMIZER_BYTES = 20  # a parameter: gradient, weight and momentum read, the last two written
+OPTIMIZER_BYTES = 20  # per parameter: gradient, weight, momentum read, the last two written
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The least time of a part, and what of."""
+    """Lower bound on the time of a part.
+
+    Attributes:
+        ms: milliseconds.
+        about: its operations or bytes.
+    """
 
     ms: float
     about: str
@@ -38,16 +45,16 @@ class Floor:
 def make_floors(
     config: Config, frames: int, itemsize: int, rate: float, bandwidth: float
 ) -> dict[str, Floor]:
-    """The least time of the parts that have one.
+    """Computes the floors of all parts that have one.
 
     Args:
         config: encoder and size.
         frames: in the batch.
-        itemsize: bytes of a number that the encoder gives.
-        rate: operations a second.
-        bandwidth: bytes a second.
+        itemsize: bytes per element of the encoder's output.
+        rate: FLOP/s of the device.
+        bandwidth: bytes per second of the device.
     """
-    with torch.device("meta"):  # shapes without data: nothing is computed
+    with torch.device("meta"):  # shapes only: nothing is computed
         model = Localizer(config.encoder, 1)
         images = torch.empty(frames, 3, config.crop, config.crop)
     with torch.no_grad():
@@ -67,15 +74,15 @@ def _operations(
     model: Localizer, images: torch.Tensor, features: list[torch.Tensor]
 ) -> dict[str, int]:
     size = images.shape[2:]
-    forward = flops_of(lambda: model.decode(features, size))
-    both = flops_of(lambda: model.decode(features, size).sum().backward())
+    forward = count_flops(lambda: model.decode(features, size))
+    both = count_flops(lambda: model.decode(features, size).sum().backward())
     with torch.no_grad():
-        encoder = flops_of(lambda: model.encoder(images))
+        encoder = count_flops(lambda: model.encoder(images))
     return {ENCODER: encoder, DECODER: forward, BACKWARD: both - forward}
 
 
 def _bytes_moved(model: Localizer, pixels: int, last_map: int) -> dict[str, int]:
-    """Where memory limits; `last_map` in bytes."""
+    """Bytes of the parts bound by memory; `last_map` is the size of the last feature map."""
     parameters = sum(p.numel() for m in model.decoder_modules() for p in m.parameters())
     return {
         CAM: last_map + 4 * pixels,

@@ -1,4 +1,4 @@
-"""The batch that a step of stage 2 is measured on, and how fast such batches come."""
+"""Input of the training step benchmark: its batch, and the time per batch of the loader."""
 
 import itertools
 import tempfile
@@ -14,12 +14,12 @@ from colocam.runtime.errors import UserError
 from colocam.training.config import Config
 from colocam.training.run import Run
 
-BATCHES_A_WORKER = 4  # that the loader is timed over
+BATCHES_PER_WORKER = 4  # timed batches of the loader
 
 
 @contextmanager
 def data_folder(data: Path | None, video: Path | None) -> Iterator[Path | None]:
-    """The data folder that was asked for; a video gets one of its own for the time.
+    """Data folder of the arguments; for a video, a temporary folder with a link to it.
 
     Raises:
         UserError: the video cannot be read.
@@ -27,18 +27,18 @@ def data_folder(data: Path | None, video: Path | None) -> Iterator[Path | None]:
     if video is None:
         yield data
         return
-    open_video(video, video.name)  # complains by the name that the user gave
+    open_video(video, video.name)  # raises with the name given by the user
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / "video" / video.name
         link.parent.mkdir()
-        # A suffix that data folders know; what the file holds is found out from itself.
+        # A suffix that data folders accept; decoding does not depend on it.
         link = link if video.is_dir() else link.with_suffix(".mp4")
         link.symlink_to(video.absolute())
         yield Path(folder)
 
 
 def enough_shots(run: Run) -> Run:
-    """The run, its shots repeated as often as all the batches need; each draws its own frames."""
+    """Repeats the shots of a run until they fill all batches; each copy draws its own frames."""
     config, train = run.config, run.data.train
     count = max(1, config.batch_size // config.frames) * (1 + _timed_batches(config))
     if len(train) < count:
@@ -47,10 +47,13 @@ def enough_shots(run: Run) -> Run:
 
 
 def time_loader(run: Run) -> tuple[DrawnBatch, list[float]]:
-    """The fullest of some batches, and the ms that each took to come after the one before it.
+    """Loads batches.
 
-    Nothing else is done meanwhile: with processes that decode ahead this is their best rate. The
-    first batch, which waits for them to start, has no time.
+    No other work runs at the same time, so that decoding processes reach their peak rate. The
+    first batch includes their start and is not timed.
+
+    Returns:
+        the batch with the most frames, and the ms between consecutive batches.
 
     Raises:
         UserError: no frame can be decoded.
@@ -67,4 +70,4 @@ def time_loader(run: Run) -> tuple[DrawnBatch, list[float]]:
 
 
 def _timed_batches(config: Config) -> int:
-    return BATCHES_A_WORKER * max(1, config.workers)
+    return BATCHES_PER_WORKER * max(1, config.workers)

@@ -1,13 +1,19 @@
-"""One step of stage 2, whole and in parts, and how long these take."""
+"""Timed step of stage 2: as a whole, in parts, and every loss term alone."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from lib.compilation import compile_errors_reported
+from lib.machine import OtherProcesses
+from lib.stopwatch import PartTimes, Stopwatch
+from lib.timing import GPU_WARM_UPS, MAX_REPEATS, MIN_REPEATS
 
 from colocam.cli.train import placed
 from colocam.data.loading.loader import DrawnBatch, SequenceBatch
@@ -17,10 +23,6 @@ from colocam.runtime.device import seed_everything
 from colocam.training.localizer import LocalizerStage, Prepared
 from colocam.training.run import Run
 from colocam.training.update import poisoned
-from lib.compiling import compiler_failures_told
-from lib.machine import OtherProcesses
-from lib.stopwatch import PartTimes, Stopwatch
-from lib.timing import GPU_WARM_UPS, LEAST_REPEATS, MOST_REPEATS
 
 COPY, ENCODER, CAM, SEEDS = "copy and augmentation", "encoder", "CAM", "seeds"
 DECODER, LOSSES, BACKWARD = "decoder forward", "losses", "decoder backward"
@@ -34,7 +36,7 @@ HOST_REPEATS = 10
 
 
 def open_stage(run: Run) -> LocalizerStage:
-    """Stage 2 over a model of random weights, ready to take steps."""
+    """Creates stage 2 with a model of random weights, in training mode."""
     config = run.config
     seed_everything(config.seed)
     model = Localizer(config.encoder, len(run.data.classes), config.weights, config.pooling)
@@ -45,18 +47,18 @@ def open_stage(run: Run) -> LocalizerStage:
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Of all repeats.
+    """Times of all repeats.
 
     Attributes:
-        by_part: `PARTS`, `ALONE_PARTS` and `WHOLE`.
-        of_host: on a GPU, `PARTS` and `ALONE_PARTS` until they are issued; else empty.
-        left_out: whole steps that did not move the weights.
-        others_cpu_percent: share of the CPU that other processes took meanwhile.
+        by_part: of `PARTS`, `ALONE_PARTS` and `WHOLE`.
+        host: on a GPU, host time until `PARTS` and `ALONE_PARTS` are launched; else empty.
+        skipped: number of whole steps that did not update the weights.
+        others_cpu_percent: CPU use of other processes during the measurement.
     """
 
     by_part: dict[str, PartTimes]
-    of_host: dict[str, PartTimes]
-    left_out: int
+    host: dict[str, PartTimes]
+    skipped: int
     others_cpu_percent: float | None
 
 
@@ -66,13 +68,13 @@ def time_step(
     seconds: float,
     report: Callable[[int, int], None] = lambda done, repeats: None,
 ) -> StepTimes:
-    """Repeats everything for about so many seconds, at least three times, after a warm-up.
+    """Times steps after a warm-up.
 
     Args:
-        stage: to take the steps.
+        stage: whose steps are timed.
         drawn: the batch, on the host.
-        seconds: in all.
-        report: is told how many repeats are done, and how many there will be.
+        seconds: total time of the repeats; at least 3, at most 200.
+        report: called with the number of finished repeats and of all.
 
     Raises:
         UserError: torch.compile fails.
@@ -81,44 +83,44 @@ def time_step(
     on_gpu = device.type == "cuda"
     for _ in range(GPU_WARM_UPS if on_gpu else 1):
         once = _warm_up(stage, drawn, next(numbers))
-    repeats = min(MOST_REPEATS, max(LEAST_REPEATS, int(seconds / once)))
-    watch, others, left_out = Stopwatch(device), OtherProcesses(), []
+    repeats = min(MAX_REPEATS, max(MIN_REPEATS, int(seconds / once)))
+    watch, others, skipped = Stopwatch(device), OtherProcesses(), []
     for done in range(repeats):
         report(done, repeats)
-        left_out.append(_repeat(stage, drawn, next(numbers), watch))
+        skipped.append(_repeat(stage, drawn, next(numbers), watch))
     times = watch.times()
     percent = others.percent()
-    of_host = _time_host(stage, drawn, min(repeats, HOST_REPEATS)) if on_gpu else {}
-    return StepTimes(times, of_host, int(torch.stack(left_out).sum()), percent)
+    host = _time_host(stage, drawn, min(repeats, HOST_REPEATS)) if on_gpu else {}
+    return StepTimes(times, host, int(torch.stack(skipped).sum()), percent)
 
 
 def _warm_up(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> float:
-    """Seconds that a repeat takes; the first one compiles."""
+    """Runs one repeat, which may compile; returns its seconds."""
     watch, start = Stopwatch(stage.run.device), time.perf_counter()
-    with compiler_failures_told():
+    with compile_errors_reported():
         _repeat(stage, drawn, number, watch)
-    watch.times()  # waits for the device
+    watch.times()  # synchronizes
     return time.perf_counter() - start
 
 
 def _repeat(stage: LocalizerStage, drawn: DrawnBatch, number: int, watch: Stopwatch) -> Tensor:
-    """A whole step, a step in parts, every term alone; whether the first was left out."""
+    """Times a whole step, a step in parts, every term alone; whether the first was skipped."""
     watch.new_repeat()
     if stage.run.device.type == "cuda":
-        # The terms alone leave the host further ahead than a step does, and would hide its lag:
-        # a step before the clock starts sets it where steps that follow each other have it.
+        # After single terms the host is further ahead of the GPU than after a step, which would
+        # hide launch overhead: an untimed step restores the lead of consecutive steps.
         torch.cuda.synchronize()
         whole_step(stage, drawn, number)
     watch.start()
-    left_out = whole_step(stage, drawn, number)
+    skipped = whole_step(stage, drawn, number)
     watch.lap(WHOLE)
     prepared, maps = step_in_parts(stage, drawn, number, watch)
     terms_alone(stage, prepared, maps, watch)
-    return left_out
+    return skipped
 
 
 def _time_host(stage: LocalizerStage, drawn: DrawnBatch, repeats: int) -> dict[str, PartTimes]:
-    watch = Stopwatch(stage.run.device, of_host=True)
+    watch = Stopwatch(stage.run.device, host_time=True)
     for number in range(repeats):
         watch.new_repeat()
         prepared, maps = step_in_parts(stage, drawn, number, watch)
@@ -127,10 +129,10 @@ def _time_host(stage: LocalizerStage, drawn: DrawnBatch, repeats: int) -> dict[s
 
 
 def whole_step(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> Tensor:
-    """A step as training takes it, the batch's way to the device included.
+    """Runs a training step, including the copy of the batch to the device.
 
     Returns:
-        scalar bool on the device: it was left out.
+        scalar bool on the device: whether the step was skipped.
     """
     return stage.step([drawn.on(stage.run.device)], 0.0, number).skipped
 
@@ -138,10 +140,10 @@ def whole_step(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> Tensor:
 def step_in_parts(
     stage: LocalizerStage, drawn: DrawnBatch, number: int, watch: Stopwatch
 ) -> tuple[Prepared, Tensor]:
-    """The same step piece by piece, a lap each.
+    """Runs the same step in parts, one lap each.
 
     Returns:
-        what went to the decoder, and its maps (B, 2, H, W), detached.
+        input of the decoder, and its maps (B, 2, H, W), detached.
     """
     watch.start()
     batch = drawn.on(stage.run.device)
@@ -165,7 +167,7 @@ def step_in_parts(
 
 
 def prepare_in_parts(stage: LocalizerStage, batch: SequenceBatch, watch: Stopwatch) -> Prepared:
-    """What `LocalizerStage.prepare` does, a lap for each part."""
+    """Runs `LocalizerStage.prepare` in parts, one lap each."""
     images, features = stage.encode(batch)
     watch.lap(ENCODER)
     cams = stage.seeding.maps(batch, images, features)
@@ -177,10 +179,10 @@ def prepare_in_parts(stage: LocalizerStage, batch: SequenceBatch, watch: Stopwat
 
 
 def terms_alone(stage: LocalizerStage, prepared: Prepared, maps: Tensor, watch: Stopwatch) -> None:
-    """Some terms of the loss without the others: forward, then their gradient on the maps."""
+    """Times terms of the loss without the others: forward pass and gradient on the maps."""
     counts = stage.counts([prepared])
     for name, terms in ALONE_PARTS.items():
-        with only(stage, terms):
+        with only_terms(stage, terms):
             leaf = maps.detach().requires_grad_()
             watch.start()
             total = stage.losses(prepared, leaf, 0.0, counts)["total"]
@@ -190,10 +192,10 @@ def terms_alone(stage: LocalizerStage, prepared: Prepared, maps: Tensor, watch: 
 
 
 @contextmanager
-def only(stage: LocalizerStage, terms: Sequence[str]) -> Iterator[None]:
-    """A block in which the stage's loss consists of these terms."""
+def only_terms(stage: LocalizerStage, terms: Sequence[str]) -> Iterator[None]:
+    """Context in which the stage's loss consists of the given terms."""
     loss, crop = stage.loss, stage.run.config.crop
-    off = {term: Schedule(0.0) for term in TERMS if term not in terms}
+    off: dict[str, Any] = {term: Schedule(0.0) for term in TERMS if term not in terms}
     stage.loss = LocalizerLoss(replace(loss.settings, **off), (crop, crop))
     try:
         yield

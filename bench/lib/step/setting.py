@@ -1,15 +1,17 @@
-"""What all measurements of a step of stage 2 have in common, machine and published case too."""
+"""Setting of the training step benchmark: run, batch, device limits, published case."""
 
 from dataclasses import dataclass
+
+from lib.arguments import SIDE
+from lib.roofline import peak_rates
+from lib.step.floors import Floor, make_floors
+from lib.timing import copy_bandwidth
 
 from colocam.cli.train import compiles
 from colocam.data.loading.loader import DrawnBatch
 from colocam.training.run import Run
-from lib.floor import rates
-from lib.step.floors import Floor, make_floors
-from lib.timing import copy_bandwidth
 
-SIDE, BATCH_SIZE = 224, 32
+BATCH_SIZE = 32
 PUBLISHED = {"whole_ms": 840.0, "baseline_ms": 60.0}
 PUBLISHED_ABOUT = (
     "CoLo-CAM paper, Table 4: ResNet50, 32 frames of 224×224, an A100, its filter on the CPU"
@@ -18,15 +20,15 @@ PUBLISHED_ABOUT = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What all measurements have in common.
+    """Setting shared by all measurements.
 
     Attributes:
-        run: its configuration.
-        batch: the one that is trained on.
-        source: a line on where its frames come from.
-        seconds: for the repeats.
-        rates: FLOPs a second that "matmul" and "convolution" reach.
-        bandwidth: bytes a second that a copy moves.
+        run: configuration and data.
+        batch: on which all steps are taken.
+        source: origin of its frames, one line.
+        seconds: total time of the repeats.
+        rates: FLOP/s of "matmul" and "convolution".
+        bandwidth: bytes per second of a copy.
         floors: by part.
     """
 
@@ -40,18 +42,18 @@ class Setting:
 
     @property
     def on_gpu(self) -> bool:
-        """Where the step runs."""
+        """Whether the step runs on a GPU."""
         return self.run.device.type == "cuda"
 
     @property
     def published(self) -> bool:
-        """Whether the paper gives a time for this case."""
+        """Whether the paper reports a time for this setting."""
         config = self.run.config
         case = (config.encoder, config.crop, config.batch_size)
         return case == ("resnet50", SIDE, BATCH_SIZE)
 
     def describe(self) -> dict[str, object]:
-        """As it stands in the result file."""
+        """Entries of the result file."""
         run, config = self.run, self.run.config
         return {
             "device": run.device.type,
@@ -76,11 +78,11 @@ class Setting:
 
 
 def make_setting(run: Run, batch: DrawnBatch, source: str, seconds: float) -> Setting:
-    """Measures what the machine reaches, and takes the floors from it; see `Setting`."""
+    """Measures the limits of the device and computes the floors; see `Setting`."""
     dtype = run.autocast.dtype
-    speeds = rates(run.device, dtype)
+    rates = peak_rates(run.device, dtype)
     bandwidth = copy_bandwidth(run.device)
     floors = make_floors(
-        run.config, sum(batch.lengths), dtype.itemsize, max(speeds.values()), bandwidth
+        run.config, sum(batch.lengths), dtype.itemsize, max(rates.values()), bandwidth
     )
-    return Setting(run, batch, source, seconds, speeds, bandwidth, floors)
+    return Setting(run, batch, source, seconds, rates, bandwidth, floors)

@@ -197,7 +197,7 @@ def _open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
         )
     if empty:
         notes.append(
-            f"{name}: {count_of(len(empty), 'zero-byte frame')} left out "
+            f"{name}: {count_of(len(empty), 'zero-byte frame')} skipped "
             f"(first: {os.path.basename(empty[0])})"
         )
     return frames

@@ -1,4 +1,4 @@
-"""`boxes.csv`: boxes for the videos of a plain folder, one line a box."""
+"""`boxes.csv`: ground truth boxes of a plain folder, one box per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ HEADER = ("video", "frame", "x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True)
 class BoxLine:
-    """One line of the file; `line` is its number there, counted from 1."""
+    """One line of the file.
+
+    Attributes:
+        line: number of the line, counted from 1.
+        video: path of the video relative to the data folder.
+        frame: number of the frame, counted from 0.
+        box: the box, pixels of the original frame.
+    """
 
     line: int
     video: str
@@ -24,15 +31,21 @@ class BoxLine:
 
 
 def read_boxes_csv(path: Path) -> list[BoxLine]:
-    """Read a file with the header `video,frame,x0,y0,x1,y1`.
+    """Reads a file with the header `video,frame,x0,y0,x1,y1`.
 
     `video` is a path relative to the data folder, `frame` counts from 0 in decoding order, the
-    coordinates are pixels of the original frame, corners included. Several lines for one frame
-    are several boxes.
+    coordinates are pixels of the original frame, corners included. Each line is one box; a frame
+    may have several.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The lines in file order, blank ones skipped.
 
     Raises:
-        UserError: naming the line, for a wrong header or number of columns, a value that is not a
-            number, or swapped corners.
+        UserError: the file cannot be read, its header or a line's number of columns is wrong, a
+            value is not a number, or corners are swapped. The message names the line.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -52,7 +65,7 @@ def read_boxes_csv(path: Path) -> list[BoxLine]:
 def _parse(path: Path, line: int, row: list[str]) -> BoxLine:
     where = f"{path}, line {line}"
     if len(row) != len(HEADER):
-        raise UserError(f"{where}: {len(row)} columns; it needs {','.join(HEADER)}")
+        raise UserError(f"{where}: {len(row)} columns; expected {','.join(HEADER)}")
     video, frame, *coordinates = (field.strip() for field in row)
     try:
         index = int(frame)

@@ -1,4 +1,4 @@
-"""A plain folder as data set: DIR/<class>/<video>, with an optional DIR/boxes.csv.
+"""Plain folder layout: DIR/<class>/<video>, with an optional DIR/boxes.csv.
 
 A video is a file that OpenCV reads or a folder of frames.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 from colocam.data.decoding.probe_cache import KnownVideos
 from colocam.data.decoding.video_file import ImageFrames, VideoFrames, is_image, is_text, open_video
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
-from colocam.data.records import Box, clamp_box, lies_outside
+from colocam.data.records import Box, clamp_box, is_outside
 from colocam.runtime.errors import UserError
-from colocam.runtime.messages import count_of, left_out
+from colocam.runtime.messages import count_of, skipped_line
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
@@ -28,8 +28,12 @@ VIDEO_SUFFIXES = frozenset(
 class Video:
     """One video of the folder.
 
-    `name` is its path relative to the data folder, `boxes` maps frame numbers to their boxes,
-    `clamped` counts the boxes that reached past the image.
+    Attributes:
+        name: path relative to the data folder.
+        label: index of the class.
+        frames: frames of the video.
+        boxes: boxes by frame number.
+        clamped: number of boxes that were clamped to the image.
     """
 
     name: str
@@ -40,27 +44,27 @@ class Video:
 
 
 def open_class_folders(
-    data: Path, notes: list[str], known: KnownVideos | None = None
+    data: Path, notes: list[str], probe_cache: KnownVideos | None = None
 ) -> dict[str, list[Video]]:
-    """Open every video of the folder.
+    """Opens all videos of the folder.
 
     Args:
         data: the data folder.
-        notes: receives lines for the user: entries ignored, videos, frames and boxes left out,
-            boxes clamped.
-        known: remembers video files (see `open_video`).
+        notes: receives lines for the user: ignored entries; skipped videos, frames and boxes;
+            clamped boxes.
+        probe_cache: probe cache of video files (see `open_video`); None: every file is probed.
 
     Returns:
-        The videos of each class, classes and videos sorted by name; a class's label is its rank.
+        The videos of each class, classes and videos sorted by name. The label of a class is its
+        index in this order.
 
     Raises:
-        UserError: for a folder without classes, a class without a video that can be used, and
-            whatever is wrong with boxes.csv.
+        UserError: the folder has no classes, a class has no usable video, or boxes.csv is invalid.
     """
     names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
-    everything = [video for of_class in names.values() for video in of_class]
-    lines = _read_box_lines(data / "boxes.csv", everything, notes)
-    opened = _open_videos(data, names, notes, known)
+    all_names = [video for of_class in names.values() for video in of_class]
+    lines = _read_box_lines(data / "boxes.csv", all_names, notes)
+    opened = _open_videos(data, names, notes, probe_cache)
     videos = {
         name: [
             _with_boxes(data, video, label, opened[video], lines[video], notes)
@@ -69,19 +73,19 @@ def open_class_folders(
         ]
         for label, name in enumerate(names)
     }
-    unused = sum(len(lines[video]) for video in everything if video not in opened)
+    unused = sum(len(lines[video]) for video in all_names if video not in opened)
     if unused:
-        notes.append(f"boxes.csv: {count_of(unused, 'box')} of videos left out not used")
+        notes.append(f"boxes.csv: {count_of(unused, 'box')} of skipped videos not used")
     clamped = sum(video.clamped for of in videos.values() for video in of)
     if clamped:
-        notes.append(f"boxes.csv: {count_of(clamped, 'box')} reaching past the image clamped to it")
+        notes.append(f"boxes.csv: {count_of(clamped, 'box')} exceeding the image clamped to it")
     return videos
 
 
 def _list_classes(data: Path) -> list[str]:
     names = sorted(entry.name for entry in _entries(data) if entry.is_dir())
     if not names:
-        raise UserError(f"{data}: holds no class folder; videos go into {data}/<class>/<video>")
+        raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
         if not is_text(name):
             raise UserError(f"{data / name}: its name is not UTF-8; rename it")
@@ -98,7 +102,7 @@ def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
             images += entry.is_file() and is_image(entry.name)
     if not videos:
         hint = (
-            "its images must lie in a folder per video"
+            "put its images in one folder per video"
             if images
             else "add a video file or a folder of frames, or remove the class"
         )
@@ -122,23 +126,23 @@ def _is_video(entry: os.DirEntry[str]) -> bool:
         try:
             return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
         except UserError:
-            return True  # opening it tells what is wrong
+            return True  # opening the video reports the error
     return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
 
 
 def _read_box_lines(
     path: Path, videos: list[str], notes: list[str]
 ) -> defaultdict[str, list[BoxLine]]:
-    """The lines of boxes.csv by video; none where there is no such file."""
-    # A file system may spell an accented name in another Unicode form than the table does.
-    known = {unicodedata.normalize("NFC", video): video for video in videos}
+    """Lines of boxes.csv by video; empty if there is no such file."""
+    # File system and table may use different Unicode forms of an accented name.
+    by_name = {unicodedata.normalize("NFC", video): video for video in videos}
     lines: defaultdict[str, list[BoxLine]] = defaultdict(list)
     if not path.exists():
         return lines
     seen: set[tuple[str, int, Box]] = set()
     repeated: list[int] = []
     for line in read_boxes_csv(path):
-        video = known.get(unicodedata.normalize("NFC", line.video))
+        video = by_name.get(unicodedata.normalize("NFC", line.video))
         if video is None:
             raise UserError(
                 f"{path}, line {line.line}: no video {line.video!r} in the folder; "
@@ -150,21 +154,21 @@ def _read_box_lines(
             seen.add(box)
             lines[video].append(line)
     if repeated:
-        what = count_of(len(repeated), "line")
-        notes.append(f"boxes.csv: {what} that stood there before left out (line {repeated[0]})")
+        what = count_of(len(repeated), "repeated line")
+        notes.append(f"boxes.csv: {what} skipped (first: line {repeated[0]})")
     return lines
 
 
 def _open_videos(
-    data: Path, names: dict[str, list[str]], notes: list[str], known: KnownVideos | None
+    data: Path, names: dict[str, list[str]], notes: list[str], probe_cache: KnownVideos | None
 ) -> dict[str, ImageFrames | VideoFrames]:
-    """The videos of all classes by name, without those that cannot be used, which are counted."""
+    """Opens the videos of all classes, by name; unusable ones are skipped and counted."""
     opened: dict[str, ImageFrames | VideoFrames] = {}
     unusable: dict[str, UserError] = {}
     for class_name, of_class in names.items():
         for video in of_class:
             try:
-                opened[video] = open_video(data / video, video, notes, known)
+                opened[video] = open_video(data / video, video, notes, probe_cache)
             except UserError as error:
                 unusable[video] = error
         if all(video in unusable for video in of_class):
@@ -172,7 +176,7 @@ def _open_videos(
             raise UserError(f"{data / class_name}: no video of this class can be used; {first}")
     if unusable:
         errors = [str(error) for error in unusable.values()]
-        notes.append(left_out(errors, len(opened) + len(errors), "video", "unusable"))
+        notes.append(skipped_line(errors, len(opened) + len(errors), "video", "unusable"))
     return opened
 
 
@@ -184,6 +188,7 @@ def _with_boxes(
     lines: list[BoxLine],
     notes: list[str],
 ) -> Video:
+    """The video with its boxes; boxes of frames that cannot be decoded are skipped."""
     by_frame = _lines_by_frame(data, name, frames, lines, notes)
     boxes, bad = {}, []
     for index in sorted(by_frame):
@@ -194,7 +199,7 @@ def _with_boxes(
             boxes[index] = tuple(_clamp(data, line, size) for line in by_frame[index])
     if bad:
         what = count_of(len(bad), "frame")
-        notes.append(f"{name}: {what} with boxes cannot be decoded, left out (first: {bad[0]})")
+        notes.append(f"{name}: {what} with boxes cannot be decoded, skipped (first: {bad[0]})")
     pairs = [
         (line.box, box) for i in boxes for line, box in zip(by_frame[i], boxes[i], strict=True)
     ]
@@ -208,6 +213,7 @@ def _lines_by_frame(
     lines: list[BoxLine],
     notes: list[str],
 ) -> dict[int, list[BoxLine]]:
+    """Lines by frame number; those of frames lost to truncation are skipped and counted."""
     by_frame: defaultdict[int, list[BoxLine]] = defaultdict(list)
     promised = frames.promised if isinstance(frames, VideoFrames) else 0
     lost = []
@@ -223,15 +229,15 @@ def _lines_by_frame(
             )
     if lost:
         what = f"{count_of(len(lost), 'box')} of frames that do not decode"
-        notes.append(f"{name}: {what} left out (first: frame {min(lost)})")
+        notes.append(f"{name}: {what} skipped (first: frame {min(lost)})")
     return by_frame
 
 
 def _clamp(data: Path, line: BoxLine, size: tuple[int, int]) -> Box:
     right, bottom = size[0] - 1, size[1] - 1  # corners are pixels, the last ones included
-    if lies_outside(line.box, right, bottom):
+    if is_outside(line.box, right, bottom):
         raise UserError(
-            f"{data / 'boxes.csv'}, line {line.line}: the box lies outside the image, which is "
+            f"{data / 'boxes.csv'}, line {line.line}: the box is outside the image, which is "
             f"{size[0]} pixels wide and {size[1]} high"
         )
     return clamp_box(line.box, right, bottom)

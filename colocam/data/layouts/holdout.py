@@ -1,4 +1,4 @@
-"""Which videos of a plain folder train, and which frames validate and test."""
+"""Splits of a plain folder: training videos, validation and test frames, drawn by a seed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from colocam.data.shots.shots import cut_into_shots
 from colocam.runtime.messages import count_of
 
 FRAMES_WITHOUT_BOXES = 8
+"""Number of evaluation frames of a held-out video without boxes."""
 
 
 def hold_out(
@@ -20,22 +21,25 @@ def hold_out(
     seed: int,
     notes: list[str],
     cut_over: int | None = None,
-    known: KnownVideos | None = None,
+    probe_cache: KnownVideos | None = None,
 ) -> VideoData:
-    """Split the videos of each class by a seed.
+    """Splits the videos of each class by a seed.
 
-    A class of three videos or more gives about a fifth of them, at least one, to val and as many
-    to test. The videos of a smaller class all train, and its frames with boxes are both val and
-    test. A held-out video without boxes gives up to eight evenly spaced frames, which count for
-    classification only. Where all this leaves nothing to validate on, such frames of the training
-    videos stand in.
+    Of a class with three or more videos, about a fifth (at least one) are validation videos and as
+    many are test videos. All videos of a smaller class are training videos, and its frames with
+    boxes are both validation and test frames. A held-out video without boxes contributes up to
+    eight evenly spaced frames, which count for classification only. If this leaves no validation
+    frame, such frames of the training videos are used for validation and test.
 
     Args:
         videos: the videos of each class, in the order of their labels.
-        seed: at least 0. A class's split depends on it and on that class alone.
-        notes: lines for the user so far; how it was split is added.
-        cut_over: training videos of more frames are cut into shots; None: each is one shot.
-        known: remembers where they are cut.
+        seed: at least 0. The split of a class depends only on the seed and on that class.
+        notes: lines for the user; lines on the split are appended.
+        cut_over: training videos with more frames are cut into shots; None: each is one shot.
+        probe_cache: stores the cuts between runs; None: they are detected anew.
+
+    Returns:
+        The data set.
     """
     train: list[Video] = []
     val: list[BoxedFrame] = []
@@ -57,20 +61,22 @@ def hold_out(
             unused += sum(len(boxes) for video in parts[0] for boxes in video.boxes.values())
     notes += _split_notes(small, counts, unused, seed)
     if not val:
-        notes.append("no boxes and no video to hold out: frames of training videos stand in")
+        notes.append(
+            "no boxes and no video to hold out: frames of training videos are used for evaluation"
+        )
         val = test = [frame for video in train for frame in _spaced_frames(video, notes)]
-    shots = _shots(train, cut_over, notes, known)
+    shots = _shots(train, cut_over, notes, probe_cache)
     return VideoData(tuple(videos), tuple(shots), tuple(val), tuple(test), tuple(notes))
 
 
 def _shots(
-    videos: list[Video], cut_over: int | None, notes: list[str], known: KnownVideos | None
+    videos: list[Video], cut_over: int | None, notes: list[str], probe_cache: KnownVideos | None
 ) -> list[Shot]:
-    """What there is to train on: each video, or its shots where it is longer than `cut_over`."""
+    """Training shots: each video, or its shots if it has more than `cut_over` frames."""
     shots, num_cut, parts = [], 0, 0
     for video in videos:
         frames = video.frames
-        own = [frames] if cut_over is None else cut_into_shots(frames, cut_over, known)
+        own = [frames] if cut_over is None else cut_into_shots(frames, cut_over, probe_cache)
         shots += [Shot(one.name, video.label, video.name, one) for one in own]
         if len(own) > 1:
             num_cut, parts = num_cut + 1, parts + len(own)
@@ -83,7 +89,7 @@ def _shots(
 def _split_class(name: str, videos: list[Video], seed: int) -> tuple[list[Video], ...]:
     """(train, val, test), each in the order of `videos`."""
     held_out = max(1, round(0.2 * len(videos)))
-    # crc32, as hash() of a string differs from run to run
+    # crc32: hash() of a string differs between runs
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     order = rng.permutation(len(videos))
     parts = order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out]
@@ -103,8 +109,8 @@ def _split_notes(small: list[str], counts: np.ndarray, unused: int, seed: int) -
     if small:
         names = ", ".join(small[:5]) + (", ..." if len(small) > 5 else "")
         notes.append(
-            f"fewer than three videos in {names}: all of them train, and their frames with boxes "
-            "are validation and test at once"
+            f"fewer than three videos in {names}: all are used for training, and their frames with "
+            "boxes for both validation and test"
         )
     return notes
 
@@ -122,14 +128,14 @@ def _boxed_frames(video: Video) -> list[BoxedFrame]:
 
 
 def _spaced_frames(video: Video, notes: list[str]) -> list[BoxedFrame]:
-    """Up to eight frames, from the middle of as many equal parts; bad ones are left out."""
+    """Up to eight frames, the middles of equal parts of the video; undecodable ones are skipped."""
     num_frames = len(video.frames)
     parts = min(FRAMES_WITHOUT_BOXES, num_frames)
     indices = [(2 * part + 1) * num_frames // (2 * parts) for part in range(parts)]
     bad = [index for index in indices if video.frames.frame_size(index) is None]
     if bad:
         what = f"{len(bad)} of {count_of(parts, 'frame')} to evaluate on"
-        notes.append(f"{video.name}: {what} cannot be decoded, left out (first: {bad[0]})")
+        notes.append(f"{video.name}: {what} cannot be decoded, skipped (first: {bad[0]})")
     return [_frame(video, index, ()) for index in indices if index not in bad]
 
 

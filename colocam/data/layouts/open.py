@@ -1,4 +1,4 @@
-"""Opening a data set: which layout lies in the folder, and what it holds."""
+"""Opening a data set: detects the layout of the folder and reads its records."""
 
 from __future__ import annotations
 
@@ -20,40 +20,41 @@ def open_data(
     cut_over: int | None = None,
     cache: Path | None = None,
 ) -> VideoData:
-    """Open a data set without decoding more of it than is needed to check it.
+    """Opens a data set; decodes only the frames needed for validation of the files.
 
-    With split files (given, or in `data`/splits) their ids are folders and files below `data`, as
-    in YouTube-Objects. Without them `data` is a plain folder `<class>/<video>`, a video being a
-    file that OpenCV reads or a folder of frames, maybe with a `boxes.csv`.
+    With split files (given, or in `data`/splits), their ids are folders and files below `data`, as
+    in YouTube-Objects. Without split files, `data` is a plain folder `<class>/<video>`, where a
+    video is a file that OpenCV reads or a folder of frames, with an optional `boxes.csv`.
 
     Args:
         data: the data folder.
-        splits: the folder that holds class_id.yaml, train/, val/ and test/.
-        seed: splits the videos of a plain folder into train, val and test.
-        cut_over: of a plain folder, training videos of more frames are cut into shots; None: each
+        splits: the folder that contains class_id.yaml, train/, val/ and test/.
+        seed: seed of the split of a plain folder into train, val and test.
+        cut_over: training videos of a plain folder with more frames are cut into shots; None: each
             is one shot.
-        cache: a folder that remembers the videos of a plain folder: files are gone through once to
-            count their frames, long videos once more to be cut, and not again by later runs.
+        cache: folder of the probe cache, which stores frame counts and cuts of the video files of a
+            plain folder between runs; None: files are probed at every call.
 
     Returns:
-        The shots to train on and the frames to evaluate on.
+        Training shots and evaluation frames.
 
     Raises:
-        UserError: for whatever the user has to mend, naming the file and what to do.
+        UserError: the data set is invalid; the message names the file and what to do.
     """
     data = Path(data)
     if not data.is_dir():
         what = "not a folder" if data.exists() else "no such folder"
-        raise UserError(f"{data}: {what}; --data takes a folder that holds one folder per class")
+        raise UserError(f"{data}: {what}; a data folder contains one folder per class")
     if splits is None and (data / "splits" / "class_id.yaml").is_file():
         splits = data / "splits"
     if splits is not None:
         return open_split_layout(data, Path(splits))
     if any(data.glob("*/data/*/shots")):
         raise UserError(
-            f"{data}: laid out as YouTube-Objects, which needs its split files; "
+            f"{data}: has the layout of YouTube-Objects, which needs its split files; "
             "give their folder with --splits"
         )
     notes: list[str] = []
-    known = None if cache is None else KnownVideos(cache)
-    return hold_out(open_class_folders(data, notes, known), seed, notes, cut_over, known)
+    probe_cache = None if cache is None else KnownVideos(cache)
+    videos = open_class_folders(data, notes, probe_cache)
+    return hold_out(videos, seed, notes, cut_over, probe_cache)

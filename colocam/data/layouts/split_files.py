@@ -1,9 +1,9 @@
-"""The split files of the field: which shots and frames train, validate and test, with boxes.
+"""Split files: training shots, validation and test frames, with class labels and boxes.
 
-One folder a split with `image_ids.txt` (one id a line), `class_labels.txt` (id,label),
-`image_sizes.txt` (id,width,height) and `localization.txt` (id,x0,y0,x1,y1, one line a box);
-beside the folders `class_id.yaml`, a flat mapping from class name to label. The format is that of
-the WSOL evaluation (Choe et al. 2020), as TCAM and CoLo-CAM use it.
+Each split is a folder with `image_ids.txt` (one id per line), `class_labels.txt` (id,label),
+`image_sizes.txt` (id,width,height) and `localization.txt` (id,x0,y0,x1,y1, one box per line). The
+parent folder contains `class_id.yaml`, a flat mapping from class name to label. The format is that
+of the WSOL evaluation (Choe et al. 2020), as used by TCAM and CoLo-CAM.
 """
 
 from __future__ import annotations
@@ -14,15 +14,24 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from colocam.data.records import Box
 from colocam.runtime.errors import UserError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """A shot (train) or a frame (val, test); `size` is (width, height), where it is given."""
+    """A shot (train) or a frame (val, test).
+
+    Attributes:
+        id: path of the shot's folder or the frame's file, relative to the data folder.
+        label: index of the class.
+        size: (width, height) of the frame in pixels, or None.
+        boxes: boxes of the frame, as written in `localization.txt`.
+    """
 
     id: str
     label: int
@@ -31,23 +40,26 @@ class SplitRecord:
 
 
 def read_split(folder: str | Path, repeated: list[str] | None = None) -> list[SplitRecord]:
-    """Read one split, in the order of its `image_ids.txt`, with the boxes as they are written.
+    """Reads one split.
 
-    An id may be listed again, and its label and size be told again, if they are the same; boxes
-    are all kept.
+    Lines that repeat an id, or its label or size with the same value, are skipped; all boxes are
+    kept.
 
     Args:
-        folder: of the split.
-        repeated: a list that receives the place of each line that is passed over for that.
+        folder: folder of the split.
+        repeated: receives file and line number of each skipped line.
+
+    Returns:
+        The records in the order of `image_ids.txt`, with the boxes as written.
 
     Raises:
-        UserError: naming file and line, for a missing file, a wrong number of columns, a value
-            that is not a number, an id with two labels or sizes, one that `image_ids.txt` does not
-            list, or one without a label.
+        UserError: a file is missing, a line has a wrong number of columns, a value is not a number,
+            or an id has two labels or sizes, has no label, or is not in `image_ids.txt`. The
+            message names file and line.
     """
     folder = Path(folder)
     repeated = [] if repeated is None else repeated
-    ids: dict[str, str] = {}  # a dict keeps the order
+    ids: dict[str, str] = {}  # in file order
     labels: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for where, name in _lines(folder / "image_ids.txt"):
@@ -71,15 +83,19 @@ def read_split(folder: str | Path, repeated: list[str] | None = None) -> list[Sp
 
 
 def write_split(folder: str | Path, records: Iterable[SplitRecord]) -> None:
-    """Write one split so that `read_split` gives the same records; makes the folder.
+    """Writes one split; `read_split` returns the same records.
+
+    Args:
+        folder: folder of the split, created if missing.
+        records: shots or frames of the split.
 
     Raises:
-        ValueError: for an id that is blank or holds a line break.
+        ValueError: an id is blank or contains a line break.
     """
     records = list(records)
     for record in records:
         if not record.id.strip() or "\n" in record.id or "\r" in record.id:
-            raise ValueError(f"id {record.id!r} cannot stand on a line of its own")
+            raise ValueError(f"id {record.id!r} is blank or contains a line break")
     files = {
         "image_ids.txt": [record.id for record in records],
         "class_labels.txt": [f"{record.id},{record.label}" for record in records],
@@ -96,12 +112,12 @@ def write_split(folder: str | Path, records: Iterable[SplitRecord]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in files.items():
         text = "".join(f"{line}\n" for line in lines)
-        # An id that begins with a byte order mark would lose it: the first one is passed over.
+        # Reading strips one byte order mark; an id that starts with one needs a second.
         encoding = "utf-8-sig" if text.startswith("\ufeff") else "utf-8"
         (folder / name).write_text(text, encoding=encoding, newline="\n")
 
 
-# One entry of a flat YAML mapping, up to its separator: a quoted or plain name, a colon, a label.
+# One entry of a flat YAML mapping with its separator: a quoted or plain name, a colon, a label.
 _ENTRY = r"""\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^']|'')*)'|(?P<plain>%s))
              \s*:\s+(?P<label>\d{1,9})[ \t]*(?:,|(?:\#.*)?$)"""
 _IN_BRACES = re.compile(_ENTRY % r"""(?!-\s)[^\s,{}"'#](?:[^,{}:]|:(?!\s))*?""", re.VERBOSE)
@@ -115,19 +131,25 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "_
 
 
 def read_class_ids(file: str | Path) -> dict[str, int]:
-    """Read `class_id.yaml`: a flat mapping from class name to label, and nothing else of YAML.
+    """Reads `class_id.yaml`: a flat mapping from class name to label, a small subset of YAML.
 
-    In braces, maybe broken over lines, or an entry a line; names plain or quoted.
+    Entries are in braces, possibly over several lines, or one per line; names are plain or quoted.
+
+    Args:
+        file: the file.
+
+    Returns:
+        Labels by class name, in file order.
 
     Raises:
-        UserError: for a missing or empty file, an entry that is no `name: label`, a name given
-            twice, or labels other than 0 ... number of classes − 1, once each.
+        UserError: the file is missing or empty, an entry is not `name: label`, a name is repeated,
+            or the labels are not 0 ... number of classes − 1, once each.
     """
     file = Path(file)
     text = re.sub(r"(?m)^(?:\s*#.*|---.*|\.\.\.)$", "", _text(file)).strip()
     pattern = _ON_LINES
     if text.startswith("{") and text.endswith("}"):
-        # A name may be broken over two lines; YAML reads the break as a blank.
+        # YAML reads a line break within a name as a blank.
         text, pattern = re.sub(r"\s*\n\s*", " ", text[1:-1]), _IN_BRACES
     entries = [(_name_of(entry), int(entry["label"])) for entry in pattern.finditer(text)]
     rest = pattern.sub("", text).strip(" \t\n,")
@@ -135,14 +157,19 @@ def read_class_ids(file: str | Path) -> dict[str, int]:
         raise UserError(f"{file}: each entry must read `name: label`, not {rest[:40]!r}")
     classes = dict(entries)
     if len(classes) < len(entries):
-        raise UserError(f"{file}: a class is named twice")
+        raise UserError(f"{file}: a class is listed twice")
     if sorted(classes.values()) != list(range(len(classes))):
         raise UserError(f"{file}: the labels must run from 0 to {len(classes) - 1}, once each")
     return classes
 
 
 def write_class_ids(file: str | Path, names: Sequence[str]) -> None:
-    """Write `class_id.yaml` for class names in the order of their labels, 0 first."""
+    """Writes `class_id.yaml`.
+
+    Args:
+        file: the file.
+        names: class names in the order of their labels, 0 first.
+    """
     lines = [
         f"{json.dumps(name, ensure_ascii=False)}: {label}\n" for label, name in enumerate(names)
     ]
@@ -164,40 +191,40 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors may put a mark before the text
+        return path.read_text(encoding="utf-8-sig")  # editors may write a byte order mark
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text; save it as such") from error
+        raise UserError(f"{path}: cannot be read as UTF-8 text; save it as UTF-8") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(where, line) of each line that is not blank; `where` names file and line for messages."""
+    """(where, line) of each line that is not blank; `where` names file and line number."""
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", line
 
 
-def _rows(path: Path, columns: str, known: Container[str]) -> Iterator[tuple[str, str, list[str]]]:
-    """(where, id, values) of each line; ids may hold commas, the values after them do not."""
+def _rows(path: Path, columns: str, ids: Container[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """(where, id, values) of each line; ids may contain commas, values do not."""
     num_values = columns.count(",")
     for where, line in _lines(path):
         name, *values = line.rsplit(",", num_values)
         if len(values) != num_values:
             raise UserError(f"{where}: expected {columns}, not {line!r}")
-        if name not in known:
+        if name not in ids:
             raise UserError(f"{where}: the id {name!r} is not in image_ids.txt")
         yield where, name, values
 
 
-def _put(values: dict[str, Any], name: str, value: Any, where: str, repeated: list[str]) -> None:
-    """Takes in what a line tells of an id, or that it was told before."""
+def _put(values: dict[str, T], name: str, value: T, where: str, repeated: list[str]) -> None:
+    """Stores the value of an id; a line that repeats it is added to `repeated`."""
     if name not in values:
         values[name] = value
     elif values[name] == value:
         repeated.append(where)
     else:
-        raise UserError(f"{where}: the id {name!r} stands before with another value; remove one")
+        raise UserError(f"{where}: the id {name!r} is listed before with another value; remove one")
 
 
 def _whole_number(where: str, text: str, at_least: int) -> int:

@@ -1,7 +1,7 @@
-"""A data set with split files: ids are shot folders and frame files below the data folder.
+"""Layout with split files: ids are shot folders and frame files below the data folder.
 
-The layout of YouTube-Objects v1, `<class>/data/<video>/shots/<shot>/<frame>.jpg`, and any other in
-which a frame lies in the folder of its shot and that in the folder of its video.
+The layout is that of YouTube-Objects v1, `<class>/data/<video>/shots/<shot>/<frame>.jpg`, or any
+other `<video>/<shot>/<frame>`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ from pathlib import Path, PurePosixPath
 
 from colocam.data.decoding.video_file import ImageFrames, list_frames
 from colocam.data.layouts.split_files import SplitRecord, read_class_ids, read_split
-from colocam.data.records import Box, BoxedFrame, Shot, VideoData, clamp_box, lies_outside
+from colocam.data.records import Box, BoxedFrame, Shot, VideoData, clamp_box, is_outside
 from colocam.runtime.errors import UserError
-from colocam.runtime.messages import count_of, left_out
+from colocam.runtime.messages import count_of, skipped_line
 
 
 def open_split_layout(data: Path, splits: Path) -> VideoData:
-    """Open the shots and frames that the split files name.
+    """Opens the shots and frames that split files list.
 
-    Shot folders are listed, frame files of val and test looked at for their size in bytes; of each
-    video with boxes one frame is decoded, to make sure of `image_sizes.txt`. What is missing or
-    empty is left out, boxes are mended (see `_boxes_of`), both counted in notes; so are frames that
-    the splits share.
+    One frame of each video with boxes is decoded to verify `image_sizes.txt`. Missing and empty
+    shots and frames are skipped and invalid boxes are corrected; `notes` of the result counts both,
+    and frames that splits share.
 
     Args:
-        data: folder below which the ids lie.
+        data: data folder, which the ids are relative to.
         splits: folder with class_id.yaml, train/, val/ and test/.
 
+    Returns:
+        Training shots and evaluation frames.
+
     Raises:
-        UserError: for missing or malformed split files, a label that class_id.yaml does not name,
-            an id that leads out of `data`, an empty training split, or where more than half of a
-            split's ids are missing in `data`.
+        UserError: split files are missing or malformed, a label is not in class_id.yaml, an id is
+            outside `data`, the training split is empty, or more than half of a split's ids are
+            missing in `data`.
     """
     if not splits.is_dir():
         raise UserError(f"{splits}: no such folder; --splits takes the folder with class_id.yaml")
@@ -43,7 +45,7 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
         for split in ("train", "val", "test")
     }
     if not records["train"]:
-        raise UserError(f"{splits / 'train' / 'image_ids.txt'}: lists no shot to train on")
+        raise UserError(f"{splits / 'train' / 'image_ids.txt'}: lists no training shot")
     train = _open_shots(data, records["train"], notes)
     val = _open_frames(data, "val", records["val"], notes)
     test = _open_frames(data, "test", records["test"], notes)
@@ -53,9 +55,9 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
 
 
 def video_of(shot: str) -> str:
-    """The video that a shot folder belongs to: "cat/data/0004/shots/010" → "cat/data/0004".
+    """Returns the video of a shot folder: "cat/data/0004/shots/010" → "cat/data/0004".
 
-    A folder right below that of its class is a video of one shot: "cat/kitten" → "cat/kitten".
+    A folder directly below that of its class is a video of one shot: "cat/kitten" → "cat/kitten".
     """
     video = PurePosixPath(shot).parent
     if len(video.parts) < 2:
@@ -64,23 +66,24 @@ def video_of(shot: str) -> str:
 
 
 def _read_labelled(folder: Path, num_classes: int, notes: list[str]) -> list[SplitRecord]:
+    """Reads a split; checks labels and ids."""
     repeated: list[str] = []
     records = read_split(folder, repeated)
     for record in records:
         if record.label >= num_classes:
             raise UserError(
                 f"{folder / 'class_labels.txt'}: {record.id!r} has label {record.label}, but "
-                f"class_id.yaml names labels up to {num_classes - 1}"
+                f"class_id.yaml has labels up to {num_classes - 1}"
             )
         path = PurePosixPath(record.id)
         if path.is_absolute() or ".." in path.parts:
             raise UserError(
-                f"{folder / 'image_ids.txt'}: {record.id!r} leads out of the data folder; "
+                f"{folder / 'image_ids.txt'}: {record.id!r} is outside the data folder; "
                 "an id is a path below it"
             )
     if repeated:
-        what = count_of(len(repeated), "line")
-        notes.append(f"{folder.name}: {what} that stood there before passed over ({repeated[0]})")
+        what = count_of(len(repeated), "repeated line")
+        notes.append(f"{folder.name}: {what} skipped (first: {repeated[0]})")
     return records
 
 
@@ -107,8 +110,9 @@ def _frames_in(folder: Path) -> tuple[str, ...]:
 def _open_frames(
     data: Path, split: str, records: list[SplitRecord], notes: list[str]
 ) -> tuple[BoxedFrame, ...]:
-    frames, missing, agreeing = [], [], set()
-    mended: Counter[str] = Counter()
+    frames, missing = [], []
+    verified: set[str] = set()  # videos whose frame size is that of image_sizes.txt
+    corrections: Counter[str] = Counter()
     for record in records:
         path = os.path.join(data, record.id)
         if not os.path.isfile(path) or os.path.getsize(path) == 0:
@@ -116,61 +120,62 @@ def _open_frames(
             continue
         source = ImageFrames((path,), record.id)
         video = video_of(str(PurePosixPath(record.id).parent))
-        size = _size_of(source, record, video, agreeing) if record.boxes else None
-        boxes = _boxes_of(record, size, mended)
+        size = _size_of(source, record, video, verified) if record.boxes else None
+        boxes = _boxes_of(record, size, corrections)
         frames.append(BoxedFrame(record.id, record.label, video, source, 0, boxes))
     _report_missing(data, missing, len(records), f"{split} frame", notes)
     if not records:
         notes.append(f"{split}: image_ids.txt lists no frame")
-    notes += [f"{split}: {count_of(n, 'box')} {how}" for how, n in mended.items() if n]
+    notes += [f"{split}: {count_of(n, 'box')} {how}" for how, n in corrections.items() if n]
     return tuple(frames)
 
 
 def _size_of(
-    source: ImageFrames, record: SplitRecord, video: str, agreeing: set[str]
+    source: ImageFrames, record: SplitRecord, video: str, verified: set[str]
 ) -> tuple[int, int] | None:
-    """(width, height) of a frame with boxes; None where it is not told and cannot be decoded.
+    """(width, height) of a frame with boxes; None if it is not listed and cannot be decoded.
 
-    `agreeing` holds the videos of which a frame has the size that `image_sizes.txt` tells; the
-    others' frames are decoded.
+    Frames of `verified` videos are not decoded; a video whose decoded size is the listed one is
+    added to them.
     """
-    if record.size and video in agreeing:
+    if record.size and video in verified:
         return record.size
     size = source.frame_size(0)
     if size == record.size:
-        agreeing.add(video)
+        verified.add(video)
     return size or record.size
 
 
 def _boxes_of(
-    record: SplitRecord, size: tuple[int, int] | None, mended: Counter[str]
+    record: SplitRecord, size: tuple[int, int] | None, corrections: Counter[str]
 ) -> tuple[Box, ...]:
-    """The boxes of a frame of this size, sound: what had to be mended is counted."""
-    boxes: dict[Box, Box] = {}  # by what is written
+    """Valid boxes of a frame of the given size; corrections are counted by kind."""
+    boxes: dict[Box, Box] = {}  # by the box as written
     for written in record.boxes:
         if written in boxes:
-            mended["listed twice kept once"] += 1
+            corrections["listed twice kept once"] += 1
             continue
         fitted = _fit(written, record.size, size)
-        mended["scaled to frames of another size than image_sizes.txt tells"] += fitted != written
+        what = "scaled to frames whose size differs from image_sizes.txt"
+        corrections[what] += fitted != written
         ordered = _order_corners(fitted)
-        mended["with swapped corners put right"] += ordered != fitted
-        # The field's coordinates run up to width and height themselves (those of YouTube-Objects
-        # v2.2 count from 1), so a box that ends there does not reach past the image.
+        corrections["with swapped corners corrected"] += ordered != fitted
+        # Published coordinates include width and height (those of YouTube-Objects v2.2 start at 1),
+        # so a box that ends there does not exceed the image.
         inside = clamp_box(ordered, *size) if size else ordered
-        if size and lies_outside(ordered, *size):
-            mended["wholly outside of the image left out"] += 1
+        if size and is_outside(ordered, *size):
+            corrections["outside the image skipped"] += 1
             continue
-        mended["reaching past the image clamped to it"] += inside != ordered
+        corrections["exceeding the image clamped to it"] += inside != ordered
         boxes[written] = inside
     return tuple(boxes.values())
 
 
-def _fit(box: Box, told: tuple[int, int] | None, size: tuple[int, int] | None) -> Box:
-    """A box of a frame whose size was told as `told`, in pixels of one of this size."""
-    if told is None or size is None or told == size:
+def _fit(box: Box, listed: tuple[int, int] | None, size: tuple[int, int] | None) -> Box:
+    """Scales a box from the listed frame size to the actual one."""
+    if listed is None or size is None or listed == size:
         return box
-    x, y = size[0] / told[0], size[1] / told[1]
+    x, y = size[0] / listed[0], size[1] / listed[1]
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
 
@@ -182,26 +187,27 @@ def _order_corners(box: Box) -> Box:
 def _report_missing(
     data: Path, missing: list[str], total: int, thing: str, notes: list[str]
 ) -> None:
+    """Adds a note on missing ids; an error if they are more than half."""
     if 2 * len(missing) > total:
         raise UserError(
             f"{data}: missing or empty: {len(missing)} of {count_of(total, thing)}, the first "
             f"{missing[0]}; --data and --splits must belong together"
         )
     if missing:
-        notes.append(left_out(missing, total, thing, "missing or empty"))
+        notes.append(skipped_line(missing, total, thing, "missing or empty"))
 
 
 def _report_shared(
     shots: set[str], val: tuple[BoxedFrame, ...], test: tuple[BoxedFrame, ...], notes: list[str]
 ) -> None:
-    """Notes for frames of val and test that train too, and for those in both."""
+    """Adds notes on frames of val and test in training shots, and on frames in both."""
     for split, frames in (("val", val), ("test", test)):
         trained = [frame.id for frame in frames if str(PurePosixPath(frame.id).parent) in shots]
         if trained:
-            verb = "lies in a shot that trains" if len(trained) == 1 else "lie in shots that train"
+            verb = "is in a training shot" if len(trained) == 1 else "are in training shots"
             total = count_of(len(frames), f"{split} frame")
             notes.append(f"{len(trained)} of {total} {verb} (first: {trained[0]})")
-    known = {frame.id for frame in val}
-    if both := [frame.id for frame in test if frame.id in known]:
+    of_val = {frame.id for frame in val}
+    if both := [frame.id for frame in test if frame.id in of_val]:
         verb, total = "is" if len(both) == 1 else "are", count_of(len(test), "test frame")
         notes.append(f"{len(both)} of {total} {verb} in val as well (first: {both[0]})")

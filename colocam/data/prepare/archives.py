@@ -1,7 +1,7 @@
-"""Unpacking an archive of strangers: nothing outside the target, no links, no devices.
+"""Unpacking of untrusted archives: no files outside the target folder, no links, no devices.
 
-Members are written by hand as plain files with plain permissions; nothing on the disk is ever
-followed. A link is replaced by the contents of the member it names, inside the archive.
+Members are written as regular files with default permissions; links on disk are not followed. A
+link in an archive is replaced by the contents of the member it refers to.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from colocam.runtime.errors import UserError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
-_LOCKED = (NotImplementedError, RuntimeError)  # zipfile: unknown compression; a password
-_BLOCK = 512  # of a tar file; it ends with blocks of zeros
-_UNSAFE = getattr(tarfile, "FilterError", tarfile.TarError)  # tarfile's filters: from 3.11.4 on
+_LOCKED = (NotImplementedError, RuntimeError)  # zipfile: unknown compression, password
+_BLOCK = 512  # block of a tar file, which ends with blocks of zeros
+_UNSAFE = getattr(tarfile, "FilterError", tarfile.TarError)  # tarfile has filters from 3.11.4 on
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file name is one of an archive that `unpack` takes."""
+    """Returns whether a file name has a suffix that `unpack` supports."""
     return name.lower().endswith(SUFFIXES)
 
 
 def stem_of(name: str) -> str:
-    """The name of an archive without its suffix: "cat.tar.gz" → "cat"."""
+    """Returns the name of an archive without its suffix: "cat.tar.gz" → "cat"."""
     return next(name[: -len(end)] for end in SUFFIXES if name.lower().endswith(end))
 
 
 def unpack(archive: Path, target: Path, advance: Callable[[int], None]) -> None:
-    """Unpacks a tar or zip archive into a folder, and reads it to its end: all checks are made.
+    """Unpacks a tar or zip archive to a folder; reads it to the end to verify all checksums.
 
     Args:
-        archive: by its suffix a zip file or a tar file, compressed or not.
-        target: a folder that is made where it is missing.
-        advance: told now and then how many bytes of the archive are done.
+        archive: a zip file or a tar file, compressed or not, by its suffix.
+        target: the folder, created if missing.
+        advance: progress callback; receives the number of bytes read so far.
 
     Raises:
-        UserError: the archive cannot be read or is damaged, or a member is not to be trusted: one
-            with an absolute path or `..` in it, a link to something outside, a device.
+        UserError: the archive cannot be read or is damaged, or a member is unsafe: an absolute
+            path, a path with `..`, a link out of the archive, a device.
         OSError: `target` cannot be written.
     """
     unpack_members = _unpack_zip if archive.name.lower().endswith(".zip") else _unpack_tar
@@ -61,7 +61,7 @@ def unpack(archive: Path, target: Path, advance: Callable[[int], None]) -> None:
             error
         )
     except OSError as error:
-        if error.errno is None:  # so gzip and bz2 speak of a damaged stream
+        if error.errno is None:  # gzip and bz2 report a damaged stream this way
             raise _damaged(archive, error) from error
         if error.filename is not None and os.fspath(error.filename) == os.fspath(archive):
             raise UserError(f"{archive}: cannot be read ({error.strerror})") from error
@@ -69,7 +69,7 @@ def unpack(archive: Path, target: Path, advance: Callable[[int], None]) -> None:
 
 
 def _damaged(archive: Path, why: object) -> UserError:
-    # tarfile goes on with what each of its ways of reading said
+    # tarfile appends the error of each compression method it tried
     reason = " ".join(str(why).split()).partition(": - method")[0] or "it ends too early"
     return UserError(f"{archive}: damaged or not an archive ({reason}); download it again")
 
@@ -86,11 +86,13 @@ def _unpack_tar(
                 with _contents(archive, tar, member, target) as source:
                     _write(path, source)
             advance(file.tell())
-        # tarfile takes a damaged header for the end; the real end is a block of zeros.
-        tar.fileobj.seek(tar.offset)
-        if tar.fileobj.read(_BLOCK) != bytes(_BLOCK):
+        # tarfile treats a damaged header as the end; the real end is a block of zeros.
+        stream = tar.fileobj
+        assert stream is not None  # None only for a closed file
+        stream.seek(tar.offset)
+        if stream.read(_BLOCK) != bytes(_BLOCK):
             raise tarfile.ReadError("it ends too early or a header is damaged")
-        while tar.fileobj.read(1 << 20):  # to the checksum at the end of a compressed stream
+        while stream.read(1 << 20):  # to the checksum at the end of a compressed stream
             pass
         advance(file.tell())
 
@@ -98,7 +100,7 @@ def _unpack_tar(
 def _contents(
     archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path
 ) -> IO[bytes]:
-    """The bytes of a file, or of the file inside the archive that a link names."""
+    """Contents of a regular file, or of the file in the archive that a link refers to."""
     source = None
     if member.isreg() or member.islnk() or member.issym():
         try:
@@ -108,7 +110,7 @@ def _contents(
         except (_UNSAFE, KeyError, ValueError, RecursionError):
             source = None
     if source is None:
-        what = "a link out of the archive or to no file" if _is_link(member) else "no file"
+        what = "a link out of the archive or to no file" if _is_link(member) else "not a file"
         raise _refused(archive, member.name, what)
     return source
 
@@ -125,7 +127,7 @@ def _unpack_zip(
             path = _path_of(archive, member.filename, target)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                what = "a link" if kind == stat.S_IFLNK else "no file"
+                what = "a link" if kind == stat.S_IFLNK else "not a file"
                 raise _refused(archive, member.filename, what)
             if member.is_dir():
                 os.makedirs(path, exist_ok=True)
@@ -136,10 +138,10 @@ def _unpack_zip(
 
 
 def _path_of(archive: Path, name: str, target: Path) -> str:
-    """Where a member is written."""
-    windows = PureWindowsPath(name)  # knows both kinds of slashes, and drives
+    """Path that a member is written to."""
+    windows = PureWindowsPath(name)  # parses both kinds of slashes, and drives
     if not name or "\0" in name or windows.anchor or windows.drive or ".." in windows.parts:
-        raise _refused(archive, name, "a path that leads outside")
+        raise _refused(archive, name, "a path outside the target folder")
     return os.path.join(target, *PurePosixPath(name).parts)
 
 

@@ -1,4 +1,4 @@
-"""A folder that appears under its name whole or not at all."""
+"""Atomic writing of a folder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from colocam.runtime.errors import UserError
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder` to build in, renamed to it where all went well.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Context manager that writes a folder atomically.
 
-    Where anything fails, nothing is left behind; a killed process leaves the hidden folder, which
-    the next one names.
+    On exit without an exception, a hidden temporary folder is renamed to `folder`; otherwise it is
+    removed. A killed process leaves the temporary folder behind; the next call raises an error that
+    names it.
+
+    Args:
+        folder: the folder to write; it must be empty or not exist.
+
+    Yields:
+        The temporary folder, in the parent of `folder`.
 
     Raises:
         UserError: `folder` exists and is not empty, or it cannot be written.
     """
     folder = folder.resolve()
     unfinished = folder.parent / f".{folder.name}-unfinished"
-    made = [parent for parent in folder.parents if not parent.exists()]
+    created = [parent for parent in folder.parents if not parent.exists()]
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: exists already; give a new or an empty folder")
@@ -39,23 +46,24 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.rmdir()
         os.rename(unfinished, folder)
     except OSError as error:
-        place = error.filename or folder
+        path = error.filename or folder
         raise UserError(
-            f"{place}: {error.strerror or error}; nothing was written to {folder}"
+            f"{path}: {error.strerror or error}; nothing was written to {folder}"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists():
-            _remove_empty(made)
+            _remove_empty(created)
 
 
 def _claim(unfinished: Path) -> None:
+    """Creates the temporary folder; an error if it exists."""
     try:
         unfinished.mkdir()
     except FileExistsError:
         raise UserError(
-            f"{unfinished}: left by an interrupted command, or one is at work there; "
-            "remove it where none is"
+            f"{unfinished}: left by an interrupted command, or in use by a running one; "
+            "remove it if none is running"
         ) from None
 
 

@@ -1,49 +1,52 @@
-"""A plain folder of videos as folders of frames, which is all that split files can name."""
+"""Export of frames: converts a plain folder of video files to folders of image files.
+
+Split files refer to frames by image file, so they cannot describe video files.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 
 from colocam.data.decoding.video_file import ImageFrames
-from colocam.data.prepare.atomic_folder import whole_folder
-from colocam.data.prepare.export_splits import choice_of, open_without_splits
+from colocam.data.prepare.atomic_folder import atomic_folder
+from colocam.data.prepare.export_splits import open_without_splits, splits_of
 from colocam.data.prepare.place_frames import link_or_copy
-from colocam.data.prepare.split_choice import Choice
-from colocam.data.records import BoxedFrame, FrameSource, VideoData
+from colocam.data.prepare.splits import Splits
+from colocam.data.records import BoxedFrame, FrameSource, Shot, VideoData
 
-QUALITY = 95  # of the JPEG files
+QUALITY = 95  # JPEG quality
 
 
 def export_frames(
     data: Path, target: Path, seed: int, advance: Callable[[int, int], None]
-) -> tuple[VideoData, Choice, Counter[str]]:
-    """Writes a data folder that holds every frame as an image file, and split files.
+) -> tuple[VideoData, Splits, Counter[str]]:
+    """Writes a data folder with all frames as image files, and split files.
 
-    A video file becomes a folder of its name with a JPEG file a frame, 00000000.jpg being the
-    first; frames that are image files already are linked or copied.
+    A video file becomes a folder of the same name with one JPEG file per frame, 00000000.jpg the
+    first. Frames that are already image files are hard-linked or copied.
 
     Args:
-        data: a data folder without split files; it stays as it is.
-        target: the folder to write, whole or not at all.
-        seed: splits the videos of a plain folder into train, val and test.
-        advance: told how many frames are done, and of how many.
+        data: a data folder without split files; it is not changed.
+        target: the folder to write, atomically.
+        seed: seed of the split of a plain folder into train, val and test.
+        advance: progress callback; receives the number of finished frames and the total.
 
     Returns:
-        The data as opened, what the split files hold, and how many frames were "decoded",
+        The opened data set, the contents of the split files, and how many frames were "decoded",
         "hard-linked", "copied" and "undecodable".
 
     Raises:
-        UserError: there are split files already, or what `open_data` and `whole_folder` raise.
+        UserError: split files exist already; also the errors of `open_data` and `atomic_folder`.
     """
     done: Counter[str] = Counter()
-    with whole_folder(target) as unfinished:
+    with atomic_folder(target) as unfinished:
         opened = open_without_splits(data, seed)
-        records = (*opened.train, *opened.val, *opened.test)
+        records: Sequence[Shot | BoxedFrame] = (*opened.train, *opened.val, *opened.test)
         sources = {record.frames.name: record.frames for record in records}
         total = sum(len(source) for source in sources.values())
         for source in sources.values():
@@ -57,13 +60,13 @@ def export_frames(
                 for how in _decode(source, folder):
                     done[how] += 1
                     advance(done.total(), total)
-        choice = choice_of(opened, _id_of)
-        choice.write(unfinished / "splits")
-    return opened, choice, done
+        splits = splits_of(opened, _id_of)
+        splits.write(unfinished / "splits")
+    return opened, splits, done
 
 
 def _decode(source: FrameSource, folder: Path) -> Iterator[str]:
-    """Writes each frame; tells what became of it."""
+    """Writes all frames; yields "decoded" or "undecodable" for each."""
     for index, frame in enumerate(source):
         if frame is None:
             yield "undecodable"
@@ -76,9 +79,9 @@ def _decode(source: FrameSource, folder: Path) -> Iterator[str]:
 
 def _id_of(frame: BoxedFrame) -> str:
     source = frame.frames
-    is_images = isinstance(source, ImageFrames)
-    name = os.path.basename(source.paths[frame.index]) if is_images else _file_name(frame.index)
-    return f"{source.name}/{name}"
+    if isinstance(source, ImageFrames):
+        return f"{source.name}/{os.path.basename(source.paths[frame.index])}"
+    return f"{source.name}/{_file_name(frame.index)}"
 
 
 def _file_name(index: int) -> str:

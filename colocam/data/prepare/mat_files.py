@@ -1,4 +1,4 @@
-"""What the published sets keep in MATLAB files: boxes, and where the shots lie."""
+"""MATLAB files of YouTube-Objects: boxes, and frame ranges of shots."""
 
 from __future__ import annotations
 
@@ -14,71 +14,81 @@ from colocam.runtime.errors import UserError
 
 _READER = MatlabReader()
 Pair = tuple[str, tuple[Box, ...]]
+"""Id of a frame, and its boxes."""
 
 
 def require_scipy() -> None:
-    """Raises a UserError that says what to install where scipy is missing."""
+    """Checks that SciPy is installed.
+
+    Raises:
+        UserError: SciPy is missing; the message names the packages to install.
+    """
     if importlib.util.find_spec("scipy") is None:
         raise UserError(
-            "scipy, which reads the .mat files of YouTube-Objects, is not installed: "
+            "scipy is not installed and is needed for the .mat files of YouTube-Objects: "
             "pip install scipy (or this package with its extra youtube-objects)"
         )
 
 
 def read_sticks(path: Path) -> tuple[Box, ...]:
-    """Boxes of a `frameNNNN.jpg_sticks.mat` of YouTube-Objects v1: `coor`, one cell a box.
+    """Reads the boxes of a `frameNNNN.jpg_sticks.mat` of YouTube-Objects v1, variable `coor`.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or has other contents.
     """
     cells = _variable(path, "coor")
-    if cells.dtype != object:  # boxes without cells around them
+    if cells.dtype != object:  # boxes not in cells
         return _boxes(path, cells)
     boxes = (_boxes(path, np.asarray(cell)) for cell in cells.ravel())
     return tuple(box for of_cell in boxes for box in of_cell)
 
 
 def read_ranges(path: Path) -> list[tuple[int, int, int]]:
-    """(first frame, last frame, video) of each shot: `ranges` of YouTube-Objects v2.2.
+    """Reads the shots of YouTube-Objects v2.2: the variable `ranges`.
+
+    Returns:
+        (first frame, last frame, video) of each shot.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or has other contents.
     """
     ranges = _variable(path, "ranges")
-    sound = ranges.dtype.kind in "iuf" and ranges.ndim == 2 and ranges.shape[0] == 3
-    if not sound or not np.isfinite(ranges).all() or (ranges != np.floor(ranges)).any():
+    valid = ranges.dtype.kind in "iuf" and ranges.ndim == 2 and ranges.shape[0] == 3
+    if not valid or not np.isfinite(ranges).all() or (ranges != np.floor(ranges)).any():
         raise UserError(
-            f"{path}: 'ranges' must hold whole numbers in 3 rows: first frame, last frame, video"
+            f"{path}: 'ranges' must contain whole numbers in 3 rows: first frame, last frame, video"
         )
     shots = [(int(first), int(last), int(video)) for first, last, video in ranges.T]
     for first, last, video in shots:
         if not 0 <= first <= last or video < 0:
-            raise UserError(f"{path}: no shot goes from frame {first} to {last} (video {video})")
+            raise UserError(f"{path}: invalid shot: frame {first} to {last} (video {video})")
     return shots
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """(id, boxes) of each frame in a `bb_gt….mat` of YouTube-Objects v2.2.
+    """Reads the boxes of a `bb_gt….mat` of YouTube-Objects v2.2.
 
-    The file's only variable is taken, whatever its name: cells or structs that hold an id and an
-    n×4 array each.
+    The file has one variable of any name: cells or structs of an id and an n×4 array each.
+
+    Returns:
+        (id, boxes) of each frame.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or has other contents.
     """
     leaves = list(_leaves(_variable(path)))
     pairs = []
     if len(leaves) % 2:
-        raise UserError(f"{path}: must hold pairs of an id and its boxes")
+        raise UserError(f"{path}: must contain pairs of an id and its boxes")
     for name, boxes in zip(leaves[::2], leaves[1::2], strict=True):
         if name.dtype.kind != "U" or name.size != 1 or boxes.dtype.kind == "U":
-            raise UserError(f"{path}: must hold pairs of an id and its boxes")
+            raise UserError(f"{path}: must contain pairs of an id and its boxes")
         pairs.append((str(name.item()), _boxes(path, boxes)))
     return pairs
 
 
 def _variable(path: Path, name: str | None = None) -> np.ndarray:
-    """A variable of a MATLAB file; without a name the only one there."""
+    """A variable of a MATLAB file; without a name, its only variable."""
     require_scipy()
     try:
         found = _READER.read(str(path))
@@ -89,13 +99,13 @@ def _variable(path: Path, name: str | None = None) -> np.ndarray:
     if name is None and len(found) == 1:
         return np.asarray(*found.values())
     if name not in found:
-        wanted = f"the variable {name!r}" if name else "one variable"
-        raise UserError(f"{path}: must hold {wanted}, not {', '.join(found) or 'nothing'}")
+        expected = f"the variable {name!r}" if name else "one variable"
+        raise UserError(f"{path}: must contain {expected}, not {', '.join(found) or 'nothing'}")
     return np.asarray(found[name])
 
 
 def _leaves(value: np.ndarray) -> Iterator[np.ndarray]:
-    """What lies in nested cells and structs, in the order of reading; a pair may be a column."""
+    """Values in nested cells and structs, in reading order; a pair may be a column."""
     if value.dtype.names:
         for record in value.ravel():
             for name in value.dtype.names:
@@ -114,7 +124,7 @@ def _leaves(value: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _boxes(path: Path, values: np.ndarray) -> tuple[Box, ...]:
-    """Boxes of an n×4 array; one box may be a column; none where it is empty."""
+    """Boxes of an n×4 array; a single box may be a column, an empty array has none."""
     if values.size == 0:
         return ()
     rows = values.reshape(1, 4) if values.size == 4 else values
@@ -122,4 +132,4 @@ def _boxes(path: Path, values: np.ndarray) -> tuple[Box, ...]:
         raise UserError(f"{path}: a box must be four numbers x0 y0 x1 y1")
     if not np.isfinite(rows).all():
         raise UserError(f"{path}: a box with a coordinate that is not a number")
-    return tuple(tuple(float(value) for value in row) for row in rows)
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in rows)

@@ -1,4 +1,4 @@
-"""Reading MATLAB files in a process of its own: a damaged file can crash scipy's reader."""
+"""Reader of MATLAB files in a separate process, as a damaged file can crash SciPy's reader."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 
 class MatlabReader:
-    """A process that reads one file after the other; started at the first, and after a crash."""
+    """Reads MATLAB files in a child process, started at the first call and again after a crash."""
 
     def __init__(self) -> None:
         self._process: ProcessPoolExecutor | None = None
 
     def read(self, path: str) -> dict[str, Any]:
-        """The variables of a MATLAB file by name, those of its header aside.
+        """Reads the variables of a MATLAB file by name, without those of its header.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is damaged, or no MATLAB file.
+            ValueError: the file is damaged or not a MATLAB file.
         """
         if self._process is None:
-            # Spawned, as this process has threads (progress) that a forked one would lack.
-            self._process = ProcessPoolExecutor(1, get_context("spawn"), _leave_ctrl_c)
+            # Spawned, not forked: this process has threads (progress display).
+            self._process = ProcessPoolExecutor(1, get_context("spawn"), _ignore_ctrl_c)
         try:
             return self._process.submit(_read, path).result()
         except BrokenProcessPool as error:
@@ -32,8 +32,8 @@ class MatlabReader:
             raise ValueError("its reader crashed") from error
 
 
-def _leave_ctrl_c() -> None:
-    """The process that asks ends this one."""
+def _ignore_ctrl_c() -> None:
+    """Ignores SIGINT; the parent process terminates the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""Bringing frames to where the layout wants them, without touching what is in them."""
+"""Placement of frames: moves, links or copies image files to their folders, bytes unchanged."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from colocam.data.prepare.source_set import FoundShot
+from colocam.data.prepare.source_set import SourceShot
 
 
 def place_frames(
-    shots: Iterable[FoundShot], root: Path, unpacked: Path, advance: Callable[[int], None]
+    shots: Iterable[SourceShot], root: Path, unpacked: Path, advance: Callable[[int], None]
 ) -> Counter[str]:
-    """Puts the frames of shots into the folders that their ids name below `root`.
+    """Places the frames of shots in the folders of their ids below `root`.
 
-    What was unpacked here is moved. Frames of folders that stay are hard-linked, which takes no
-    space and leaves both folders whole when the other is removed; where the file system cannot
-    link, they are copied.
+    Unpacked frames are moved. Frames of the user's folders are hard-linked, which takes no space
+    and keeps either folder valid when the other is removed, or copied if the file system does not
+    support links.
 
     Args:
-        shots: what to place.
-        root: the data folder to be.
-        unpacked: the folder that archives were unpacked to.
-        advance: told the number of frames done since it was last told.
+        shots: shots to place.
+        root: the data folder.
+        unpacked: folder that archives were unpacked to.
+        advance: progress callback; receives the number of frames placed since the last call.
 
     Returns:
-        how many frames were "moved", "hard-linked" and "copied".
+        Number of frames that were "moved", "hard-linked" and "copied".
 
     Raises:
         OSError: a frame cannot be read or written.
@@ -49,16 +49,23 @@ def place_frames(
 
 
 def link_or_copy(source: str, target: str) -> str:
-    """Makes `target` a hard link to a file, or else a copy; tells which.
+    """Creates a hard link to a file, or a copy if it cannot be linked.
+
+    Args:
+        source: the file.
+        target: path of the link or copy.
+
+    Returns:
+        "hard-linked" or "copied".
 
     Raises:
-        OSError: the file cannot be read, or `target` not be written.
+        OSError: the file cannot be read, or `target` cannot be written.
     """
-    if not os.path.islink(source):  # a hard link to it would be one more symbolic link
+    if not os.path.islink(source):  # a hard link to a symbolic link is a symbolic link
         try:
             os.link(source, target)
             return "hard-linked"
-        except OSError:  # another file system, or one without hard links, or a foreign file
+        except OSError:  # another file system, one without hard links, or no permission
             pass
     shutil.copyfile(source, target)
     return "copied"

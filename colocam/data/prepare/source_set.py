@@ -1,4 +1,4 @@
-"""A data set as it lies in its published form, before it is laid out: shots, frames, boxes."""
+"""Source data set: shots, frames and boxes of a published data set in its own layout."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from colocam.runtime.errors import UserError
 
 
 class Faults:
-    """What was mended or left out: for each kind how often, and where first."""
+    """Counts of corrected and skipped items by kind, with the first item of each kind."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, fault: str, where: str, number: int = 1) -> None:
-        """Counts a fault; 0 of them are none."""
+        """Counts `number` faults of a kind; `where` names the first of them."""
         if number:
             count, first = self._found.get(fault, (0, where))
             self._found[fault] = (count + number, first)
 
     def lines(self) -> list[str]:
-        """A line a kind, for the user."""
+        """Returns one line per kind, for the user."""
         return [f"{fault}: {n} (first: {where})" for fault, (n, where) in self._found.items()]
 
 
 @dataclass(frozen=True)
-class FoundShot:
-    """A shot with at least one frame.
+class SourceShot:
+    """Shot with at least one frame.
 
     Attributes:
-        id: its folder in the layout, as split files name it.
-        class_name: of its video.
-        folder: where its frames lie now.
-        frames: their file names, sorted; zero-byte ones are left out.
-        boxes: by file name, as they are written.
+        id: folder of the shot in the data folder, as in split files.
+        class_name: class of its video.
+        folder: folder that contains its frames.
+        frames: file names of the frames, sorted; zero-byte files are skipped.
+        boxes: boxes by file name, as published.
     """
 
     id: str
@@ -49,29 +49,30 @@ class FoundShot:
 
     @property
     def video(self) -> str:
-        """The id of its video."""
+        """Id of the video that contains the shot."""
         return video_of(self.id)
 
 
 @dataclass(frozen=True)
-class FoundSet:
-    """What was found of a set.
+class SourceSet:
+    """Source data set.
 
     Attributes:
-        shots: in the order of their ids.
-        test_videos: ids of the videos that are kept for testing.
-        counts: what lies there, before anything was left out: classes, videos, shots, frames.
+        shots: shots in the order of their ids.
+        test_videos: ids of the test videos.
+        counts: numbers of classes, videos, shots and frames, skipped ones included.
     """
 
-    shots: tuple[FoundShot, ...]
+    shots: tuple[SourceShot, ...]
     test_videos: frozenset[str]
     counts: Mapping[str, int]
 
 
 def walk(roots: Sequence[Path]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
-    """Every folder at and below the roots, with the files in it, sorted by name.
+    """Walks all folders at and below the roots; yields each with its files, sorted by name.
 
-    What is hidden is passed over; links to folders are followed, each folder is seen once.
+    Hidden files and folders are skipped. Links to folders are followed; each folder is visited
+    once.
 
     Raises:
         UserError: a folder cannot be listed.

@@ -1,4 +1,4 @@
-"""bench/stopwatch.py: laps belong to their parts, and are taken by the right clock."""
+"""bench/lib/stopwatch.py: laps are added to their parts and measured by the right clock."""
 
 import torch
 
@@ -8,7 +8,7 @@ from lib.stopwatch import Stopwatch
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def test_laps_of_a_part_are_added_up_within_a_repeat(monkeypatch):
+def test_laps_of_a_part_are_summed_within_a_repeat(monkeypatch):
     clock = iter([0.0, *(0.0, 1.0, 3.0, 6.0), *(100.0, 110.0, 130.0, 160.0)])
     monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(clock))
     watch = Stopwatch(CPU)
@@ -25,7 +25,7 @@ def test_laps_of_a_part_are_added_up_within_a_repeat(monkeypatch):
 
 
 class FakeGpu:
-    """A clock that stands still for the host, and what is done to the GPU in order."""
+    """Replaces CUDA events by a clock; records calls in order."""
 
     def __init__(self, monkeypatch):
         self.calls, self.now = [], 0.0
@@ -41,14 +41,14 @@ class FakeGpu:
                 self.at = gpu.now
 
             def elapsed_time(self, after):
-                assert gpu.calls[-1] == "synchronize", "events are read before they came about"
+                assert gpu.calls[-1] == "synchronize", "events are read before they are recorded"
                 return after.at - self.at
 
         monkeypatch.setattr(torch.cuda, "Event", Event)
         monkeypatch.setattr(torch.cuda, "synchronize", lambda: self.calls.append("synchronize"))
 
 
-def test_a_gpu_is_timed_by_events_and_waited_for_at_the_end_only(monkeypatch):
+def test_gpu_is_timed_by_events_and_synchronized_at_the_end_only(monkeypatch):
     gpu = FakeGpu(monkeypatch)
     watch = Stopwatch(GPU)
     watch.new_repeat()
@@ -62,19 +62,19 @@ def test_a_gpu_is_timed_by_events_and_waited_for_at_the_end_only(monkeypatch):
     }
 
 
-def test_the_host_is_timed_by_its_clock_before_an_idle_gpu(monkeypatch):
+def test_host_is_timed_by_its_clock_with_an_idle_gpu(monkeypatch):
     gpu = FakeGpu(monkeypatch)
     clock = iter([0.0, 10.0, 11.0, 20.0, 23.0, 30.0])
     monkeypatch.setattr(
         stopwatch.time, "perf_counter", lambda: gpu.calls.append("clock") or next(clock)
     )
-    watch = Stopwatch(GPU, of_host=True)
+    watch = Stopwatch(GPU, host_time=True)
     watch.new_repeat()
     watch.start()
     watch.lap("encoder")
     watch.lap("seeds")
     assert gpu.calls == [
-        *("synchronize", "clock"),  # made
+        *("synchronize", "clock"),  # construction
         *("synchronize", "clock", "clock"),  # encoder
         *("synchronize", "clock", "clock"),  # seeds
         *("synchronize", "clock"),

@@ -162,7 +162,7 @@ def test_zero_byte_frames_keep_their_number_read_as_none_and_are_counted(
     frames = open_video(folder, "cat/a", notes)
     assert len(frames) == 6
     assert numbers(frames.read(range(6))) == [None, 1, 2, 3, None, 5]
-    assert notes == ["cat/a: 2 zero-byte frames left out (first: 0000.jpg)"]
+    assert notes == ["cat/a: 2 zero-byte frames skipped (first: 0000.jpg)"]
 
 
 def test_an_undecodable_or_vanished_frame_reads_as_none(tmp_path, make_frames, numbers):

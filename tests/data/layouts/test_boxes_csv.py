@@ -1,3 +1,5 @@
+"""Reading `boxes.csv`."""
+
 import csv
 
 import pytest
@@ -16,7 +18,7 @@ def read(tmp_path, text, encoding="utf-8"):
     return read_boxes_csv(path)
 
 
-def test_a_line_is_a_box_and_knows_its_number(tmp_path):
+def test_a_line_is_a_box_with_its_line_number(tmp_path):
     lines = read(tmp_path, HEAD + "cat/a.mp4,0,1,2,30,40\n\ncat/a.mp4,0,5.5,6,7,8e0\n")
     assert lines == [
         BoxLine(2, "cat/a.mp4", 0, (1.0, 2.0, 30.0, 40.0)),
@@ -24,17 +26,17 @@ def test_a_line_is_a_box_and_knows_its_number(tmp_path):
     ]
 
 
-def test_a_header_alone_gives_no_boxes(tmp_path):
+def test_a_file_with_only_a_header_has_no_boxes(tmp_path):
     assert read(tmp_path, HEAD) == []
 
 
-def test_what_spreadsheets_add_is_taken(tmp_path):
+def test_quotes_blanks_and_empty_rows_of_spreadsheets_are_accepted(tmp_path):
     text = 'video, frame, x0, y0, x1, y1\r\n"cat/a, b.mp4", 3, 1, 2, 3, 4\r\n,,,,,\r\n'
     (line,) = read(tmp_path, text, encoding="utf-8-sig")
     assert line == BoxLine(2, "cat/a, b.mp4", 3, (1.0, 2.0, 3.0, 4.0))
 
 
-def test_a_box_of_one_pixel_is_a_box(tmp_path):
+def test_a_box_of_one_pixel_is_valid(tmp_path):
     assert read(tmp_path, HEAD + "a,0,5,6,5,6\n")[0].box == (5.0, 6.0, 5.0, 6.0)
 
 
@@ -54,7 +56,7 @@ def test_a_box_of_one_pixel_is_a_box(tmp_path):
         (HEAD + "a,0,1,4,3,2\n", "line 2: corners are swapped"),
     ],
 )
-def test_a_mistake_is_one_line_naming_file_and_line(tmp_path, text, message):
+def test_an_invalid_value_raises_with_file_and_line(tmp_path, text, message):
     with pytest.raises(UserError) as error:
         read(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'boxes.csv'}")
@@ -62,7 +64,7 @@ def test_a_mistake_is_one_line_naming_file_and_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path):
+def test_a_file_that_is_not_text_or_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"boxes\.csv: cannot be read as a table"):
         read(tmp_path, HEAD + "größe,0,1,2,3,4\n", encoding="latin-1")
     with pytest.raises(UserError, match=r"nowhere\.csv: cannot be read \(No such file"):
@@ -82,7 +84,7 @@ boxes = st.tuples(numbers, numbers, numbers, numbers).map(
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(names, st.integers(-5, 10**6), boxes), max_size=6))
-def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory, rows):
+def test_the_output_of_a_csv_writer_is_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "boxes.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -95,7 +97,7 @@ def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory, rows):
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=60), st.booleans())
-def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text, with_header):
+def test_any_text_is_read_or_raises_with_one_line(tmp_path_factory, text, with_header):
     path = tmp_path_factory.mktemp("csv") / "boxes.csv"
     path.write_bytes((HEAD * with_header + text).encode("utf-8", "surrogatepass"))
     try:

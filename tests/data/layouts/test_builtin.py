@@ -1,4 +1,4 @@
-"""The built-in clip set: what it holds, that each effect can be switched off, how it is written."""
+"""Built-in clip set: contents of the frames, switching effects off, writing to disk."""
 
 from dataclasses import fields, replace
 
@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 
 from colocam.data.layouts import builtin
-from colocam.data.layouts.builtin import (
-    CLASSES,
-    EVERY_FRAME,
-    SIZES,
-    ClipSet,
-    Effects,
-    draw_shot,
-    draw_video,
-    draw_world,
-    write_clip_set,
-)
+from colocam.data.layouts.builtin import CLASSES, EVERY_FRAME, SIZES, write_clip_set
+from colocam.data.layouts.builtin_drawing import draw_background, draw_shot, draw_video
+from colocam.data.layouts.builtin_settings import ClipSet, Effects
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import read_split
 from colocam.data.loading.sampling import frame_window
@@ -58,7 +50,7 @@ def tiny(tmp_path_factory):
     return write_clip_set(tmp_path_factory.mktemp("sets") / "tiny", TINY)
 
 
-# ---- what is written
+# ---- files of a written set
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_other_frames(tiny, tmp_path):
@@ -68,7 +60,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_other_frames(tiny,
     assert not set(other.values()) & set(again.values())
 
 
-def test_the_loader_of_youtube_objects_reads_it(tiny):
+def test_open_data_reads_the_written_set(tiny):
     data = open_data(tiny)
     assert data.classes == CLASSES
     assert data.notes == ()
@@ -88,7 +80,7 @@ def test_the_loader_of_youtube_objects_reads_it(tiny):
             assert 0 <= y0 < y1 <= TINY.height - 1
 
 
-def test_every_frame_of_the_held_out_videos_is_listed_and_empty_ones_have_no_box(tmp_path):
+def test_every_frame_of_held_out_videos_is_listed_and_empty_frames_have_no_box(tmp_path):
     effects = replace(ALL_OFF, empty_frames=True, object_motion=True)
     clip_set = replace(TINY, videos=(1, 3, 3), effects=effects)
     folder = write_clip_set(tmp_path / "set", clip_set)
@@ -112,7 +104,7 @@ def test_every_frame_of_the_held_out_videos_is_listed_and_empty_ones_have_no_box
     assert empty > 0
 
 
-def test_the_layout_is_that_of_youtube_objects_v1(tiny):
+def test_layout_matches_youtube_objects_v1(tiny):
     for name in CLASSES:
         assert (tiny / name / "sets" / "train.txt").read_text().split() == ["0000", "0001"]
         assert (tiny / name / "sets" / "test.txt").read_text().split() == ["0002"]
@@ -130,7 +122,7 @@ def test_train_val_and_test_share_no_video(tiny):
     assert len(set.union(*videos.values())) == 3 * len(CLASSES)
 
 
-def test_boxes_on_disk_are_where_the_frames_differ_from_the_background(tmp_path):
+def test_boxes_on_disk_bound_the_pixels_that_differ_from_the_background(tmp_path):
     clip_set = replace(TINY, effects=replace(ALL_OFF, object_motion=True, scale_change=True))
     data = open_data(write_clip_set(tmp_path / "set", clip_set))
     assert len(data.test) >= 8
@@ -147,7 +139,7 @@ def test_boxes_on_disk_are_where_the_frames_differ_from_the_background(tmp_path)
             assert edge.any()
 
 
-def test_boxes_are_those_of_the_pixels_that_the_body_covers_by_half():
+def test_boxes_bound_the_pixels_that_the_body_covers_by_half():
     clip_set = only("video_colors", "object_motion", "scale_change", "camera_motion")
     for seed in range(6):
         video, frames, boxes = shot(clip_set, seed)
@@ -155,7 +147,7 @@ def test_boxes_are_those_of_the_pixels_that_the_body_covers_by_half():
         body = 255 * video.sprite[height // 2, width // 2, :3]
         away = body - video.background[0]
         for frame, box in zip(frames, boxes, strict=True):
-            # How far each pixel has gone from background to body: its share of the body.
+            # Share of the body in each pixel, from the mix of body and background colour.
             share = (frame - video.background[0]) @ away / (away @ away)
             inner, outer = extent(share >= 0.55), extent(share >= 0.45)
             assert outer[0] <= box[0] <= inner[0]
@@ -169,10 +161,10 @@ def extent(mask):
     return xs.min(), ys.min(), xs.max(), ys.max()
 
 
-# ---- what the method is about
+# ---- properties that the method relies on
 
 
-def test_some_shots_are_long_enough_for_eighteen_frames_within_the_middle():
+def test_some_shots_are_long_enough_for_eighteen_frames_within_the_frame_window():
     clip_set = ClipSet(width=24, height=18)
     lengths = np.array([len(shot(clip_set, seed)[1]) for seed in range(40)])
     long = lengths >= 30
@@ -183,21 +175,21 @@ def test_some_shots_are_long_enough_for_eighteen_frames_within_the_middle():
 
 
 @pytest.mark.parametrize("size", ["default", "large"])
-def test_corloc_moves_in_steps_of_one_per_cent_or_less(size):
+def test_corloc_resolution_is_one_per_cent_or_finer(size):
     clip_set = SIZES[size]
     frames_a_class = clip_set.videos[2] * clip_set.shots[0] * clip_set.boxed
     assert 100 / (len(CLASSES) * frames_a_class) <= 1
     assert len(CLASSES) * frames_a_class >= 100
 
 
-def test_every_class_has_a_part_of_its_own():
+def test_every_class_has_a_distinct_glyph():
     parts = [sprite(only("telling_part"), label=label) for label in range(len(CLASSES))]
     for i in range(len(parts)):
         for j in range(i):
             assert (np.abs(parts[i] - parts[j]).max(2) > 0.2).sum() > 200
 
 
-def test_a_body_has_many_times_the_area_of_its_part():
+def test_a_body_has_many_times_the_area_of_its_glyph():
     ratios = []
     for seed in range(60):
         with_part = sprite(replace(ClipSet(), effects=Effects()), seed)
@@ -208,14 +200,14 @@ def test_a_body_has_many_times_the_area_of_its_part():
     assert min(ratios) >= 3.5
 
 
-def test_the_part_sits_toward_one_end_of_the_body():
+def test_the_glyph_is_near_one_end_of_the_body():
     with_part, without = sprite(only("telling_part")), sprite(only())
     xs = np.nonzero(np.abs(with_part - without).max(2) > 1e-6)[1]
     body = np.nonzero(without[..., 3])[1]
     assert xs.mean() < body.mean() - 0.1 * np.ptp(body)
 
 
-def test_body_colors_differ_between_videos_and_stay_the_same_within_one():
+def test_body_colors_differ_between_videos_and_are_constant_within_one():
     clip_set = only("material", "video_colors", "telling_part", "object_motion", "scale_change")
     means = []
     for seed in range(8):
@@ -228,17 +220,17 @@ def test_body_colors_differ_between_videos_and_stay_the_same_within_one():
     assert between.min() > 2 * max(within)
 
 
-# ---- each effect can be switched off
+# ---- effects switched off
 
 
-def test_telling_part_off_leaves_the_classes_alike():
+def test_telling_part_off_makes_all_classes_look_alike():
     on = [sprite(only("material", "telling_part"), label=label) for label in (0, 1)]
     off = [sprite(only("material"), label=label) for label in (0, 1)]
     assert not np.array_equal(*on)
     assert np.array_equal(*off)
 
 
-def test_material_off_leaves_bodies_flat():
+def test_material_off_makes_bodies_flat():
     def colors(image):
         return image[image[..., 3] == 1][:, :3]
 
@@ -256,31 +248,31 @@ def test_video_colors_off_gives_all_videos_the_same_body_colors():
 
 
 @pytest.mark.parametrize("effect", ["texture", "distractors"])
-def test_texture_and_distractors_off_leave_the_background_flat(effect):
-    def world(clip_set):
+def test_texture_and_distractors_off_make_the_background_flat(effect):
+    def background(clip_set):
         rng = np.random.default_rng(3)
-        return draw_world(clip_set, draw_video(clip_set, 0, rng), rng)
+        return draw_background(clip_set, draw_video(clip_set, 0, rng), rng)
 
-    assert np.ptp(world(only()), axis=(0, 1)).max() == 0
-    assert np.ptp(world(only(effect)), axis=(0, 1)).max() > 0.05
+    assert np.ptp(background(only()), axis=(0, 1)).max() == 0
+    assert np.ptp(background(only(effect)), axis=(0, 1)).max() > 0.05
 
 
-def test_distractors_leave_most_of_the_background_as_it_is():
+def test_distractors_cover_less_than_the_whole_background():
     clip_set = only("distractors")
     rng = np.random.default_rng(3)
     video = draw_video(clip_set, 0, rng)
-    world = draw_world(clip_set, video, rng)
-    same = np.abs(255 * world - video.background[0]).max(2) < 1
+    background = draw_background(clip_set, video, rng)
+    same = np.abs(255 * background - video.background[0]).max(2) < 1
     assert 0.3 < same.mean() < 0.99
 
 
-def test_camera_motion_off_leaves_the_background_still():
+def test_camera_motion_off_keeps_the_background_static():
     still, moving = shot(only("texture"))[1], shot(only("texture", "camera_motion"))[1]
     assert (still == still[0]).all()
     assert all((frame != moving[0]).mean() > 0.1 for frame in moving[1:])
 
 
-def test_object_motion_off_keeps_the_object_in_its_place():
+def test_object_motion_off_keeps_the_object_position():
     def middles(clip_set, seed):
         boxes = np.array(shot(clip_set, seed)[2])
         inside = (boxes[:, :2] > 0).all() and (boxes[:, 2:] < (71, 53)).all()
@@ -293,7 +285,7 @@ def test_object_motion_off_keeps_the_object_in_its_place():
     assert min(np.ptp(path, axis=0).max() for path in moving if path is not None) > 3
 
 
-def test_an_object_moves_far_from_frame_to_frame():
+def test_objects_move_far_between_frames():
     boxes = [np.array(shot(only("object_motion", length=(0.2, 0.25)), s)[2]) for s in range(8)]
     steps = [
         np.linalg.norm(np.diff((of_shot[:, :2] + of_shot[:, 2:]) / 2, axis=0), axis=1).max()
@@ -321,7 +313,7 @@ def test_brightness_drift_off_keeps_the_brightness():
         assert np.ptp(drifting) / drifting.mean() > 0.02
 
 
-def test_jpeg_off_writes_frames_nearly_as_drawn(tmp_path, monkeypatch):
+def test_jpeg_off_writes_frames_nearly_unchanged(tmp_path, monkeypatch):
     _, frames, boxes = shot(only("texture", "material"))
     monkeypatch.setattr(builtin, "draw_shot", lambda *_: (list(frames), list(boxes)))
     errors = {}
@@ -349,7 +341,7 @@ def test_empty_frames_off_puts_a_box_on_every_frame():
     assert empty[True].max() < 0.5
 
 
-def test_an_empty_frame_shows_the_background_alone():
+def test_an_empty_frame_shows_only_the_background():
     clip_set = only("empty_frames")
     shots = [shot(clip_set, seed) for seed in range(30)]
     checked = 0
@@ -363,10 +355,10 @@ def test_an_empty_frame_shows_the_background_alone():
     assert checked > 0
 
 
-# ---- how it is written
+# ---- writing
 
 
-def test_a_folder_of_other_content_is_never_deleted(tmp_path):
+def test_a_folder_of_other_content_is_not_deleted(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "holiday.jpg").write_bytes(b"precious")
@@ -375,7 +367,7 @@ def test_a_folder_of_other_content_is_never_deleted(tmp_path):
     assert files(tmp_path) == {"photos/holiday.jpg": b"precious"}
 
 
-def test_a_file_in_the_way_is_never_deleted(tmp_path):
+def test_a_file_at_the_path_is_not_deleted(tmp_path):
     (tmp_path / "clips").write_text("notes")
     with pytest.raises(UserError, match="clips"):
         write_clip_set(tmp_path / "clips", TINY)
@@ -384,20 +376,20 @@ def test_a_file_in_the_way_is_never_deleted(tmp_path):
     assert (tmp_path / "clips").read_text() == "notes"
 
 
-def test_a_clip_set_of_other_settings_is_replaced_whole(tmp_path):
+def test_a_clip_set_of_other_settings_is_replaced(tmp_path):
     folder = write_clip_set(tmp_path / "set", replace(TINY, videos=(2, 1, 1)))
     assert write_clip_set(folder, TINY) == folder
     assert files(folder) == files(write_clip_set(tmp_path / "fresh", TINY))
 
 
-def test_a_clip_set_that_stands_is_left_as_it_is(tiny, monkeypatch):
+def test_an_existing_clip_set_is_not_written_again(tiny, monkeypatch):
     monkeypatch.setattr(builtin, "_write_all", lambda *_: pytest.fail("written again"))
     assert write_clip_set(tiny, TINY) == tiny
 
 
-@pytest.mark.parametrize("stands", [False, True])
-def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch, stands):
-    if stands:
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_interrupted_write_changes_nothing(tmp_path, monkeypatch, exists):
+    if exists:
         write_clip_set(tmp_path / "set", TINY)
     before = files(tmp_path)
     encode, calls = cv2.imencode, []
@@ -412,4 +404,4 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch, stand
     with pytest.raises(KeyboardInterrupt):
         write_clip_set(tmp_path / "set", replace(TINY, seed=5))
     assert files(tmp_path) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["set"] * stands
+    assert [path.name for path in tmp_path.iterdir()] == ["set"] * exists

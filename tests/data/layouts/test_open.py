@@ -1,3 +1,5 @@
+"""Opening data sets: plain folders, split files, invalid input."""
+
 import pickle
 
 import cv2
@@ -11,7 +13,7 @@ HEAD = "video,frame,x0,y0,x1,y1\n"
 
 
 def refused(data, *args, **kwargs):
-    """The message `open_data` ends with."""
+    """Message of the error that `open_data` raises."""
     with pytest.raises(UserError) as error:
         open_data(data, *args, **kwargs)
     assert "\n" not in str(error.value)
@@ -39,7 +41,7 @@ def large_folder(tmp_path, make_frames):
     return data
 
 
-# ---- plain folders: what is found
+# ---- plain folders: records
 
 
 def test_a_video_of_a_plain_folder_is_a_shot_with_its_class_as_label(folder, numbers):
@@ -56,7 +58,7 @@ def test_a_video_of_a_plain_folder_is_a_shot_with_its_class_as_label(folder, num
         assert shot.frames.name == shot.video
 
 
-def test_boxes_of_a_frame_come_together_and_several_lines_are_several_boxes(folder, numbers):
+def test_lines_of_one_frame_are_boxes_of_one_record(folder, numbers):
     (folder / "boxes.csv").write_text(
         HEAD + "dog/a.mp4,7,1,2,3,4\ncat/b,2,5,6,7,8\ndog/a.mp4,3,0,0,63,47\ndog/a.mp4,7,9,9,9,9\n"
     )
@@ -72,15 +74,18 @@ def test_boxes_of_a_frame_come_together_and_several_lines_are_several_boxes(fold
     assert "fewer than three videos in cat, dog" in data.notes[0]
 
 
-def test_without_boxes_and_held_out_videos_training_videos_stand_in(folder):
+def test_without_boxes_and_held_out_videos_training_videos_are_evaluated(folder):
     data = open_data(folder)
     assert {frame.video for frame in data.val} == {shot.video for shot in data.train}
     assert all(frame.boxes == () for frame in data.val)
     assert data.val == data.test
-    assert data.notes[-1] == "no boxes and no video to hold out: frames of training videos stand in"
+    assert (
+        data.notes[-1]
+        == "no boxes and no video to hold out: frames of training videos are used for evaluation"
+    )
 
 
-def test_hidden_files_and_what_is_no_video_are_ignored_and_counted_inside_classes(folder):
+def test_hidden_files_are_ignored_and_other_files_in_classes_are_counted(folder):
     (folder / "README.md").write_text("about")
     (folder / "notes.txt").write_text("about")
     (folder / ".cache").mkdir()
@@ -93,7 +98,7 @@ def test_hidden_files_and_what_is_no_video_are_ignored_and_counted_inside_classe
     assert data.notes[0] == "cat: 2 items ignored as not a video (first: extracted)"
 
 
-def test_any_names_work_in_folders_and_boxes(tmp_path, make_video):
+def test_names_may_contain_any_characters_in_folders_and_boxes(tmp_path, make_video):
     data = tmp_path / "Filme, roh"
     (data / "Möwe 鳥").mkdir(parents=True)
     make_video(tmp_path / "v.mp4").rename(data / "Möwe 鳥" / "größte Möwe, 1.MP4")
@@ -105,7 +110,7 @@ def test_any_names_work_in_folders_and_boxes(tmp_path, make_video):
     assert [(f.video, f.index) for f in opened.test] == [("Möwe 鳥/größte Möwe, 1.MP4", 2)]
 
 
-def test_accents_may_be_spelled_otherwise_in_boxes_csv_than_in_the_folder(tmp_path, make_frames):
+def test_unicode_forms_of_names_may_differ_between_boxes_csv_and_folder(tmp_path, make_frames):
     composed, apart = "th\u00e9", "cafe\u0301"
     make_frames(tmp_path / "drink" / composed)
     make_frames(tmp_path / "drink" / apart)
@@ -116,7 +121,7 @@ def test_accents_may_be_spelled_otherwise_in_boxes_csv_than_in_the_folder(tmp_pa
     assert found == {(f"drink/{composed}", 1), (f"drink/{apart}", 2)}
 
 
-# ---- plain folders: what is held out
+# ---- plain folders: splits
 
 
 def test_classes_of_three_and_more_videos_are_split_without_overlap(large_folder):
@@ -137,7 +142,7 @@ def test_classes_of_three_and_more_videos_are_split_without_overlap(large_folder
     )
 
 
-def test_the_split_depends_on_the_seed_and_the_class_alone(large_folder, make_frames):
+def test_the_split_depends_only_on_the_seed_and_the_class(large_folder, make_frames):
     first = open_data(large_folder, seed=0)
     assert open_data(large_folder, seed=0) == first
     splits = {tuple(s.id for s in open_data(large_folder, seed=seed).train) for seed in range(5)}
@@ -149,7 +154,7 @@ def test_the_split_depends_on_the_seed_and_the_class_alone(large_folder, make_fr
     assert [f.id for f in again.val if "ant" not in f.id] == [f.id for f in first.val]
 
 
-def test_a_held_out_video_gives_its_boxed_frames_or_else_eight_spaced_ones(large_folder):
+def test_a_held_out_video_contributes_its_boxed_frames_or_eight_spaced_frames(large_folder):
     (large_folder / "boxes.csv").write_text(
         HEAD + "".join(f"cat/{i},{f},1,2,3,4\n" for i in range(5) for f in (19, 4))
     )
@@ -162,7 +167,7 @@ def test_a_held_out_video_gives_its_boxed_frames_or_else_eight_spaced_ones(large
             assert indices == [4, 19]
             assert all(frame.boxes == ((1, 2, 3, 4),) for frame in of_video)
         else:
-            # middles of eight equal parts of 20 frames; a video of three frames gives them all
+            # middles of eight equal parts of 20 frames; all frames of a video of three
             expected = [1, 3, 6, 8, 11, 13, 16, 18] if "cat" in video else [0, 1, 2]
             assert indices == expected
             assert all(frame.boxes == () for frame in of_video)
@@ -170,7 +175,7 @@ def test_a_held_out_video_gives_its_boxed_frames_or_else_eight_spaced_ones(large
     assert f"boxes.csv: {unused} boxes of training videos not used" in data.notes
 
 
-def test_a_small_class_trains_whole_beside_a_split_one(large_folder, make_frames):
+def test_all_videos_of_a_small_class_are_training_videos(large_folder, make_frames):
     make_frames(large_folder / "elk" / "only", 5)
     (large_folder / "boxes.csv").write_text(HEAD + "elk/only,4,1,2,3,4\n")
     data = open_data(large_folder)
@@ -181,10 +186,10 @@ def test_a_small_class_trains_whole_beside_a_split_one(large_folder, make_frames
     assert any("fewer than three videos in elk" in note for note in data.notes)
 
 
-# ---- plain folders: faults
+# ---- plain folders: invalid input
 
 
-def test_boxes_that_reach_past_the_image_are_clamped_and_counted(folder):
+def test_boxes_that_exceed_the_image_are_clamped_and_counted(folder):
     (folder / "boxes.csv").write_text(
         HEAD + "cat/a,0,-3,-4,70,50\ncat/a,0,0,0,63,47\ndog/b.mp4,1,60,40,64,47\n"
     )
@@ -193,7 +198,7 @@ def test_boxes_that_reach_past_the_image_are_clamped_and_counted(folder):
         ((0, 0, 63, 47), (0, 0, 63, 47)),
         ((60, 40, 63, 47),),
     ]
-    assert data.notes[0] == "boxes.csv: 2 boxes reaching past the image clamped to it"
+    assert data.notes[0] == "boxes.csv: 2 boxes exceeding the image clamped to it"
 
 
 @pytest.mark.parametrize(
@@ -206,12 +211,12 @@ def test_boxes_that_reach_past_the_image_are_clamped_and_counted(folder):
         (HEAD + "dog/a.mp4,-1,1,2,3,4\n", "boxes.csv, line 2: frame -1 of dog/a.mp4"),
         (HEAD + "cat/a,0,1,2,x,4\n", "boxes.csv, line 2: x1 is not a number"),
         (HEAD + "cat/a,0,9,2,3,4\n", "boxes.csv, line 2: corners are swapped"),
-        (HEAD + "cat/a,0,64,2,70,4\n", "boxes.csv, line 2: the box lies outside the image"),
-        (HEAD + "cat/a,0,1,-9,3,-2\n", "boxes.csv, line 2: the box lies outside the image"),
-        (HEAD + "cat/a,0,-9,1,-2,3\n", "boxes.csv, line 2: the box lies outside the image"),
+        (HEAD + "cat/a,0,64,2,70,4\n", "boxes.csv, line 2: the box is outside the image"),
+        (HEAD + "cat/a,0,1,-9,3,-2\n", "boxes.csv, line 2: the box is outside the image"),
+        (HEAD + "cat/a,0,-9,1,-2,3\n", "boxes.csv, line 2: the box is outside the image"),
     ],
 )
-def test_a_mistake_in_boxes_csv_ends_in_one_line(folder, text, message):
+def test_an_invalid_line_of_boxes_csv_is_named(folder, text, message):
     (folder / "boxes.csv").write_text(text)
     assert refused(folder).startswith(f"{folder}/{message}")
 
@@ -222,8 +227,8 @@ def test_zero_byte_frames_are_counted_and_not_evaluated(folder, numbers):
     (folder / "boxes.csv").write_text(HEAD + "cat/a,2,1,2,3,4\ncat/a,3,1,2,3,4\n")
     data = open_data(folder)
     assert data.notes[:2] == (
-        "cat/a: 2 zero-byte frames left out (first: 0000.jpg)",
-        "cat/a: 1 frame with boxes cannot be decoded, left out (first: 2)",
+        "cat/a: 2 zero-byte frames skipped (first: 0000.jpg)",
+        "cat/a: 1 frame with boxes cannot be decoded, skipped (first: 2)",
     )
     assert [frame.index for frame in data.test] == [3]
     assert numbers(data.train[0].frames.read([0, 1, 2])) == [None, 1, None]
@@ -232,7 +237,7 @@ def test_zero_byte_frames_are_counted_and_not_evaluated(folder, numbers):
     assert spaced == [3, 5, 6, 8, 9, 11]  # of 0, 2, 3, 5, 6, 8, 9, 11
 
 
-def test_a_video_cut_short_is_noted(folder, make_video):
+def test_a_truncated_video_is_noted(folder, make_video):
     path = make_video(folder / "dog" / "cut.avi", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     assert any(note.startswith("dog/cut.avi: promises 30") for note in open_data(folder).notes)
@@ -240,27 +245,27 @@ def test_a_video_cut_short_is_noted(folder, make_video):
 
 @pytest.fixture
 def unusable(folder, make_video):
-    """A folder with a file cut short, one that is no video, and frames that are none."""
+    """A folder with a truncated file, a text file named as a video, and empty frame files."""
     path = make_video(folder / "dog" / "cut.mp4", 30)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # the index stands last
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # the index is at the end
     (folder / "dog" / "text.mp4").write_text("this is no video")
     for path in (folder / "cat" / "b").iterdir():
         path.write_bytes(b"")
     return folder
 
 
-def test_videos_that_cannot_be_used_are_left_out_with_their_boxes_and_counted(unusable):
+def test_unusable_videos_are_skipped_with_their_boxes_and_counted(unusable):
     lines = "dog/a.mp4,1,1,2,3,4\ndog/cut.mp4,1,1,2,3,4\ncat/b,99,1,2,3,4\n"
     (unusable / "boxes.csv").write_text(HEAD + lines)
     data = open_data(unusable)
     assert [shot.id for shot in data.train] == ["cat/a", "dog/a.mp4", "dog/b.mp4"]
     assert [frame.id for frame in data.test] == ["dog/a.mp4#1"]
     first = f"{unusable}/cat/b: not one of its 12 frames can be decoded; replace them or take the"
-    assert data.notes[0].startswith(f"3 of 6 videos are unusable and left out (first: {first}")
-    assert data.notes[1] == "boxes.csv: 2 boxes of videos left out not used"
+    assert data.notes[0].startswith(f"3 of 6 videos are unusable and skipped (first: {first}")
+    assert data.notes[1] == "boxes.csv: 2 boxes of skipped videos not used"
 
 
-def test_a_class_without_a_video_that_can_be_used_ends_in_one_line(unusable):
+def test_a_class_without_a_usable_video_is_an_error(unusable):
     for name in ("a.mp4", "b.mp4"):
         (unusable / "dog" / name).unlink()
     assert refused(unusable) == (
@@ -269,47 +274,47 @@ def test_a_class_without_a_video_that_can_be_used_ends_in_one_line(unusable):
     )
 
 
-def test_boxes_past_the_end_of_a_video_cut_short_are_left_out_and_counted(folder, make_video):
+def test_boxes_past_the_end_of_a_truncated_video_are_skipped_and_counted(folder, make_video):
     path = make_video(folder / "dog" / "cut.avi", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     lines = "".join(f"dog/cut.avi,{frame},1,2,3,4\n" for frame in (3, 28, 29))
     (folder / "boxes.csv").write_text(HEAD + lines)
     data = open_data(folder)
-    note = "dog/cut.avi: 2 boxes of frames that do not decode left out (first: frame 28)"
+    note = "dog/cut.avi: 2 boxes of frames that do not decode skipped (first: frame 28)"
     assert note in data.notes
     assert "dog/cut.avi#28" not in {frame.id for frame in data.test}
     (folder / "boxes.csv").write_text(HEAD + "dog/cut.avi,30,1,2,3,4\n")
     assert "boxes.csv, line 2: frame 30 of dog/cut.avi, which has" in refused(folder)
 
 
-def test_a_box_that_stands_in_boxes_csv_twice_is_one_box(folder):
+def test_a_repeated_line_of_boxes_csv_is_one_box(folder):
     line = "cat/a,3,1,2,3,4\n"
     (folder / "boxes.csv").write_text(HEAD + line + "cat/a,3,1,2,3,5\n" + 2 * line)
     data = open_data(folder)
     assert [frame.boxes for frame in data.test] == [((1, 2, 3, 4), (1, 2, 3, 5))]
-    assert data.notes[0] == "boxes.csv: 2 lines that stood there before left out (line 4)"
+    assert data.notes[0] == "boxes.csv: 2 repeated lines skipped (first: line 4)"
 
 
-def test_a_missing_or_empty_folder_ends_in_one_line(tmp_path):
+def test_a_missing_or_empty_folder_is_an_error(tmp_path):
     assert refused(tmp_path / "no").startswith(f"{tmp_path / 'no'}: no such folder")
     assert refused(str(tmp_path)).startswith(f"{tmp_path}: holds no class folder")
     (tmp_path / "file").write_text("x")
     assert refused(tmp_path / "file").startswith(f"{tmp_path / 'file'}: not a folder")
 
 
-def test_a_class_without_a_video_ends_in_one_line(folder, make_frames):
+def test_a_class_without_a_video_is_an_error(folder, make_frames):
     (folder / "elk" / "empty").mkdir(parents=True)
     (folder / "elk" / "README.txt").write_text("soon")
     message = refused(folder)
     assert message.startswith(f"{folder / 'elk'}: a class folder without a video; add a video")
     make_frames(folder / "elk")
-    assert refused(folder).endswith("its images must lie in a folder per video")
+    assert refused(folder).endswith("put its images in one folder per video")
 
 
-def test_youtube_objects_without_split_files_asks_for_them(tmp_path, make_frames):
+def test_youtube_objects_without_split_files_is_an_error(tmp_path, make_frames):
     make_frames(tmp_path / "cat" / "data" / "0001" / "shots" / "001", 2)
     message = refused(tmp_path)
-    assert message.startswith(f"{tmp_path}: laid out as YouTube-Objects")
+    assert message.startswith(f"{tmp_path}: has the layout of YouTube-Objects")
     assert "--splits" in message
 
 
@@ -343,10 +348,10 @@ def frame_record(shot, frame, boxes=(), size=(64, 48), label=0):
     return SplitRecord(f"{shot}/{frame:04d}.jpg", label, size, tuple(boxes))
 
 
-@pytest.mark.parametrize("place", ["beside", "inside"])
-def test_split_files_name_shots_and_frames(tmp_path, youtube, numbers, place):
+@pytest.mark.parametrize("location", ["outside", "inside"])
+def test_split_files_name_shots_and_frames(tmp_path, youtube, numbers, location):
     splits = write_splits(
-        youtube / "splits" if place == "inside" else tmp_path / "splits",
+        youtube / "splits" if location == "inside" else tmp_path / "splits",
         train=[
             SplitRecord(shot_id("sea lion", 1, 2), 1, None, ()),
             SplitRecord(shot_id("cat", 1, 1), 0, None, ()),
@@ -357,7 +362,7 @@ def test_split_files_name_shots_and_frames(tmp_path, youtube, numbers, place):
             frame_record(shot_id("sea lion", 3, 2), 0, [(0, 0, 64, 48)], label=1),
         ],
     )
-    data = open_data(youtube) if place == "inside" else open_data(youtube, str(splits))
+    data = open_data(youtube) if location == "inside" else open_data(youtube, str(splits))
     assert data.classes == ("cat", "sea lion")
     assert data.notes == ()
     assert [(shot.id, shot.label, shot.video) for shot in data.train] == [
@@ -376,7 +381,7 @@ def test_split_files_name_shots_and_frames(tmp_path, youtube, numbers, place):
     assert pickle.loads(pickle.dumps(data)) == data
 
 
-def test_video_names_of_version_2_are_found(tmp_path, make_frames):
+def test_videos_of_version_2_are_recognized(tmp_path, make_frames):
     shot = "cat/video-0002/shot-000002"
     make_frames(tmp_path / shot, 2)
     write_splits(
@@ -405,7 +410,7 @@ def test_opening_split_files_decodes_one_frame_of_a_video_with_boxes(youtube, mo
     assert len(decoded) == 1
 
 
-def test_missing_and_empty_shots_and_frames_are_left_out_and_counted(youtube):
+def test_missing_and_empty_shots_and_frames_are_skipped_and_counted(youtube):
     (youtube / shot_id("cat", 1, 2)).rename(youtube / "elsewhere")
     (youtube / shot_id("cat", 3, 1) / "0001.jpg").write_bytes(b"")
     (youtube / shot_id("cat", 9, 9)).mkdir(parents=True)
@@ -425,14 +430,14 @@ def test_missing_and_empty_shots_and_frames_are_left_out_and_counted(youtube):
         "0004.jpg",
     ]
     assert data.notes == (
-        f"2 of 4 training shots are missing or empty and left out (first: {shots[1]})",
+        f"2 of 4 training shots are missing or empty and skipped (first: {shots[1]})",
         "val: image_ids.txt lists no frame",
-        f"1 of 5 test frames is missing or empty and left out (first: {shot_id('cat', 3, 1)}/"
+        f"1 of 5 test frames is missing or empty and skipped (first: {shot_id('cat', 3, 1)}/"
         "0001.jpg)",
     )
 
 
-def test_a_data_folder_that_lacks_most_of_a_split_ends_in_one_line(youtube):
+def test_a_data_folder_without_most_ids_of_a_split_is_an_error(youtube):
     good, gone = shot_id("cat", 1, 1), shot_id("cat", 7, 1)
     write_splits(
         youtube / "splits",
@@ -448,7 +453,7 @@ def test_a_data_folder_that_lacks_most_of_a_split_ends_in_one_line(youtube):
     assert "missing or empty: 1 of 1 val frame, the first cat/data/0007" in refused(youtube)
 
 
-def test_swapped_corners_of_split_files_are_put_right_and_counted(youtube):
+def test_swapped_corners_of_split_files_are_corrected_and_counted(youtube):
     write_splits(
         youtube / "splits",
         train=[SplitRecord(shot_id("cat", 1, 1), 0, None, ())],
@@ -456,11 +461,11 @@ def test_swapped_corners_of_split_files_are_put_right_and_counted(youtube):
     )
     data = open_data(youtube)
     assert data.test[0].boxes == ((10, 2, 30, 40), (1, 2, 3, 4))
-    assert data.notes[1:] == ("test: 1 box with swapped corners put right",)
+    assert data.notes[1:] == ("test: 1 box with swapped corners corrected",)
 
 
 @pytest.mark.parametrize("size", [(64, 48), None], ids=["size given", "size read from the frame"])
-def test_split_boxes_past_the_image_are_clamped_to_its_width_and_height(youtube, size):
+def test_split_boxes_that_exceed_the_image_are_clamped_to_its_width_and_height(youtube, size):
     boxes = [(-1.5, 3, 65.25, 48.5), (0, 0, 64, 48)]
     write_splits(
         youtube / "splits",
@@ -469,17 +474,17 @@ def test_split_boxes_past_the_image_are_clamped_to_its_width_and_height(youtube,
     )
     data = open_data(youtube)
     assert data.val[0].boxes == ((0, 3, 64, 48), (0, 0, 64, 48))
-    assert data.notes[:-1] == ("val: 1 box reaching past the image clamped to it",)
+    assert data.notes[:-1] == ("val: 1 box exceeding the image clamped to it",)
 
 
-def test_mistakes_in_split_files_end_in_one_line(tmp_path, youtube):
+def test_invalid_split_files_are_named(tmp_path, youtube):
     train = [SplitRecord(shot_id("cat", 1, 1), 0, None, ())]
     assert refused(youtube, tmp_path / "no").startswith(f"{tmp_path / 'no'}: no such folder")
     splits = write_splits(tmp_path / "splits", [SplitRecord(train[0].id, 2, None, ())])
     message = refused(youtube, splits)
     assert f"class_labels.txt: '{train[0].id}' has label 2" in message
     write_splits(splits, [])
-    assert "train/image_ids.txt: lists no shot to train on" in refused(youtube, splits)
+    assert "train/image_ids.txt: lists no training shot" in refused(youtube, splits)
     write_splits(splits, train)
     (splits / "val" / "localization.txt").unlink()
     assert "val/localization.txt: cannot be read" in refused(youtube, splits)

@@ -1,3 +1,5 @@
+"""Reading and writing split files and `class_id.yaml`."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,19 +53,25 @@ def test_a_missing_file_is_named(tmp_path, missing):
         ({"labels": "a,0\n"}, "class_labels.txt: no line for the id 'b'"),
         ({"labels": "a,0\nb\n"}, "class_labels.txt, line 2: expected id,label, not 'b'"),
         ({"labels": "a,0\nb,1\nc,1\n"}, "class_labels.txt, line 3: the id 'c' is not in image_ids"),
-        ({"labels": "a,0\nb,1\na,1\n"}, "class_labels.txt, line 3: the id 'a' stands before with"),
+        (
+            {"labels": "a,0\nb,1\na,1\n"},
+            "class_labels.txt, line 3: the id 'a' is listed before with",
+        ),
         ({"labels": "a,0\nb,cat\n"}, "class_labels.txt, line 2: 'cat' is not a whole number"),
         ({"labels": "a,0\nb,-1\n"}, "class_labels.txt, line 2: '-1' is not a whole number"),
         ({"sizes": "a,64\n"}, "image_sizes.txt, line 1: expected id,width,height"),
         ({"sizes": "a,64,0\n"}, "image_sizes.txt, line 1: '0' is not a whole number of at least 1"),
-        ({"sizes": "a,64,48\na,48,64\n"}, "image_sizes.txt, line 2: the id 'a' stands before with"),
+        (
+            {"sizes": "a,64,48\na,48,64\n"},
+            "image_sizes.txt, line 2: the id 'a' is listed before with",
+        ),
         ({"boxes": "a,1,2,3\n"}, "localization.txt, line 1: expected id,x0,y0,x1,y1"),
         ({"boxes": "a,1,2,3,4,5\n"}, "localization.txt, line 1: the id 'a,1' is not in image_ids"),
         ({"boxes": "\na,1,2,3,x\n"}, "localization.txt, line 2: 'x' is not a number"),
         ({"boxes": "a,1,2,3,nan\n"}, "localization.txt, line 1: 'nan' is not a number"),
     ],
 )
-def test_a_mistake_is_one_line_naming_file_and_line(tmp_path, texts, message):
+def test_an_invalid_value_raises_with_file_and_line(tmp_path, texts, message):
     with pytest.raises(UserError) as error:
         read_split(write(tmp_path, **texts))
     assert str(error.value).startswith(f"{tmp_path}")
@@ -71,7 +79,7 @@ def test_a_mistake_is_one_line_naming_file_and_line(tmp_path, texts, message):
     assert "\n" not in str(error.value)
 
 
-def test_lines_that_stood_there_before_are_passed_over_and_boxes_all_kept(tmp_path):
+def test_repeated_lines_are_skipped_and_all_boxes_kept(tmp_path):
     write(
         tmp_path,
         ids="a\nb\na\n",
@@ -88,12 +96,12 @@ def test_lines_that_stood_there_before_are_passed_over_and_boxes_all_kept(tmp_pa
     assert repeated == [f"{tmp_path / name}, line {number}" for name, number in places]
 
 
-def test_files_as_windows_editors_save_them_are_read_the_same(tmp_path):
-    sound = read_split(write(tmp_path))
+def test_byte_order_marks_and_crlf_are_accepted(tmp_path):
+    expected = read_split(write(tmp_path))
     for name in FILES:
         text = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
-    assert read_split(tmp_path) == sound
+    assert read_split(tmp_path) == expected
 
 
 def test_an_id_may_begin_with_a_byte_order_mark(tmp_path):
@@ -121,7 +129,7 @@ records = st.lists(
 
 @settings(deadline=None, max_examples=100)
 @given(records)
-def test_what_is_written_is_read_back_exactly(tmp_path_factory, records):
+def test_a_written_split_is_read_back_exactly(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("splits") / "new" / "train"
     write_split(folder, records)
     assert read_split(folder) == records
@@ -129,7 +137,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, records):
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "a\nb", "a\rb"])
-def test_an_id_that_fills_no_single_line_is_not_written(tmp_path, bad):
+def test_a_blank_id_or_one_with_a_line_break_is_not_written(tmp_path, bad):
     with pytest.raises(ValueError, match="id"):
         write_split(tmp_path / "new", [SplitRecord(bad, 0, None, ())])
     assert not (tmp_path / "new").exists()
@@ -146,7 +154,7 @@ def test_an_id_that_fills_no_single_line_is_not_written(tmp_path, bad):
         ("v2.2", "test", 1781, 2667),
     ],
 )
-def test_the_splits_of_youtube_objects_have_their_known_numbers(
+def test_the_splits_of_youtube_objects_have_their_published_numbers(
     shared, tmp_path, version, split, frames, boxes
 ):
     records = read_split(shared / f"splits/YouTube-Objects-{version}" / split)
@@ -156,11 +164,11 @@ def test_the_splits_of_youtube_objects_have_their_known_numbers(
     assert read_split(tmp_path) == records
 
 
-@pytest.mark.parametrize(("split", "reaching"), [("test", 5), ("val", 8)])
-def test_five_test_and_eight_validation_boxes_of_v1_reach_past_the_image(shared, split, reaching):
+@pytest.mark.parametrize(("split", "exceeding"), [("test", 5), ("val", 8)])
+def test_five_test_and_eight_validation_boxes_of_v1_exceed_the_image(shared, split, exceeding):
     records = read_split(shared / "splits/YouTube-Objects-v1.0" / split)
     pairs = [(box, clamp_box(box, *record.size)) for record in records for box in record.boxes]
-    assert sum(box != clamped for box, clamped in pairs) == reaching
+    assert sum(box != clamped for box, clamped in pairs) == exceeding
 
 
 @pytest.mark.parametrize("version", ["v1.0", "v2.2"])
@@ -180,7 +188,7 @@ def test_the_classes_of_youtube_objects_are_read(shared, version):
         "sea lion: 1\r\ndog's: 2\r\nCat: 0\r\n",
     ],
 )
-def test_every_way_of_writing_the_classes_is_read(tmp_path, text):
+def test_all_supported_forms_of_class_files_are_read(tmp_path, text):
     (tmp_path / "class_id.yaml").write_text(text, encoding="utf-8", newline="")
     assert read_class_ids(tmp_path / "class_id.yaml") == {"Cat": 0, "sea lion": 1, "dog's": 2}
 
@@ -195,12 +203,12 @@ def test_every_way_of_writing_the_classes_is_read(tmp_path, text):
         ("cat: 0\ndog: 1.5\n", "not 'dog: 1.5'"),
         ("{cat: 0, dog: {a: 1}}", "each entry must read `name: label`"),
         ("- cat\n- dog\n", "each entry must read `name: label`"),
-        ("cat: 0\ncat: 1\n", "a class is named twice"),
+        ("cat: 0\ncat: 1\n", "a class is listed twice"),
         ("cat: 0\ndog: 0\n", "the labels must run from 0 to 1, once each"),
         ("cat: 1\ndog: 2\n", "the labels must run from 0 to 1, once each"),
     ],
 )
-def test_malformed_classes_are_refused_in_one_line(tmp_path, text, message):
+def test_a_malformed_class_file_raises_with_one_line(tmp_path, text, message):
     (tmp_path / "class_id.yaml").write_text(text)
     with pytest.raises(UserError) as error:
         read_class_ids(tmp_path / "class_id.yaml")
@@ -223,7 +231,7 @@ def test_a_missing_class_file_is_named(tmp_path):
         unique=True,
     )
 )
-def test_classes_written_are_read_back_exactly(tmp_path_factory, names):
+def test_written_classes_are_read_back_exactly(tmp_path_factory, names):
     file = tmp_path_factory.mktemp("classes") / "class_id.yaml"
     write_class_ids(file, names)
     assert list(read_class_ids(file)) == names
@@ -232,7 +240,7 @@ def test_classes_written_are_read_back_exactly(tmp_path_factory, names):
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(st.sampled_from("{}:,'\"\\# \n01abxuU-"), max_size=30))
-def test_any_class_file_is_read_or_refused_in_one_line(tmp_path_factory, text):
+def test_any_class_file_is_read_or_raises_with_one_line(tmp_path_factory, text):
     file = tmp_path_factory.mktemp("classes") / "class_id.yaml"
     file.write_text(text)
     try:
@@ -243,7 +251,7 @@ def test_any_class_file_is_read_or_refused_in_one_line(tmp_path_factory, text):
         assert sorted(classes.values()) == list(range(len(classes)))
 
 
-def test_blanks_inside_a_plain_name_are_kept(tmp_path):
+def test_blanks_within_a_plain_name_are_kept(tmp_path):
     for text in ("sea  lion: 0\n", "{sea  lion: 0}"):
         (tmp_path / "class_id.yaml").write_text(text)
         assert read_class_ids(tmp_path / "class_id.yaml") == {"sea  lion": 0}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from colocam.data.decoding.video_file import ImageFrames, VideoFrames
-from colocam.data.layouts.builtin import ClipSet, write_clip_set
+from colocam.data.layouts.builtin import write_clip_set
+from colocam.data.layouts.builtin_settings import ClipSet
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import SplitRecord, write_class_ids, write_split
 from colocam.data.loading import seed_maps

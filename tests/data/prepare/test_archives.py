@@ -1,4 +1,4 @@
-"""Whatever an archive holds: unpacked inside the target, or refused in one line."""
+"""Untrusted archives are unpacked inside the target folder, or refused with one line."""
 
 import io
 import shutil
@@ -18,7 +18,7 @@ flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255
 
 
 def unpack_into(archive, folder):
-    """Unpacks into folder/in/here; gives the files there, None where it was refused."""
+    """Unpacks to folder/in/here; returns the files there, None if the archive is refused."""
     target = folder / "in" / "here"
     try:
         unpack(archive, target, lambda done: None)
@@ -34,7 +34,7 @@ def unpack_into(archive, folder):
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.tuples(names, kinds, names), min_size=1, max_size=4))
-def test_no_member_of_a_tar_comes_to_lie_outside(tmp_path_factory, members):
+def test_no_member_of_a_tar_is_written_outside(tmp_path_factory, members):
     folder = tmp_path_factory.mktemp("tar")
     archive = tmp_path_factory.mktemp("archive") / "a.tar"
     with tarfile.open(archive, "w") as tar:
@@ -50,7 +50,7 @@ def test_no_member_of_a_tar_comes_to_lie_outside(tmp_path_factory, members):
 @settings(deadline=None, max_examples=100)
 @given(st.lists(names, min_size=1, max_size=4, unique=True))
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_no_member_of_a_zip_comes_to_lie_outside(tmp_path_factory, members):
+def test_no_member_of_a_zip_is_written_outside(tmp_path_factory, members):
     archive = tmp_path_factory.mktemp("archive") / "a.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for name in members:
@@ -59,9 +59,9 @@ def test_no_member_of_a_zip_comes_to_lie_outside(tmp_path_factory, members):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """The same files in every kind of archive, by kind; and the files."""
-    folder = tmp_path_factory.mktemp("sound")
+def valid(tmp_path_factory):
+    """Archives of the same files by kind, and the files."""
+    folder = tmp_path_factory.mktemp("valid")
     files = {f"cat/{number:02d}.jpg": bytes([number]) * 700 for number in range(4)}
     for name, data in files.items():
         path = folder / "files" / name
@@ -75,8 +75,10 @@ def sound(tmp_path_factory):
 @settings(deadline=None, max_examples=60)
 @given(flips=flips)
 @pytest.mark.parametrize("how", ["gztar", "bztar", "xztar", "zip"])
-def test_a_damaged_archive_is_refused_or_gives_what_it_held(tmp_path_factory, sound, how, flips):
-    packed, files = sound
+def test_a_damaged_archive_is_refused_or_gives_the_original_files(
+    tmp_path_factory, valid, how, flips
+):
+    packed, files = valid
     with open(packed[how], "rb") as file:
         data = bytearray(file.read())
     for place, bits in flips:
@@ -85,7 +87,7 @@ def test_a_damaged_archive_is_refused_or_gives_what_it_held(tmp_path_factory, so
     archive.write_bytes(data)
     found = unpack_into(archive, tmp_path_factory.mktemp("out"))
     if found is not None:
-        # the names of a zip's members have no checksum, what lies in them does
+        # a zip has checksums of contents, not of names
         assert {path.read_bytes() for path in found} <= set(files.values())
         if how != "zip":
             assert len(found) == len(files)
@@ -93,8 +95,8 @@ def test_a_damaged_archive_is_refused_or_gives_what_it_held(tmp_path_factory, so
 
 @settings(deadline=None, max_examples=100)
 @given(flips=flips)
-def test_a_tar_with_damaged_headers_is_refused_or_unpacked_inside(tmp_path_factory, sound, flips):
-    with open(sound[0]["tar"], "rb") as file:
+def test_a_tar_with_damaged_headers_is_refused_or_unpacked_inside(tmp_path_factory, valid, flips):
+    with open(valid[0]["tar"], "rb") as file:
         data = bytearray(file.read())
     for place, bits in flips:
         data[int(place * len(data))] ^= bits
@@ -107,7 +109,7 @@ def test_a_tar_with_damaged_headers_is_refused_or_unpacked_inside(tmp_path_facto
     ("name", "stem"),
     [("cat.tar.gz", "cat"), ("cat.TGZ", "cat"), ("a.b.zip", "a.b"), ("cat.tar", "cat")],
 )
-def test_archives_are_known_by_their_suffix(name, stem):
+def test_archives_are_recognized_by_suffix(name, stem):
     assert is_archive(name)
     assert stem_of(name) == stem
     assert not is_archive(f"{name}.txt")

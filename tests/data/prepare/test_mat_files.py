@@ -1,4 +1,4 @@
-"""MATLAB files of the published sets, in every way that MATLAB may keep the same thing."""
+"""MATLAB files of the published sets, in all forms in which MATLAB may store the same data."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_boxes_of_v1_are_read_from_cells_and_arrays(tmp_path, coor, boxes):
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.uint16, np.int32])
-def test_ranges_are_read_from_any_kind_of_number(tmp_path, kind):
+def test_ranges_are_read_from_any_number_type(tmp_path, kind):
     ranges = np.array([[1, 5], [4, 9], [1, 2]], kind)
     savemat(tmp_path / "a.mat", {"ranges": ranges}, do_compression=True)
     assert read_ranges(tmp_path / "a.mat") == [(1, 4, 1), (5, 9, 2)]
@@ -74,7 +74,7 @@ def test_two_pairs_are_read_as_rows_and_as_columns(tmp_path):
         assert read_pairs(tmp_path / "a.mat") == PAIRS[:2]
 
 
-def test_no_pairs_are_none(tmp_path):
+def test_an_empty_cell_array_has_no_pairs(tmp_path):
     savemat(tmp_path / "a.mat", {"whatever": cell(shape=(0, 0))})
     assert read_pairs(tmp_path / "a.mat") == []
 
@@ -104,7 +104,7 @@ FILES = {
     compressed=st.booleans(),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, read, flips, compressed):
+def test_a_damaged_file_is_read_or_raises_with_one_line(tmp_path_factory, read, flips, compressed):
     path = tmp_path_factory.mktemp("mat") / "a.mat"
     savemat(path, FILES[read], do_compression=compressed)
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Sets in exactly the published layouts, small, with their known faults, into data folders."""
+"""Command `prepare`: small sets in the published layouts, with their known faults."""
 
 import io
 import shutil
@@ -100,7 +100,7 @@ def pack(source, target, how):
 
 @pytest.fixture
 def prepare(capsys):
-    """Prepares a set; gives what was printed."""
+    """Runs the command; returns its output."""
 
     def run(*argv):
         assert main([str(argument) for argument in argv]) == 0, capsys.readouterr().err
@@ -111,7 +111,7 @@ def prepare(capsys):
 
 @pytest.fixture
 def refused(capsys, tmp_path):
-    """The one line with which the command ends; nothing new may lie in the test's folder."""
+    """Runs the command on bad input; returns its one-line error. No file is created."""
 
     def run(*argv):
         before = sorted(tmp_path.rglob("*"))
@@ -137,10 +137,10 @@ def snapshot(folder):
     }
 
 
-# ---- whole sets
+# ---- complete sets
 
 
-def test_v1_becomes_a_data_folder_that_opens(tmp_path, prepare):
+def test_v1_is_converted_to_a_valid_data_folder(tmp_path, prepare):
     source = write_v1(tmp_path / "src", videos=8)
     out = prepare("youtube-objects-v1", source, tmp_path / "dst")
     data = open_data(tmp_path / "dst")
@@ -162,11 +162,11 @@ def test_v1_becomes_a_data_folder_that_opens(tmp_path, prepare):
     assert not any(video.endswith("0008") for video in val | train)
     assert all(len(shot.frames) == 3 for shot in data.train)
     assert "found: 2 classes, 16 videos, 32 shots, 96 frames" in out
-    assert "not compared, as 2 of 10 classes are there" in out
+    assert "not compared, 2 of 10 classes found" in out
     assert "note:" not in out
 
 
-def test_v2_becomes_a_data_folder_that_opens(tmp_path, prepare):
+def test_v2_is_converted_to_a_valid_data_folder(tmp_path, prepare):
     source = write_v2(tmp_path / "src")
     out = prepare("youtube-objects-v2.2", source, tmp_path / "dst")
     data = open_data(tmp_path / "dst")
@@ -186,7 +186,7 @@ def test_v2_becomes_a_data_folder_that_opens(tmp_path, prepare):
 
 @pytest.mark.parametrize("how", ["tar", "gztar", "zip"])
 @pytest.mark.parametrize("command", WRITERS)
-def test_archives_give_the_same_as_folders(tmp_path, prepare, command, how):
+def test_archives_and_folders_give_the_same_result(tmp_path, prepare, command, how):
     source = WRITERS[command](tmp_path / "src")
     prepare(command, source, tmp_path / "from folders")
     before = snapshot(source)
@@ -199,14 +199,14 @@ def test_archives_give_the_same_as_folders(tmp_path, prepare, command, how):
     assert left == ["from archives", "from folders", "packed", "src"]
 
 
-def test_one_archive_of_everything_is_enough(tmp_path, prepare):
+def test_a_single_archive_may_contain_the_whole_set(tmp_path, prepare):
     write_v2(tmp_path / "src" / "YouTube-Objects")
     archive = shutil.make_archive(str(tmp_path / "all"), "gztar", tmp_path / "src")
     prepare("youtube-objects-v2.2", archive, tmp_path / "dst")
     assert len(open_data(tmp_path / "dst").test) == 4
 
 
-def test_an_archive_without_the_folder_of_its_class_is_named_after_it(tmp_path, prepare):
+def test_an_archive_without_a_class_folder_is_of_the_class_it_is_named_after(tmp_path, prepare):
     source = write_v1(tmp_path / "src")
     packed = tmp_path / "packed"
     packed.mkdir()
@@ -217,7 +217,7 @@ def test_an_archive_without_the_folder_of_its_class_is_named_after_it(tmp_path, 
     assert snapshot(tmp_path / "dst") == snapshot(tmp_path / "same")
 
 
-def test_frames_are_hard_linked_or_copied_and_never_changed(tmp_path, prepare, monkeypatch):
+def test_frames_are_hard_linked_or_copied_unchanged(tmp_path, prepare, monkeypatch):
     source = write_v1(tmp_path / "src")
     shot = "cat/data/0001/shots/002/frame0002.jpg"
     out = prepare("youtube-objects-v1", source, tmp_path / "linked")
@@ -249,7 +249,7 @@ def test_the_seed_draws_the_validation_videos(tmp_path, prepare, command):
 # ---- known faults
 
 
-def test_faults_of_v1_are_mended_and_counted(tmp_path, prepare):
+def test_faults_of_v1_are_corrected_and_counted(tmp_path, prepare):
     source = write_v1(tmp_path / "src", videos=8)
     horse, cat = (source / name / "data/0008/shots" for name in ("horse", "cat"))
     savemat(horse / "001/frame0001.jpg_sticks.mat", {"coor": cells((30, 2, 1, 40), (1, 1, 2, 2))})
@@ -266,25 +266,25 @@ def test_faults_of_v1_are_mended_and_counted(tmp_path, prepare):
     assert len(boxes) == 3
     horse_id, cat_id = (f"{name}/data/0008/shots" for name in ("horse", "cat"))
     for line in (
-        f"boxes with swapped corners put right: 1 (first: {horse_id}/001/frame0001.jpg)",
-        f"boxes reaching past the image clamped to it: 1 (first: {cat_id}/001/frame0001.jpg)",
-        f"empty shots left out: 1 (first: {cat_id}/003)",
-        "zero-byte frames left out: 2 (first: cat/data/0001/shots/001/frame0002.jpg)",
-        f"boxed frames that are missing or empty left out: 1 (first: {cat_id}/002/frame0001.jpg)",
+        f"boxes with swapped corners corrected: 1 (first: {horse_id}/001/frame0001.jpg)",
+        f"boxes exceeding the image clamped to it: 1 (first: {cat_id}/001/frame0001.jpg)",
+        f"empty shots skipped: 1 (first: {cat_id}/003)",
+        "zero-byte frames skipped: 2 (first: cat/data/0001/shots/001/frame0002.jpg)",
+        f"boxed frames that are missing or empty, skipped: 1 (first: {cat_id}/002/frame0001.jpg)",
     ):
         assert f"note: {line}\n" in out
     assert out.count("note:") == 5
     assert "33 shots, 96 frames" in out
 
 
-def test_lists_that_do_not_fit_the_videos_are_counted(tmp_path, prepare):
+def test_lists_that_do_not_match_the_videos_are_counted(tmp_path, prepare):
     source = write_v1(tmp_path / "src", videos=8)
     (source / "cat/sets/train.txt").write_text("1\n0002\n0003\n0004\n0005\n0006\n0008\n0077\n")
     out = prepare("youtube-objects-v1", source, tmp_path / "dst")
     for line in (
         "listed videos that are missing: 1 (first: cat/data/0077)",
-        "videos that no list names, kept for training: 1 (first: cat/data/0007)",
-        "videos listed for both training and testing, kept for testing: 1 (first: cat/data/0008)",
+        "videos in neither list, used for training: 1 (first: cat/data/0007)",
+        "videos in both lists, used for testing: 1 (first: cat/data/0008)",
     ):
         assert f"note: {line}\n" in out
 
@@ -298,7 +298,7 @@ def test_a_frame_in_two_shots_of_v2_is_kept_in_the_first_and_counted(tmp_path, p
     training = pairs(("horse00000002", [(1, 1, 5, 5)]))
     savemat(source / "GroundTruth/horse/bb_gtTraining_horse.mat", {"boxes": training})
     out = prepare("youtube-objects-v2.2", source, tmp_path / "dst")
-    line = "frames that stand in two shots, kept in the first: 1"
+    line = "frames in two shots, kept in the first: 1"
     assert f"note: {line} (first: horse/video-0001/shot-000001/00000004.jpg)\n" in out
     shots = {
         s.id: [Path(p).name for p in s.frames.paths] for s in open_data(tmp_path / "dst").train
@@ -320,12 +320,12 @@ def test_gaps_of_v2_are_counted(tmp_path, prepare):
     savemat(source / "GroundTruth/cat/bb_gtTest_cat.mat", {"bb": test})
     out = prepare("youtube-objects-v2.2", source, tmp_path / "dst")
     for line in (
-        "classes with tables but without frames left out: 1 (first: dog)",
-        "frames of shots that are missing: 6 (first: cat/video-0001/shot-000000)",
-        "zero-byte frames left out: 1 (first: cat/video-0002/shot-000003/00000014.jpg)",
-        "empty shots left out: 1 (first: cat/video-0005/shot-000009)",
-        "frames outside every shot left out: 1 (first: cat/00000050.jpg)",
-        "boxed frames that are missing, empty or in no shot left out: 2 (first: cat00000009)",
+        "classes with tables but without frames, skipped: 1 (first: dog)",
+        "missing frames of shots: 6 (first: cat/video-0001/shot-000000)",
+        "zero-byte frames skipped: 1 (first: cat/video-0002/shot-000003/00000014.jpg)",
+        "empty shots skipped: 1 (first: cat/video-0005/shot-000009)",
+        "frames in no shot, skipped: 1 (first: cat/00000050.jpg)",
+        "boxed frames that are missing, empty or in no shot, skipped: 2 (first: cat00000009)",
     ):
         assert f"note: {line}\n" in out
     data = open_data(tmp_path / "dst")
@@ -333,13 +333,13 @@ def test_gaps_of_v2_are_counted(tmp_path, prepare):
     assert len(data.test) == 3
 
 
-def test_a_whole_set_is_compared_with_the_published_numbers(tmp_path, prepare, monkeypatch):
+def test_a_complete_set_is_compared_with_the_published_numbers(tmp_path, prepare, monkeypatch):
     source = write_v1(tmp_path / "src")
     here = {"classes": 2, "videos": 10, "shots": 20, "frames": 60, "test videos": 2}
     numbers = here | {"test frames": 4, "test boxes": 6}
     set_numbers(monkeypatch, numbers)
     out = prepare("youtube-objects-v1", source, tmp_path / "same")
-    assert "published numbers: all the same\n" in out
+    assert "published numbers: all equal\n" in out
     set_numbers(monkeypatch, numbers | {"shots": 5507, "test boxes": 396})
     out = prepare("youtube-objects-v1", source, tmp_path / "other")
     assert "published numbers: shots 20 instead of 5507, test boxes 6 instead of 396\n" in out
@@ -361,7 +361,7 @@ def write_splits(folder, train, val=(), test=(), classes=("cat", "horse")):
     return folder
 
 
-def test_given_split_files_are_taken_as_they_are(tmp_path, prepare):
+def test_given_split_files_are_used_unchanged(tmp_path, prepare):
     source = write_v2(tmp_path / "src")
     shutil.rmtree(source / "GroundTruth")  # boxes come from the split files then
     shot = "horse/video-0003/shot-000004"
@@ -379,7 +379,7 @@ def test_given_split_files_are_taken_as_they_are(tmp_path, prepare):
     assert len(list((tmp_path / "dst").rglob("*.jpg"))) == 80
 
 
-def test_ids_of_given_split_files_that_are_missing_are_listed(tmp_path, prepare):
+def test_missing_ids_of_given_split_files_are_listed(tmp_path, prepare):
     source = write_v1(tmp_path / "src")
     shots = [f"cat/data/0001/shots/{number:03d}" for number in range(1, 30)]
     test = [SplitRecord(f"{shots[0]}/frame0009.jpg", 0, SIZE, ((1, 2, 3, 4),))]
@@ -387,7 +387,7 @@ def test_ids_of_given_split_files_that_are_missing_are_listed(tmp_path, prepare)
     splits = write_splits(tmp_path / "splits", train, (), test)
     out = prepare("youtube-objects-v1", source, tmp_path / "dst", "--splits", splits)
     missing = [*shots[2:], test[0].id]
-    assert f"ids of --splits that the set does not hold: {len(missing)}; " in out
+    assert f"ids of --splits not in the set: {len(missing)}, listed in " in out
     assert all(f"note: {name}\n" in out for name in missing[:20])
     written = tmp_path / "dst" / "splits"
     assert (written / "missing_ids.txt").read_text().split() == missing
@@ -401,8 +401,8 @@ def boxed(folder):
     return len(records), sum(len(record.boxes) for record in records)
 
 
-def test_the_fields_split_files_keep_every_frame_of_v1(tmp_path, prepare, shared):
-    """A set that holds just what they name, and of the training shots some, gives it all back."""
+def test_published_split_files_keep_all_frames_of_v1(tmp_path, prepare, shared):
+    """The set has all frames of val and test, and some of the training shots."""
     splits = shared / "splits" / "YouTube-Objects-v1.0"
     source = tmp_path / "src"
     picture(tmp_path / "frame.jpg")
@@ -415,13 +415,13 @@ def test_the_fields_split_files_keep_every_frame_of_v1(tmp_path, prepare, shared
     written = tmp_path / "dst" / "splits"
     assert boxed(written / "test") == (346, 396)
     assert boxed(written / "val") == (325, 347)
-    assert "boxes reaching past the image clamped to it: 13 " in out
-    what = "boxes scaled to frames of another size than image_sizes.txt tells"
+    assert "boxes exceeding the image clamped to it: 13 " in out
+    what = "boxes scaled to frames whose size differs from image_sizes.txt"
     assert open_data(tmp_path / "dst").notes == (f"val: 347 {what}", f"test: 396 {what}")
 
 
-def test_the_fields_split_files_keep_every_frame_of_v2(tmp_path, prepare, shared):
-    """As for v1; a shot's range goes from its first frame that they name to its last."""
+def test_published_split_files_keep_all_frames_of_v2(tmp_path, prepare, shared):
+    """As for v1; the range of a shot spans its listed frames."""
     splits = shared / "splits" / "YouTube-Objects-v2.2"
     source = tmp_path / "src"
     picture(tmp_path / "frame.jpg")
@@ -449,14 +449,14 @@ def test_the_fields_split_files_keep_every_frame_of_v2(tmp_path, prepare, shared
     assert boxed(written / "test") == (1781, 2667)
     assert boxed(written / "val") == (1177, 1177)
     assert [record.id for record in read_split(written / "train")] == train
-    what = "boxes scaled to frames of another size than image_sizes.txt tells"
+    what = "boxes scaled to frames whose size differs from image_sizes.txt"
     assert open_data(tmp_path / "dst").notes == (f"val: 1177 {what}", f"test: 2667 {what}")
 
 
-# ---- split files for any folder
+# ---- split files of a data folder
 
 
-def test_split_files_of_a_plain_folder_read_back_the_same(tmp_path, prepare, make_frames):
+def test_exported_split_files_give_the_same_data_set(tmp_path, prepare, make_frames):
     data = tmp_path / "my data"
     for name in ("Möwe", "dog"):
         for video in range(4):
@@ -480,7 +480,7 @@ def test_split_files_of_a_plain_folder_read_back_the_same(tmp_path, prepare, mak
     assert f"{data / 'splits'}: {sizes}\n" in out
 
 
-def test_videos_that_are_files_are_refused_in_one_line(tmp_path, refused, make_video, make_frames):
+def test_video_files_without_frames_option_raise(tmp_path, refused, make_video, make_frames):
     make_video(tmp_path / "cat" / "a.mp4")
     make_frames(tmp_path / "cat" / "b")
     message = refused("splits", tmp_path)
@@ -489,7 +489,9 @@ def test_videos_that_are_files_are_refused_in_one_line(tmp_path, refused, make_v
     )
 
 
-def test_video_files_become_folders_of_frames(tmp_path, prepare, make_video, make_frames, numbers):
+def test_video_files_are_converted_to_folders_of_frames(
+    tmp_path, prepare, make_video, make_frames, numbers
+):
     data = tmp_path / "data"
     for video in range(3):
         make_video(data / "sea lion" / f"{video}.mp4", 6)
@@ -510,15 +512,15 @@ def test_video_files_become_folders_of_frames(tmp_path, prepare, make_video, mak
         assert (new.label, new.video, new.boxes) == (old.label, old.video, old.boxes)
         assert numbers(new.frames.read([0])) == numbers(old.frames.read([old.index]))
     assert after.notes == (
-        "1 of 2 val frames lies in a shot that trains (first: cat/a/0003.jpg)",
-        "1 of 2 test frames lies in a shot that trains (first: cat/a/0003.jpg)",
+        "1 of 2 val frames is in a training shot (first: cat/a/0003.jpg)",
+        "1 of 2 test frames is in a training shot (first: cat/a/0003.jpg)",
         "1 of 2 test frames is in val as well (first: cat/a/0003.jpg)",
     )
     assert "frames: 4 hard-linked, 18 decoded\n" in out
     assert "train 2 shots; val 2 frames with 2 boxes; test 2 frames with 2 boxes" in out
 
 
-def test_frames_are_written_whole_or_not_at_all(tmp_path, refused, make_video, monkeypatch):
+def test_frames_are_written_atomically(tmp_path, refused, make_video, monkeypatch):
     make_video(tmp_path / "data" / "cat" / "a.mp4", 6)
     argv = ["splits", tmp_path / "data", "--frames"]
     assert "exists already" in refused(*argv, tmp_path / "data")
@@ -530,11 +532,30 @@ def test_frames_are_written_whole_or_not_at_all(tmp_path, refused, make_video, m
     assert "No space left on device; nothing was written to" in refused(*argv, tmp_path / "new")
 
 
-def test_split_files_are_not_written_over(tmp_path, refused, make_frames):
+def test_split_files_are_not_overwritten(tmp_path, refused, make_frames):
     make_frames(tmp_path / "cat" / "a")
     assert main(["splits", str(tmp_path)]) == 0
     assert refused("splits", tmp_path).startswith(f"{tmp_path / 'splits'}: exists already")
     assert refused("splits", tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such folder")
+
+
+# ---- help
+
+
+@pytest.mark.parametrize(
+    ("script", "program"),
+    [
+        ("/venv/bin/colocam-prepare", "colocam-prepare"),
+        ("/venv/lib/colocam/prepare.py", "python -m colocam.prepare"),
+    ],
+)
+def test_help_shows_the_program_name_as_called(monkeypatch, capsys, script, program):
+    monkeypatch.setattr("sys.argv", [script])
+    for argv, usage in (([], "[-h] COMMAND"), (["splits"], "splits [-h]")):
+        with pytest.raises(SystemExit) as done:
+            main([*argv, "--help"])
+        assert done.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: {program} {usage}")
 
 
 # ---- bad input
@@ -554,28 +575,28 @@ def tar_of(path, *members, mode="w:gz"):
 @pytest.mark.parametrize(
     ("name", "kind", "link", "what"),
     [
-        ("../out.jpg", tarfile.REGTYPE, "", "a path that leads outside"),
-        ("cat/../../out.jpg", tarfile.REGTYPE, "", "a path that leads outside"),
-        ("/tmp/out.jpg", tarfile.REGTYPE, "", "a path that leads outside"),
-        ("C:\\out.jpg", tarfile.REGTYPE, "", "a path that leads outside"),
-        ("..\\out.jpg", tarfile.REGTYPE, "", "a path that leads outside"),
+        ("../out.jpg", tarfile.REGTYPE, "", "a path outside the target folder"),
+        ("cat/../../out.jpg", tarfile.REGTYPE, "", "a path outside the target folder"),
+        ("/tmp/out.jpg", tarfile.REGTYPE, "", "a path outside the target folder"),
+        ("C:\\out.jpg", tarfile.REGTYPE, "", "a path outside the target folder"),
+        ("..\\out.jpg", tarfile.REGTYPE, "", "a path outside the target folder"),
         ("cat/a.jpg", tarfile.SYMTYPE, "/etc/hostname", "a link out of the archive"),
         ("cat/a.jpg", tarfile.SYMTYPE, "../../../secret", "a link out of the archive"),
         ("cat/a.jpg", tarfile.SYMTYPE, "a.jpg", "a link out of the archive or to no file"),
         ("cat/a.jpg", tarfile.LNKTYPE, "/etc/hostname", "a link out of the archive"),
         ("cat/a.jpg", tarfile.LNKTYPE, "cat/none.jpg", "a link out of the archive or to no file"),
-        ("cat/a.jpg", tarfile.CHRTYPE, "", "no file"),
-        ("cat/a.jpg", tarfile.FIFOTYPE, "", "no file"),
+        ("cat/a.jpg", tarfile.CHRTYPE, "", "not a file"),
+        ("cat/a.jpg", tarfile.FIFOTYPE, "", "not a file"),
     ],
 )
-def test_members_of_a_tar_that_lead_outside_are_refused(tmp_path, refused, name, kind, link, what):
+def test_unsafe_members_of_a_tar_are_refused(tmp_path, refused, name, kind, link, what):
     (tmp_path / "src").mkdir()
     archive = tar_of(tmp_path / "src" / "cat.tar.gz", (name, kind, link))
     message = refused("youtube-objects-v1", tmp_path / "src", tmp_path / "dst")
     assert message.startswith(f"{archive}: not unpacked: its member {name!r} is {what}")
 
 
-def test_a_link_inside_an_archive_becomes_the_file_it_names(tmp_path, prepare):
+def test_a_link_within_an_archive_is_replaced_by_its_file(tmp_path, prepare):
     source = write_v2(tmp_path / "src", classes=("cat",))
     frame = source / "cat/00000003.jpg"
     frame.unlink()
@@ -590,14 +611,14 @@ def test_a_link_inside_an_archive_becomes_the_file_it_names(tmp_path, prepare):
 @pytest.mark.parametrize(
     ("name", "mode", "what"),
     [
-        ("../out.jpg", 0o100644, "a path that leads outside"),
-        ("/tmp/out.jpg", 0o100644, "a path that leads outside"),
-        ("C:/out.jpg", 0o100644, "a path that leads outside"),
+        ("../out.jpg", 0o100644, "a path outside the target folder"),
+        ("/tmp/out.jpg", 0o100644, "a path outside the target folder"),
+        ("C:/out.jpg", 0o100644, "a path outside the target folder"),
         ("cat/a.jpg", 0o120777, "a link"),
-        ("cat/a.jpg", 0o010644, "no file"),
+        ("cat/a.jpg", 0o010644, "not a file"),
     ],
 )
-def test_members_of_a_zip_that_lead_outside_are_refused(tmp_path, refused, name, mode, what):
+def test_unsafe_members_of_a_zip_are_refused(tmp_path, refused, name, mode, what):
     archive = tmp_path / "cat.zip"
     with zipfile.ZipFile(archive, "w") as members:
         member = zipfile.ZipInfo(name)
@@ -608,7 +629,7 @@ def test_members_of_a_zip_that_lead_outside_are_refused(tmp_path, refused, name,
 
 
 @pytest.mark.parametrize("how", ["tar", "gztar", "bztar", "xztar", "zip"])
-def test_an_archive_cut_short_or_damaged_anywhere_is_named(tmp_path, refused, how):
+def test_a_truncated_or_damaged_archive_is_named(tmp_path, refused, how):
     source = write_v1(tmp_path / "src", classes=("cat",), videos=1)
     whole = Path(shutil.make_archive(str(tmp_path / "cat"), how, source))
     data = whole.read_bytes()
@@ -622,7 +643,7 @@ def test_an_archive_cut_short_or_damaged_anywhere_is_named(tmp_path, refused, ho
         ]
     if how == "tar":
         flipped = bytearray(data)
-        flipped[data.index(b"frame0002.jpg")] ^= 1  # its header's checksum tells
+        flipped[data.index(b"frame0002.jpg")] ^= 1  # found by the checksum of its header
         damaged = [*damaged[1:], bytes(flipped)]
     for part in damaged:
         whole.write_bytes(part)
@@ -630,7 +651,7 @@ def test_an_archive_cut_short_or_damaged_anywhere_is_named(tmp_path, refused, ho
         assert message.startswith(f"{whole}: damaged or not an archive"), message
 
 
-def test_a_missing_source_or_one_that_is_no_archive_is_named(tmp_path, refused):
+def test_a_missing_source_or_unsupported_file_is_named(tmp_path, refused):
     command = "youtube-objects-v1"
     assert f"{tmp_path / 'no'}: no such folder" in refused(command, tmp_path / "no", tmp_path / "d")
     (tmp_path / "file.txt").write_text("text")
@@ -639,7 +660,7 @@ def test_a_missing_source_or_one_that_is_no_archive_is_named(tmp_path, refused):
 
 
 @pytest.mark.parametrize("command", WRITERS)
-def test_a_folder_of_something_else_is_named(tmp_path, refused, command):
+def test_a_folder_of_another_layout_is_named(tmp_path, refused, command):
     picture(tmp_path / "src" / "cat" / "a" / "1.jpg")
     message = refused(command, tmp_path / "src", tmp_path / "dst")
     assert message.startswith(f"{tmp_path / 'src'}: holds no frames laid out as")
@@ -659,7 +680,7 @@ def test_the_target_must_be_new_or_empty(tmp_path, refused, prepare):
     assert snapshot(full) == snapshot(tmp_path / "new" / "deep")
 
 
-def test_what_a_killed_command_left_is_named(tmp_path, refused):
+def test_the_folder_of_a_killed_command_is_named(tmp_path, refused):
     source = write_v1(tmp_path / "src")
     (tmp_path / ".dst-unfinished").mkdir()
     message = refused("youtube-objects-v1", source, tmp_path / "dst")
@@ -694,7 +715,7 @@ def test_v1_without_boxes_or_lists_is_refused(tmp_path, refused):
 
 MALFORMED = {
     "empty": b"",
-    "text": b"no mat at all, only text that goes on for a while" * 9,
+    "text": b"no mat at all, only text of several words" * 9,
     "another variable": {"boxes": np.zeros((3, 4))},
     "text inside": {"coor": "text", "ranges": "text"},
     "wrong shape": {"coor": np.zeros((2, 3)), "ranges": np.zeros((2, 5))},
@@ -737,12 +758,12 @@ def test_a_truncated_mat_file_is_named(tmp_path, refused):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ([5, 4, 1], "no shot goes from frame 5 to 4"),
-        ([-1, 4, 1], "no shot goes from frame -1 to 4"),
-        ([1.5, 4, 1], "must hold whole numbers"),
+        ([5, 4, 1], "invalid shot: frame 5 to 4"),
+        ([-1, 4, 1], "invalid shot: frame -1 to 4"),
+        ([1.5, 4, 1], "must contain whole numbers"),
     ],
 )
-def test_ranges_that_cannot_be_are_named(tmp_path, refused, change, what):
+def test_invalid_ranges_are_named(tmp_path, refused, change, what):
     source = write_v2(tmp_path / "src")
     savemat(source / "Ranges/ranges_cat.mat", {"ranges": np.array([change], float).T})
     assert what in refused("youtube-objects-v2.2", source, tmp_path / "dst")
@@ -757,7 +778,7 @@ def test_an_id_of_another_class_is_named(tmp_path, refused):
 
 
 @pytest.mark.parametrize("command", WRITERS)
-def test_a_class_that_lies_there_twice_is_named(tmp_path, refused, command):
+def test_a_class_in_two_folders_is_named(tmp_path, refused, command):
     source = WRITERS[command](tmp_path / "src", classes=("cat",))
     shutil.copytree(source / "cat", source / "again" / "cat")
     assert "cat" in refused(command, source, tmp_path / "dst")
@@ -809,7 +830,7 @@ def test_wrong_arguments_are_named(tmp_path, refused):
     assert "DST" in refused("youtube-objects-v1", source)
 
 
-def test_without_scipy_the_remedy_is_named(tmp_path, refused, monkeypatch):
+def test_missing_scipy_is_named_with_the_package_to_install(tmp_path, refused, monkeypatch):
     source = write_v1(tmp_path / "src")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = refused("youtube-objects-v1", source, tmp_path / "dst")

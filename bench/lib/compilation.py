@@ -1,4 +1,4 @@
-"""What torch.compile fails with, told as a user's mistake."""
+"""Errors of torch.compile as user errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from colocam.runtime.errors import UserError
 
 
 @contextmanager
-def compiler_failures_told() -> Iterator[None]:
-    """A block in which something may be compiled.
+def compile_errors_reported() -> Iterator[None]:
+    """Context in which torch.compile may run.
 
     Raises:
         UserError: the compiler fails.

@@ -1,17 +1,19 @@
-"""bench/step_floors.py: operations and bytes, counted again by other means."""
+"""bench/lib/step/floors.py: operations and bytes equal an independent count."""
 
 import pytest
 import torch
 
+from lib.step.floors import make_floors
+
 from colocam.models import Localizer
 from colocam.training.config import Config
-from lib.step.floors import make_floors
 
 
 def count_macs(config, frames):
-    """Of encoder, decoder and the decoder's backward pass, by hooks.
+    """Counts encoder, decoder and backward pass of the decoder by hooks.
 
-    A convolution's gradient on its weights takes as many as itself, that on its input too.
+    The gradient of a convolution on its weights has as many as its forward pass, and so has that
+    on its input.
     """
     with torch.device("meta"):
         model = Localizer(config.encoder, 1)
@@ -34,7 +36,7 @@ def count_macs(config, frames):
     return macs, model
 
 
-def test_floors_are_the_operations_of_the_convolutions_and_the_bytes_of_the_tensors():
+def test_floors_are_operations_of_convolutions_and_bytes_of_tensors():
     config = Config(encoder="resnet18", crop=64)
     rate, bandwidth, frames = 2e9, 5e8, 3
     floors = make_floors(config, frames, 2, rate, bandwidth)

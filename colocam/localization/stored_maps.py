@@ -1,4 +1,4 @@
-"""Stores a model's maps, one file a frame, so that they can make another model's seeds."""
+"""Stored maps: writes a model's maps, one file per frame, as seeds for another model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,19 +7,18 @@ import torch
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
-from colocam.cam import ActivationMap
 from colocam.data.loading.loader import frame_batches
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.records import BoxedFrame, Shot
-from colocam.evaluation.evaluate import run_model
+from colocam.evaluation.evaluate import run_model, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.console import progress_bar
-from colocam.runtime.messages import report_unreadable
+from colocam.runtime.messages import print_unreadable
 
 
 def frames_of(shots: Sequence[Shot]) -> Iterator[BoxedFrame]:
-    """Every frame of training shots, without boxes."""
+    """Yields every frame of training shots as a record without boxes."""
     for shot in shots:
         for index in range(len(shot.frames)):
             name = f"{shot.id} frame {index}"
@@ -37,24 +36,24 @@ def store_maps(
     console: Console,
     batch_size: int = 32,
 ) -> None:
-    """Writes the score map S¹ of each frame; of a classifier, the CAM of the frame's class.
+    """Writes the score map S¹ of each frame; for a classifier, the CAM of the frame's class.
 
     Args:
         model: on `device`, in eval mode.
         info: of the model's checkpoint.
-        records: frames; their labels choose the CAM.
-        folder: laid out as `colocam.data.loading.seed_maps` tells.
-        device: where to compute.
-        autocast: makes the context of mixed precision.
-        console: where progress is shown.
-        batch_size: frames a forward pass.
+        records: frames; their labels select the CAM.
+        folder: output folder; its layout is that of `colocam.data.loading.seed_maps`.
+        device: of the computation.
+        autocast: creates the context of mixed precision.
+        console: shows the progress.
+        batch_size: frames per forward pass.
 
     Raises:
         UserError: the folder cannot be written.
     """
     decode, stored = info.kind == "localizer", SeedMaps(folder)
     generator = torch.Generator(device).manual_seed(0)
-    cam = None if decode else ActivationMap(model, info.cam, info.cam_layer, generator=generator)
+    cam = None if decode else seed_cam_of(model, info, generator)
     unreadable: list[str] = []
     with progress_bar(console, TimeRemainingColumn()) as progress:
         bar = progress.add_task("storing maps", total=len(records))
@@ -65,8 +64,9 @@ def store_maps(
                 with autocast():
                     outputs = run_model(model, batch.images.to(device), labels, cam, decode)
                 maps = outputs.scores if decode else outputs.cams
+                assert maps is not None
                 for record, values in zip(batch.records, maps, strict=True):
                     stored.write(record.frames, record.index, values)
             progress.advance(bar, len(batch.records) + len(batch.unreadable))
-    report_unreadable(console, unreadable)
+    print_unreadable(console, unreadable)
     console.print(f"{folder}: {len(records) - len(unreadable)} maps", markup=False)

@@ -1,11 +1,11 @@
-"""bench/step_input.py: every batch is full, and a video is a data folder of its own."""
+"""bench/lib/step/input.py: batches are full, and a video is a data folder."""
 
 import shutil
 
 import pytest
 
 
-def test_shots_are_repeated_until_every_batch_is_full(open_tiny_run, clips):
+def test_shots_are_repeated_until_all_batches_are_full(open_tiny_run, clips):
     run, drawn, times = open_tiny_run("--data", str(clips), "--batch-size", "40")
     assert len(run.data.train) == 50  # five batches of ten sequences
     assert len({shot.id for shot in run.data.train}) == 8
@@ -17,7 +17,7 @@ def test_shots_are_repeated_until_every_batch_is_full(open_tiny_run, clips):
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.recorded", "folder"])
-def test_a_video_is_one_shot_whatever_its_suffix(name, tmp_path, write_video, open_tiny_run):
+def test_video_is_one_shot_for_any_suffix(name, tmp_path, write_video, open_tiny_run):
     video = tmp_path / name
     shutil.move(write_video(tmp_path / video.with_suffix(".mp4" if video.suffix else "")), video)
     run, drawn, _ = open_tiny_run("--video", str(video))

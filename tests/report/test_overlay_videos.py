@@ -1,4 +1,6 @@
-"""Overlay videos of a report: which frames they show, and that they can be read."""
+"""Overlay videos of a report: the frames and boxes they show."""
+
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,8 +14,8 @@ from colocam.data.records import BoxedFrame
 from colocam.localization.drawing import GREEN
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
-from colocam.report import excerpts
-from colocam.report.excerpts import excerpt_around, place_of, write_overlays
+from colocam.report.examples import make_examples
+from colocam.report.overlay_videos import MOST, excerpt_around, frame_key, write_overlays
 from colocam.report.pictures import GAP, TILE
 from colocam.runtime.device import make_autocast
 
@@ -22,13 +24,13 @@ CPU = torch.device("cpu")
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 400), st.data())
-def test_an_excerpt_holds_its_frame_and_as_many_around_it_as_there_are(count, data):
+def test_excerpt_is_consecutive_contains_its_frame_and_is_as_long_as_possible(count, data):
     index = data.draw(st.integers(0, count - 1))
     video = VideoFrames("/v.mp4", "cat/v.mp4", count, (64, 48))
     record = BoxedFrame("x", 0, "cat/v.mp4", video, index, ((1, 2, 3, 4),))
-    excerpt = excerpt_around(record, {place_of(video, index): record})
+    excerpt = excerpt_around(record, {frame_key(video, index): record})
     numbers = [one.index for one in excerpt.records]
-    assert len(numbers) == min(count, excerpts.MOST)
+    assert len(numbers) == min(count, MOST)
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
     assert index in numbers
     assert numbers[-1] < count
@@ -37,7 +39,7 @@ def test_an_excerpt_holds_its_frame_and_as_many_around_it_as_there_are(count, da
     assert len({one.id for one in excerpt.records}) == len(numbers)
 
 
-def test_an_image_of_its_own_is_shown_among_those_of_its_folder(tmp_path, write_video):
+def test_single_image_is_shown_among_the_images_of_its_folder(tmp_path, write_video):
     folder = write_video(tmp_path / "shot", 5)
     paths = open_video(folder, "cat/shot").paths
 
@@ -45,7 +47,7 @@ def test_an_image_of_its_own_is_shown_among_those_of_its_folder(tmp_path, write_
         frames = ImageFrames((paths[place],), f"cat/shot/{place}.png")
         return BoxedFrame(f"cat/shot/{place}.png", 0, "cat", frames, 0, ((place, 0, 9, 9),))
 
-    known = {place_of(one.frames, 0): one for one in map(record, (1, 3))}
+    known = {frame_key(one.frames, 0): one for one in map(record, (1, 3))}
     excerpt = excerpt_around(record(3), known)
     assert excerpt.name == "cat/shot"
     assert [one.index for one in excerpt.records] == [0, 1, 2, 3, 4]
@@ -55,19 +57,17 @@ def test_an_image_of_its_own_is_shown_among_those_of_its_folder(tmp_path, write_
 
 
 @pytest.fixture
-def localizer():
+def examples_of():
     torch.manual_seed(0)
     info = CheckpointInfo("localizer", "resnet18", ("cat", "dog"), 64, "cam", 0, {})
-    return Localizer("resnet18", 2).eval(), info
+    model = Localizer("resnet18", 2).eval()
+    return partial(make_examples, model, info, device=CPU, autocast=make_autocast("off", CPU))
 
 
-def test_overlays_show_every_frame_with_the_boxes_that_are_known(tmp_path, write_video, localizer):
+def test_overlay_shows_every_frame_with_its_ground_truth(tmp_path, write_video, examples_of):
     video = open_video(write_video(tmp_path / "clip.mp4", 7), "cat/clip.mp4")
     boxed = BoxedFrame("a", 0, "cat/clip.mp4", video, 3, ((5, 5, 40, 30),))
-    written = write_overlays(
-        tmp_path / "report", *localizer, {"best": boxed}, [boxed],
-        device=CPU, autocast=make_autocast("off", CPU),
-    )  # fmt: skip
+    written = write_overlays(tmp_path / "report", examples_of, {"best": boxed}, [boxed])
     assert written == [("best: cat/clip.mp4, frames 0 to 6", "overlays/best.mp4")]
     frames = list(open_video(tmp_path / "report" / "overlays" / "best.mp4", "overlay"))
     assert len(frames) == 7
@@ -79,12 +79,9 @@ def test_overlays_show_every_frame_with_the_boxes_that_are_known(tmp_path, write
     assert max(green) > 2 * sorted(green)[-2] + 100
 
 
-def test_a_video_of_one_frame_gets_none(tmp_path, write_video, localizer):
+def test_video_of_one_frame_is_skipped(tmp_path, write_video, examples_of):
     video = open_video(write_video(tmp_path / "clip", 1), "cat/clip")
     record = BoxedFrame("a", 0, "cat/clip", video, 0, ())
-    written = write_overlays(
-        tmp_path / "report", *localizer, {"best": record}, [record],
-        device=CPU, autocast=make_autocast("off", CPU),
-    )  # fmt: skip
+    written = write_overlays(tmp_path / "report", examples_of, {"best": record}, [record])
     assert written == []
     assert not (tmp_path / "report").exists()

@@ -1,19 +1,15 @@
-"""bench/step_parts.py: the step in parts is that of training, and every term that of the loss."""
+"""bench/lib/step/parts.py: the step in parts equals the training step, terms those of the loss."""
 
 import torch
 
 from lib.step import parts as step_parts
+from lib.step.parts import ALONE_PARTS, PARTS
 from lib.stopwatch import Stopwatch
 
 CPU = torch.device("cpu")
-PARTS = {
-    *("copy and augmentation", "encoder", "CAM", "seeds", "decoder forward", "losses"),
-    *("decoder backward", "optimizer"),
-}
-ALONE_PARTS = {"pl alone", "crf alone", "asc alone", "coloc alone", "crf and coloc"}
 
 
-def test_a_step_in_parts_is_the_step_that_training_takes(tiny_batch, one_thread):
+def test_step_in_parts_equals_the_training_step(tiny_batch, one_thread):
     run, drawn = tiny_batch
     moved = []
     for in_parts in (False, True):
@@ -24,16 +20,16 @@ def test_a_step_in_parts_is_the_step_that_training_takes(tiny_batch, one_thread)
             watch.new_repeat()
             step_parts.step_in_parts(stage, drawn, 3, watch)
         else:
-            left_out = step_parts.whole_step(stage, drawn, 3)
-            assert not left_out
+            skipped = step_parts.whole_step(stage, drawn, 3)
+            assert not skipped
         moved.append([p - b for p, b in zip(stage.update.parameters, before, strict=True)])
     for whole, parts in zip(*moved, strict=True):
         assert whole.abs().max() > 0
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-7)
-    assert set(watch.times()) == PARTS
+    assert set(watch.times()) == set(PARTS)
 
 
-def test_what_is_prepared_in_parts_is_what_the_stage_prepares(tiny_batch, one_thread):
+def test_preparation_in_parts_equals_that_of_the_stage(tiny_batch, one_thread):
     run, drawn = tiny_batch
     stage = step_parts.open_stage(run)
     watch = Stopwatch(CPU)
@@ -46,7 +42,7 @@ def test_what_is_prepared_in_parts_is_what_the_stage_prepares(tiny_batch, one_th
     torch.testing.assert_close(found._asdict(), expected._asdict(), rtol=0, atol=0)
 
 
-def test_a_term_alone_is_that_term_of_the_loss(tiny_batch):
+def test_term_alone_equals_that_term_of_the_loss(tiny_batch):
     run, drawn = tiny_batch
     stage = step_parts.open_stage(run)
     prepared = stage.prepare(drawn.on(run.device))
@@ -54,7 +50,7 @@ def test_a_term_alone_is_that_term_of_the_loss(tiny_batch):
     together = stage.losses(prepared, maps, 0.0, counts)
     assert set(together) == {"pl", "crf", "asc", "coloc", "total"}
     for terms in (("pl",), ("crf", "coloc")):
-        with step_parts.only(stage, terms):
+        with step_parts.only_terms(stage, terms):
             alone = stage.losses(prepared, maps, 0.0, counts)
         assert set(alone) == {*terms, "total"}
         for term in terms:
@@ -62,7 +58,7 @@ def test_a_term_alone_is_that_term_of_the_loss(tiny_batch):
     assert set(stage.losses(prepared, maps, 0.0, counts)) == set(together)
 
 
-def test_everything_is_timed_in_every_repeat(tiny_batch):
+def test_all_parts_are_timed_in_every_repeat(tiny_batch):
     run, drawn = tiny_batch
     reports = []
     times = step_parts.time_step(
@@ -71,11 +67,11 @@ def test_everything_is_timed_in_every_repeat(tiny_batch):
     assert reports == [(0, 3), (1, 3), (2, 3)]
     assert set(times.by_part) == {"whole step", *PARTS, *ALONE_PARTS}
     assert {len(part.ms) for part in times.by_part.values()} == {3}
-    assert times.of_host == {}  # a GPU's
-    assert times.left_out == 0
+    assert times.host == {}  # measured on a GPU only
+    assert times.skipped == 0
 
 
-def test_the_host_is_timed_on_every_part_but_the_whole(tiny_batch):
+def test_host_time_is_measured_for_every_part_but_the_whole_step(tiny_batch):
     run, drawn = tiny_batch
     times = step_parts._time_host(step_parts.open_stage(run), drawn, 2)
     assert set(times) == {*PARTS, *ALONE_PARTS}

@@ -1,14 +1,19 @@
-"""One trained row with one seed: a folder that is filled once, and shared by all that need it."""
+"""Trials: a row of a table trained with one seed, in a run folder shared by all tables."""
 
 import json
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 from rich.console import Console
+
+from lib.machine import commit_name
+from lib.paper.runs import train
+from lib.paper.tables import Options, Row
 
 from colocam.cam import ActivationMap
 from colocam.cli.options import parse_config
@@ -21,22 +26,36 @@ from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config
-from lib.machine import commit_name
-from lib.paper.runs import train
-from lib.paper.tables import Options, Row
 
 BEST = ("classifier-best-classification", "classifier-best-localization")
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What all cells have in common.
+class Scores(TypedDict):
+    """Results of a trial in %.
 
     Attributes:
-        folder: of their folders.
-        data, splits: as train.py takes them; None: the built-in clip set.
+        corloc: on test, published protocol, IoU 0.5.
+        corloc_honest: on test, one threshold chosen on validation; None without one.
+        validation: CorLoc on validation, of the selected checkpoint.
+        one_sided: share of training frames in videos whose maps are one-sided in the last epoch;
+            None without stage 2.
+    """
+
+    corloc: float
+    corloc_honest: float | None
+    validation: float
+    one_sided: float | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Settings shared by all trials.
+
+    Attributes:
+        folder: parent of the run folders.
+        data, splits: as for train.py; None: the built-in clip set.
         options: of every run, both stages.
-        threads: of each run where others go on beside it (see `paper_runs.train`).
+        threads: of each of several parallel runs (see `lib.paper.runs.train`).
     """
 
     folder: Path
@@ -46,7 +65,13 @@ class Ground:
     threads: int | None = None
 
     def arguments(self, seed: int, out: Path, *more: Options) -> list[str]:
-        """Of train.py."""
+        """Arguments of train.py.
+
+        Args:
+            seed: of the run.
+            out: run folder.
+            more: further options; later ones take precedence.
+        """
         given = {"data": self.data, "splits": self.splits, **self.options}
         for options in more:
             given |= options
@@ -56,11 +81,11 @@ class Ground:
 
     @cached_property
     def config(self) -> Config:
-        """What a run without further options does."""
+        """Configuration of a run without further options."""
         return parse_config(self.arguments(0, self.folder), torch.cuda.is_available())
 
     def changes(self, options: Options) -> dict[str, object]:
-        """Those of the options that change anything."""
+        """Options that differ from `config`."""
         return {
             name: value
             for name, value in options.items()
@@ -68,99 +93,103 @@ class Ground:
         }
 
     def options_of(self, row: Row) -> Options:
-        """Of stage 2 of a row."""
+        """Options of stage 2 of a row."""
         options = dict(row.options or {})
-        if row.longer > 1:
+        if row.epochs_factor > 1:
             for name in ("epochs", "decay-every", "evaluate-every"):
-                options[name] = row.longer * getattr(self.config, name.replace("-", "_"))
+                options[name] = row.epochs_factor * getattr(self.config, name.replace("-", "_"))
         return options
 
     def data_folder(self) -> Path:
-        """Where the data lies."""
+        """Data folder; the built-in clip set is generated if missing."""
         if self.data is not None:
             return self.data
         return builtin_folder(self.config.clip_set, self.config.clip_seed)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """A row of a table with one seed."""
 
-    ground: Ground
+    experiment: Experiment
     row: Row
     seed: int
 
     @property
     def classifier(self) -> Path:
-        """Run folder of stage 1, shared by all cells with its options and seed."""
+        """Run folder of stage 1, shared by all trials with its options and seed."""
         return self._folder("classifier", self.row.classifier)
 
     @property
     def folder(self) -> Path:
-        """Of the cell: the same for the same options, whichever table they stand in."""
+        """Run folder of the trial, shared by all tables with its options and seed."""
         if self.row.options is None:
             return self._folder(self.row.cam, self.row.classifier)
-        marks = {"left-out": self.row.left_out} if self.row.left_out else {}
-        options = {**self.row.classifier, **self.ground.options_of(self.row)}
+        marks = {"left-out": self.row.excluded_shots} if self.row.excluded_shots else {}
+        options = {**self.row.classifier, **self.experiment.options_of(self.row)}
         return self._folder("localizer", options, marks)
 
     def _folder(self, kind: str, options: Options, marks: Options | None = None) -> Path:
-        named = sorted(({**self.ground.changes(options), **(marks or {})}).items())
+        named = sorted(({**self.experiment.changes(options), **(marks or {})}).items())
         parts = [f"seed{self.seed}", kind, *(f"{name}={value}" for name, value in named)]
-        return self.ground.folder / "_".join(parts)
+        return self.experiment.folder / "_".join(parts)
 
     @property
     def done(self) -> bool:
-        """Whether its numbers stand."""
+        """Whether the trial is evaluated."""
         return (self.folder / "report" / "evaluation.json").is_file()
 
     @property
     def commit(self) -> str:
-        """That of the code which finished it."""
+        """Commit of the code that finished the trial."""
         path = self.folder / "commit"
         return path.read_text() if path.is_file() else "unknown"
 
     @property
     def has_classifier(self) -> bool:
-        """Whether stage 1 stands."""
+        """Whether stage 1 is finished."""
         return (self.classifier / "report" / "evaluation.json").is_file()
 
     def train_classifier(self) -> None:
-        """Stage 1, from where an earlier run was stopped.
+        """Trains stage 1; resumes an interrupted run.
 
         Raises:
             UserError: the training run failed.
         """
-        arguments = self.ground.arguments(self.seed, self.classifier, self.row.classifier)
+        arguments = self.experiment.arguments(self.seed, self.classifier, self.row.classifier)
         self._train(self.classifier, [*arguments, "--stage", "classifier"])
 
     def _train(self, folder: Path, arguments: list[str]) -> None:
-        train(arguments, self.ground.threads, folder.with_name(f"{folder.name}.log"))
+        train(arguments, self.experiment.threads, folder.with_name(f"{folder.name}.log"))
 
-    def numbers(self) -> dict[str, float | None]:
-        """CorLoc at IoU 0.5 in %: published protocol, one threshold, and on validation; and the
-        share of training frames, in %, in videos whose maps had gone to one side in the end.
-        """
+    def scores(self) -> Scores:
+        """Reads the results of a finished trial."""
         summary = json.loads((self.folder / "report" / "evaluation.json").read_text())
         honest = summary["corloc_honest"]
-        of_test = {
+        validation, one_sided = self._validation()
+        return {
             "corloc": summary["corloc"]["0.5"],
             "corloc_honest": honest and honest["0.5"],
+            "validation": validation,
+            "one_sided": one_sided,
         }
-        chosen = self.folder / "validation.json"
-        if chosen.is_file():
-            score = json.loads(chosen.read_text())["corloc"]
-            return {**of_test, "validation": score, "one_sided": None}
-        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
-        lines = [line for line in lines if line["stage"] == "localizer"]
-        scores = [line["localization"] for line in lines if "localization" in line]
-        # The best epoch on validation is what chose the checkpoint.
-        return {
-            **of_test, "validation": max(scores), "one_sided": 100 * lines[-1]["one_sided"],
-        }  # fmt: skip
+
+    def _validation(self) -> tuple[float, float | None]:
+        """CorLoc on validation, and the share of one-sided frames."""
+        of_map = self.folder / "validation.json"
+        if of_map.is_file():
+            return json.loads(of_map.read_text())["corloc"], None
+        records = [
+            record
+            for line in (self.folder / "metrics.jsonl").read_text().splitlines()
+            if (record := json.loads(line))["stage"] == "localizer"
+        ]
+        scores = [record["localization"] for record in records if "localization" in record]
+        # The best epoch on validation selects the checkpoint.
+        return max(scores), 100 * records[-1]["one_sided"]
 
     def train_localizer(self) -> None:
-        """Stage 2, from where an earlier run was stopped; stage 1 stands.
+        """Trains stage 2 from a finished stage 1; resumes an interrupted run.
 
         Raises:
             UserError: the training run failed.
@@ -172,19 +201,19 @@ class Cell:
             if not target.exists():
                 shutil.copy(self.classifier / "checkpoints" / target.name, target)
         more: dict[str, object] = {}
-        if self.row.left_out:
-            more["splits"] = self._fewer_shots()
-            more["data"] = self.ground.data_folder()
-            more["preset"] = self.ground.config.preset  # with data it would be another
-        arguments = self.ground.arguments(
-            self.seed, self.folder, self.row.classifier, self.ground.options_of(self.row), more
+        if self.row.excluded_shots:
+            more["splits"] = self._write_reduced_splits()
+            more["data"] = self.experiment.data_folder()
+            more["preset"] = self.experiment.config.preset  # the default with data differs
+        arguments = self.experiment.arguments(
+            self.seed, self.folder, self.row.classifier, self.experiment.options_of(self.row), more
         )
         self._train(self.folder, [*arguments, "--stage", "localizer"])
         (self.folder / "commit").write_text(commit_name())
 
-    def _fewer_shots(self) -> Path:
-        """Split files without some training shots of each class; the same for the same seed."""
-        source = self.ground.splits or self.ground.data_folder() / "splits"
+    def _write_reduced_splits(self) -> Path:
+        """Writes split files without some training shots of each class, drawn from the seed."""
+        source = self.experiment.splits or self.experiment.data_folder() / "splits"
         if not (source / "train").is_dir():
             raise UserError(f"{source}: no split files there; write them (prepare splits) first")
         target = self.folder / "splits"
@@ -193,29 +222,35 @@ class Cell:
         by_class: dict[int, list[str]] = {}
         for shot in shots:
             by_class.setdefault(shot.label, []).append(shot.id)
-        rng = np.random.default_rng([self.seed, self.row.left_out])
-        gone: set[str] = set()
+        count = self.row.excluded_shots
+        rng = np.random.default_rng([self.seed, count])
+        excluded: set[str] = set()
         for names in by_class.values():
-            if len(names) <= self.row.left_out:
+            if len(names) <= count:
                 raise UserError(
-                    f"{source}: {len(names)} training shots of a class, too few to leave "
-                    f"{self.row.left_out} out"
+                    f"{source}: {len(names)} training shots of a class, too few to exclude {count}"
                 )
-            gone.update(rng.choice(names, self.row.left_out, replace=False).tolist())
-        write_split(target / "train", [shot for shot in shots if shot.id not in gone])
+            excluded.update(rng.choice(names, count, replace=False).tolist())
+        write_split(target / "train", [shot for shot in shots if shot.id not in excluded])
         return target
 
     def evaluate_map(self) -> None:
-        """The activation map of the classifier of stage 1; its threshold chosen on validation."""
+        """Evaluates the activation map of the classifier, with the threshold of validation."""
         model, info = load_checkpoint(self.classifier / "checkpoints" / f"{BEST[1]}.safetensors")
         device = pick_device("auto")
-        model = model.to(device, memory_format=torch.channels_last)
-        data = open_data(self.ground.data_folder(), self.ground.splits, seed=self.seed)
-        place = {"device": device, "autocast": make_autocast("auto", device)}
+        autocast = make_autocast("auto", device)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        data = open_data(self.experiment.data_folder(), self.experiment.splits, seed=self.seed)
         on_validation = evaluate(
-            model, data.val, data.classes, side=info.size, cam=ActivationMap(model, self.row.cam),
-            decode=False, **place,
-        ).seed_cam  # fmt: skip
+            model,
+            data.val,
+            data.classes,
+            side=info.size,
+            cam=ActivationMap(model, self.row.cam),
+            device=device,
+            decode=False,
+            autocast=autocast,
+        ).seed_cam
         chosen = {
             "corloc": on_validation.summary()["corloc"]["0.5"],
             "threshold": on_validation.best_threshold(),
@@ -223,8 +258,12 @@ class Cell:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "validation.json").write_text(json.dumps(chosen) + "\n")
         report_frames(
-            model, replace(info, cam=self.row.cam, cam_threshold=chosen["threshold"]), data.test,
+            model,
+            replace(info, cam=self.row.cam, cam_threshold=chosen["threshold"]),
+            data.test,
             Report(self.row.name, self.folder / "report", self.row.name),
-            console=Console(stderr=True, quiet=True), **place,
-        )  # fmt: skip
+            device=device,
+            autocast=autocast,
+            console=Console(stderr=True, quiet=True),
+        )
         (self.folder / "commit").write_text(commit_name())
