@@ -211,7 +211,7 @@ def _records(
         raise UserError(f"{folder}: no frame to evaluate in split {options.split!r}")
     if all(record.frames.read([record.index])[0] is None for record in records):
         what = count_of(len(records), "frame")
-        raise UserError(f"{folder}: none of {what} in split {options.split!r} can be decoded")
+        raise UserError(f"{folder}: not one of {what} in split {options.split!r} can be decoded")
     return records
 
 

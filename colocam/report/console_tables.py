@@ -1,4 +1,4 @@
-"""Tables for the terminal: with lines, without lines, or stacked, whichever fits its width."""
+"""Tables for the terminal: bordered, plain or stacked, depending on its width."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence

@@ -59,10 +59,10 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Wraps each line of the text by itself."""
-        return "\n".join(
-            textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent)
-            for line in text.splitlines()
+        wrapper = textwrap.TextWrapper(
+            width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
         )
+        return "\n".join(map(wrapper.fill, text.splitlines()))
 
 
 def _shown_in(text: str, action: argparse.Action) -> bool:
