@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint of train.py: `python evaluate.py --help`."""
+"""Evaluates a checkpoint of train.py: `python evaluate.py --help` lists the options."""
 
 from colocam.cli.evaluate import main
 

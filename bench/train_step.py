@@ -41,11 +41,12 @@ from lib.step.table import HEADS, SUM, Row, heading, make_rows, notes
 from lib.synchronization import first_synchronization
 from lib.timing import peak_memory
 
+from colocam.cli.options import parse_config
 from colocam.runtime.device import pick_device
 from colocam.runtime.distribution import ALONE
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config, parse_config
+from colocam.training.config import Config
 from colocam.training.localizer import LocalizerStage
 from colocam.training.run import Run, open_run
 

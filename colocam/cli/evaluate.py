@@ -1,4 +1,4 @@
-"""The command evaluate.py: CorLoc of a checkpoint on the frames of a split."""
+"""Command evaluate.py: CorLoc of a checkpoint on the frames of a split."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,16 +17,21 @@ from colocam.evaluation.predictions import Predictions, write_predictions
 from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.report.report import Report, report_frames, write_summary
+from colocam.runtime.console import make_console
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.distribution import Ranks, join_ranks
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import check_file, check_folder
 from colocam.runtime.messages import count_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs evaluate.py with these arguments (None: the process's) and returns its exit status."""
+    """Runs evaluate.py and returns its exit status.
+
+    Args:
+        argv: arguments without the program name; None: those of the process.
+    """
     return exit_status(lambda: _run(_parser().parse_args(argv)))
 
 
@@ -37,48 +42,82 @@ def _run(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog="evaluate.py",
+        prog=program_name("evaluate.py"),
+        usage="%(prog)s --ckpt FILE [--data DIR] [--split NAME] [options]",
         description="Evaluates a checkpoint: CorLoc of its localizer and of its seed CAM.",
     )
     add = parser.add_argument
-    add("--ckpt", type=Path, required=True, metavar="FILE", help="a checkpoint of train.py")
-    add("--data", type=Path, metavar="DIR", help="data folder (default: built-in clip set)")
-    add("--splits", type=Path, metavar="DIR", help="split files (default: DATA/splits if there)")
-    add("--cache", type=Path, metavar="DIR", help="train.py's: it remembers how long videos are")
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of train.py")
     add(
         "--split",
         choices=("test", "val", "train"),
         default="test",
-        help="frames to evaluate; train: all frames of the training shots, for --save-maps alone",
+        help="frames to evaluate; train: all frames of the training shots, only with --save-maps",
+    )
+    add(
+        "--smooth",
+        type=float,
+        metavar="X",
+        help="exponential smoothing of score maps along each video: X times the previous smoothed "
+        "map plus 1 - X times the map of the frame, 0<X<1 (default: none, as published)",
+    )
+    _add_data(parser.add_argument_group("data"))
+    _add_output(parser.add_argument_group("output"))
+    runtime = parser.add_argument_group("runtime").add_argument
+    runtime("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device")
+    runtime(
+        "--amp",
+        choices=("auto", "off", "bf16", "fp16"),
+        default="auto",
+        help="mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
+    )
+    return parser
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--data", type=Path, metavar="DIR", help="data folder (default: the built-in clip set)")
+    add(
+        "--splits",
+        type=Path,
+        metavar="DIR",
+        help="folder of split files (default: DATA/splits, if it exists)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="--seed of the training run")
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="--cache of train.py, which stores the frame counts of videos (default: no cache)",
+    )
+    add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in clip set")
+    add("--clip-seed", type=int, default=0, metavar="N", help="seed of the built-in clip set")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--json", type=Path, metavar="FILE", help="write the metrics as JSON")
+    add("--report", type=Path, metavar="DIR", help="write metrics, tables and pictures as a page")
+    add(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="write class and box of each frame as JSON",
+    )
+    add(
+        "--coco",
+        type=Path,
+        metavar="FILE",
+        help="write predictions in the COCO results format, and the ground truth to a file of the "
+        "same name with the suffix .gt.json",
     )
     add(
         "--save-maps",
         type=Path,
         metavar="DIR",
-        help="store each score map (of a classifier: the CAM) for train.py --seed-maps DIR",
+        help="write the score map of each frame (of a classifier: the CAM) for --seed-maps of "
+        "train.py",
     )
-    add("--json", type=Path, metavar="FILE", help="write the numbers here")
-    add("--predictions", type=Path, metavar="FILE", help="write each frame's class and box as JSON")
-    add(
-        "--coco",
-        type=Path,
-        metavar="FILE",
-        help="write them in the COCO results format; ground truth beside it: FILE's name, .gt.json",
-    )
-    add("--report", type=Path, metavar="DIR", help="write numbers, table and pictures here")
-    add(
-        "--smooth",
-        type=float,
-        metavar="X",
-        help="smooth score maps along each video, from the frames before: X times what was before, "
-        "1 - X times the frame's (default: each frame by itself, as published)",
-    )
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
-    add("--seed", type=int, default=0, help="split of a plain folder, as in training")
-    add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in set")
-    add("--clip-seed", type=int, default=0, help="seed of the built-in clip set")
-    return parser
 
 
 def _check(options: argparse.Namespace, ranks: Ranks) -> None:
@@ -86,55 +125,61 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
         if seed < 0:
             raise UserError(f"{flag} {seed}: must not be negative")
     if options.smooth is not None and not 0 < options.smooth < 1:
-        raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
+        raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
     files = _files(options)
-    taken: set[Path] = set()
+    written: set[Path] = set()
     for flag, path in files.items():
-        if path.resolve() in taken:
-            raise UserError(f"{flag}: {path} is written by another option; give each its own file")
-        taken.add(path.resolve())
+        if path.resolve() in written:
+            raise UserError(f"{flag}: {path} is written by another option; use another file")
+        written.add(path.resolve())
         check_file(path)
     for folder in (options.report, options.save_maps):
         if folder is not None:
             check_folder(folder)
     if options.smooth is not None and options.save_maps is not None:
-        raise UserError("--save-maps: stores each frame's own map; leave --smooth away")
+        raise UserError("--save-maps: writes unsmoothed maps; omit --smooth")
     if options.split == "train" and options.save_maps is None:
-        raise UserError("--split train: has no boxes to evaluate; it is for --save-maps DIR")
+        raise UserError("--split train: has no boxes to evaluate; use it with --save-maps DIR")
     if options.split == "train" and (files or options.report):
         flag = next(iter(files), "--report")
-        raise UserError(f"--split train: has no boxes, so nothing for {flag}")
+        raise UserError(f"--split train: has no boxes, so there is nothing for {flag}")
     if options.save_maps is not None and ranks.world > 1:
-        raise UserError("--save-maps: stores maps in one process; start it without torchrun")
+        raise UserError("--save-maps: runs in one process; start it without torchrun")
 
 
 def _files(options: argparse.Namespace) -> dict[str, Path]:
-    """The files that are asked for, by option."""
-    wanted = {"--coco": options.coco, "--json": options.json, "--predictions": options.predictions}
+    """Output files by option."""
+    requested = {
+        "--coco": options.coco,
+        "--json": options.json,
+        "--predictions": options.predictions,
+    }
     if options.coco is not None:
-        wanted["--coco (ground truth)"] = ground_truth_path(options.coco)
-    return {flag: path for flag, path in wanted.items() if path is not None}
+        requested["--coco (ground truth)"] = ground_truth_path(options.coco)
+    return {flag: path for flag, path in requested.items() if path is not None}
 
 
 def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     _check(options, ranks)
-    console = Console(quiet=not ranks.main)
+    console = make_console(quiet=not ranks.main)
     device = pick_device(options.device, ranks.local)
     predicting = options.predictions is not None or options.coco is not None
     decoding = predicting or options.smooth is not None
     model, info = load_checkpoint(options.ckpt, "localizer" if decoding else None)
     records = _records(options, info, ranks, console)
-    place = {
-        "device": device, "autocast": make_autocast(options.amp, device), "console": console,
-    }  # fmt: skip
-    model = model.to(device, memory_format=torch.channels_last)
+    autocast = make_autocast(options.amp, device)
+    model = model.to(device).to(memory_format=torch.channels_last)
     if options.save_maps is not None:
-        store_maps(model, info, records, options.save_maps, **place)
+        store_maps(
+            model, info, records, options.save_maps,
+            device=device, autocast=autocast, console=console,
+        )  # fmt: skip
     if options.split == "train":
         return
     predictions = Predictions(records, info) if predicting else None
     summary = report_frames(
-        model, info, records, _report(options, info), **place, ranks=ranks,
+        model, info, records, _report(options, info),
+        device=device, autocast=autocast, console=console, ranks=ranks,
         on_batch=predictions.collect if predictions else None,
     )  # fmt: skip
     if predictions is not None:
@@ -144,16 +189,16 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
 
 
 def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:
-    asked = {name: value for name, value in vars(options).items() if value is not None}
+    used = {name: value for name, value in vars(options).items() if value is not None}
     title = f"{options.ckpt.name} on {options.data or 'the built-in clip set'}, {options.split}"
     method = "localizer" if options.smooth is None else f"localizer, smoothed {options.smooth:g}"
-    return Report(method, options.report, title, asked | asdict(info), smooth=options.smooth)
+    return Report(method, options.report, title, used | asdict(info), smooth=options.smooth)
 
 
 def _records(
     options: argparse.Namespace, info: CheckpointInfo, ranks: Ranks, console: Console
 ) -> list[BoxedFrame]:
-    """The frames of the split, with the checkpoint's class numbers; a collective."""
+    """Frames of the split, with the class indices of the checkpoint; a collective."""
     with ranks.main_first(), console.status("opening the data"):
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
         data = open_data(folder, options.splits, seed=options.seed, cache=options.cache)
@@ -184,11 +229,11 @@ def _write(
 def _relabelled(
     data: VideoData, records: Sequence[BoxedFrame], classes: Sequence[str], ckpt: Path
 ) -> list[BoxedFrame]:
-    """The records with the checkpoint's class numbers."""
+    """Records with the class indices of the checkpoint."""
     unknown = [name for name in data.classes if name not in classes]
     if unknown:
         raise UserError(
-            f"{ckpt}: knows the classes {', '.join(classes)}, not {', '.join(unknown)} of the data"
+            f"{ckpt}: has the classes {', '.join(classes)}, not {', '.join(unknown)} of the data"
         )
-    number = [classes.index(name) for name in data.classes]
-    return [replace(record, label=number[record.label]) for record in records]
+    index = [classes.index(name) for name in data.classes]
+    return [replace(record, label=index[record.label]) for record in records]

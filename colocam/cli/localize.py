@@ -1,4 +1,4 @@
-"""Videos in; overlay videos, boxes.json and a table a video out."""
+"""Command colocam.localize: overlay video and CSV file per video, and boxes.json for all."""
 
 import argparse
 import csv
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
@@ -27,7 +27,8 @@ from colocam.localization.input_videos import OVERLAY_SUFFIX, file_names, find_v
 from colocam.localization.overlay import draw_missing, draw_result
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.console import progress_bar
+from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of, skipped_line
@@ -38,15 +39,20 @@ CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (None: the process's) and returns its exit status."""
+    """Runs the command and returns its exit status.
+
+    Args:
+        argv: arguments without the program name; None: those of the process.
+    """
     return exit_status(lambda: _localize_all(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog="python -m colocam.localize",
-        description="Draws a box on every frame of videos: overlay videos, boxes.json, and a CSV "
-        "file a video with a line a frame.",
+        prog=program_name("python -m colocam.localize"),
+        usage="%(prog)s VIDEO... --ckpt FILE [--out DIR] [options]",
+        description="Localizes an object in each frame of videos. Writes, for each video, an "
+        "overlay video and a CSV file with one line per frame, and boxes.json for all videos.",
     )
     add = parser.add_argument
     add(
@@ -54,39 +60,53 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="VIDEO",
-        help="video file, folder of frames, or folder of videos (also <class>/<video>)",
+        help="video file, folder of frames, or folder of videos (DIR/<video> or "
+        "DIR/<class>/<video>)",
     )
-    add("--ckpt", type=Path, required=True, metavar="FILE", help="a localizer's checkpoint")
-    add("--out", type=Path, default=Path("localized"), metavar="DIR", help="(default: localized)")
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a localizer")
+    add("--out", type=Path, default=Path("localized"), metavar="DIR", help="output folder")
+    _add_output(parser.add_argument_group("output"))
+    runtime = parser.add_argument_group("runtime").add_argument
+    runtime("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device")
+    runtime(
+        "--amp",
+        choices=("auto", "off", "bf16", "fp16"),
+        default="auto",
+        help="mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
+    )
+    runtime("--batch-size", type=int, default=16, metavar="N", help="frames per forward pass")
+    runtime(
+        "--cpu-threads", type=int, metavar="N", help="number of CPU threads (default: all cores)"
+    )
+    return parser
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--overlay", choices=("on", "off"), default="on", help="write overlay videos")
+    add("--heat", choices=("on", "off"), default="off", help="show the score map in the overlay")
     add(
         "--class",
         dest="class_name",
         metavar="NAME",
-        help="tell this class's probability instead of the most probable class; the box, of "
-        "foreground against background, stays",
+        help="report the probability of this class; the box does not depend on the class "
+        "(default: the most probable class of each frame)",
     )
     add(
         "--smooth",
         type=float,
         metavar="X",
-        help="smooth score maps and class probabilities along the video, from the past alone: X "
-        "times what was before, 1 - X times the frame's; begun anew at a cut (default: off)",
+        help="exponential smoothing of score maps and class probabilities along the video: X times "
+        "the previous smoothed value plus 1 - X times that of the frame, 0<X<1; reset at "
+        "each cut (default: no smoothing)",
     )
     add(
         "--empty-over",
         type=float,
         metavar="X",
-        help="report frames without a box that look emptier than this, 0...1 (1 - the largest "
-        "score of the map), and tell how empty each looks in boxes.json (default: off)",
+        help="emptiness score, 0 to 1, above which a frame is reported without a box; the score is "
+        "1 - the maximum of the score map and is added to boxes.json (default: off)",
     )
-    switch = ("on", "off")
-    add("--overlay", choices=switch, default="on", help="write overlay videos (default: on)")
-    add("--heat", choices=switch, default="off", help="show the score map too (default: off)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--amp", choices=("auto", "off", "bf16", "fp16"), default="auto", help="mixed precision")
-    add("--batch-size", type=int, default=16, metavar="N", help="frames a forward pass")
-    add("--cpu-threads", type=int, metavar="N", help="threads on the CPU (default: all cores)")
-    return parser
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -97,9 +117,9 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise UserError(f"{flag} {value}: must be at least 1")
     if options.smooth is not None and not 0 < options.smooth < 1:
-        raise UserError(f"--smooth {options.smooth}: must lie between 0 and 1")
+        raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
     if options.empty_over is not None and not 0 <= options.empty_over <= 1:
-        raise UserError(f"--empty-over {options.empty_over}: must lie in [0, 1]")
+        raise UserError(f"--empty-over {options.empty_over}: must be in [0, 1]")
 
 
 def _localize_all(options: argparse.Namespace) -> None:
@@ -113,7 +133,7 @@ def _localize_all(options: argparse.Namespace) -> None:
     notes: list[str] = []
     videos = find_videos(options.videos, options.out, notes)
     if options.overlay == "on" and not has_h264():
-        notes.append("overlays become VP9, which is slow: pip install 'colocam[video]' is faster")
+        notes.append("overlays are VP9, slow to encode; for H.264: pip install 'colocam[video]'")
     records: list[dict[str, Any]] = []
     failed: list[str] = []
     for path, name in zip(videos, file_names(videos), strict=True):
@@ -131,49 +151,49 @@ def _localize_all(options: argparse.Namespace) -> None:
     if failed:
         command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
     write_records(options.out / "boxes.json", records)
-    command.say(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
+    command.print(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
 
 
 def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
-    """Number of the class that is wanted; None: of each frame the most probable one."""
+    """Index of --class; None: the most probable class of each frame."""
     name = options.class_name
     if name is not None and name not in classes:
-        raise UserError(f"--class {name}: {options.ckpt} knows {', '.join(classes)}")
+        raise UserError(f"--class {name}: {options.ckpt} has {', '.join(classes)}")
     return None if name is None else classes.index(name)
 
 
-def _make(out: Path) -> None:
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+        raise UserError(f"--out {out}: cannot be created ({error.strerror})") from error
 
 
 @dataclass(frozen=True)
 class _Command:
-    """What all videos share."""
+    """Settings, model and console shared by all videos."""
 
     options: argparse.Namespace
     localizer: VideoLocalizer
     label: int | None
     console: Console
 
-    def say(self, line: str, style: str | None = None) -> None:
+    def print(self, line: str, style: str | None = None) -> None:
         self.console.print(line, style=style, markup=False, highlight=False)
 
     def warn(self, line: str) -> None:
-        self.say(f"warning: {line}", "yellow")
+        self.print(f"warning: {line}", "yellow")
 
     def show_notes(self, notes: list[str]) -> None:
         for note in notes:
-            self.say(f"note: {note}", "yellow")
+            self.print(f"note: {note}", "yellow")
         notes.clear()
 
     def localize(
         self, path: Path, source: ImageFrames | VideoFrames, name: str
     ) -> list[dict[str, Any]]:
-        """Writes one video's files; its records for boxes.json."""
-        _make(self.options.out)
+        """Writes the files of one video and returns its records for boxes.json."""
+        _make_folder(self.options.out)
         began = time.perf_counter()
         table, overlay = (self.options.out / f"{name}{end}" for end in (".csv", OVERLAY_SUFFIX))
         every_frame = localized_frames(
@@ -198,7 +218,7 @@ class _Command:
             missing = count_of(len(lines) - len(records), "frame")
             self.warn(f"{path}: {missing} cannot be decoded, skipped")
         seconds = time.perf_counter() - began
-        self.say(
+        self.print(
             f"{path}: {count_of(len(lines), 'frame')} in {seconds:.1f} s, "
             f"{len(lines) / seconds:.1f} frames/s: "
             + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
@@ -219,12 +239,12 @@ class _Command:
 
     @contextmanager
     def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
-        """What draws the frames one after the other; their video is whole when this ends."""
+        """Draws frames in order; the overlay video is written when the context ends."""
         if self.options.overlay == "off":
             yield lambda frame, found: None
             return
         width, height = first_size(source)
-        last = np.zeros((height, width, 3), np.uint8)  # the last frame that could be decoded
+        last = np.zeros((height, width, 3), np.uint8)  # the last decoded frame
 
         def draw(frame: TimedFrame, found: Localization | None) -> None:
             nonlocal last
@@ -239,13 +259,13 @@ class _Command:
 
 
 def _csv_line(frame: TimedFrame, found: Localization | None) -> list[Any]:
-    """Empty fields where there is no box, or no frame."""
+    """Values of `CSV_COLUMNS`; empty without a box or a decoded frame."""
     line = [frame.index, f"{frame.seconds:.4f}"]
     if found is None:
         return line + [""] * (len(CSV_COLUMNS) - 2)
-    told = [found.class_name, f"{found.probability:.4f}"]
+    label = [found.class_name, f"{found.probability:.4f}"]
     box = [""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"]
-    return [*line, *told, *box, f"{found.emptiness:.4f}"]
+    return [*line, *label, *box, f"{found.emptiness:.4f}"]
 
 
 def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
@@ -257,18 +277,12 @@ def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
 
 
 class _FrameBar:
-    """A progress bar with frames a second, gone when the video is done."""
+    """Progress bar over the frames of a video, with frames per second."""
 
     def __init__(self, console: Console, path: Path, source: ImageFrames | VideoFrames) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} frames"),
-            TextColumn("{task.fields[rate]:.1f} frames/s"),
-            TimeRemainingColumn(),
+        self.bars = progress_bar(
+            console, TextColumn("{task.fields[rate]:.1f} frames/s"), TimeRemainingColumn()
         )
-        hidden = not console.is_terminal
-        self.bars = Progress(*columns, console=console, transient=True, disable=hidden)
         self.task = self.bars.add_task(escape(path.name), total=len(source), rate=0.0)
         self.began, self.done = time.perf_counter(), 0
 
@@ -280,11 +294,7 @@ class _FrameBar:
         self.bars.stop()
 
     def advance(self) -> None:
-        """One frame more."""
+        """Counts one frame."""
         self.done += 1
         rate = self.done / (time.perf_counter() - self.began)
         self.bars.update(self.task, completed=self.done, rate=rate)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
+from colocam.cli.options import Command, parse_command
 from colocam.runtime.distribution import join_ranks
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.runtime.interruption import Interrupted
-from colocam.training.config import Command, parse_command
 from colocam.training.train import train
 
 

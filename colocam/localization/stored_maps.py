@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import TimeRemainingColumn
 
 from colocam.data.loading.frame_batches import frame_batches
 from colocam.data.loading.seed_maps import SeedMaps
@@ -13,6 +13,7 @@ from colocam.data.records import BoxedFrame, Shot
 from colocam.evaluation.evaluate import run_model, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.runtime.console import progress_bar
 from colocam.runtime.messages import print_unreadable
 
 
@@ -54,7 +55,7 @@ def store_maps(
     generator = torch.Generator(device).manual_seed(0)
     cam = None if decode else seed_cam_of(model, info, generator)
     unreadable: list[str] = []
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console, TimeRemainingColumn()) as progress:
         bar = progress.add_task("storing maps", total=len(records))
         for batch in frame_batches(records, info.size, batch_size):
             unreadable += batch.unreadable

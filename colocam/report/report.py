@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import TimeRemainingColumn
 
 from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
@@ -19,6 +19,7 @@ from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.report.console_tables import as_table
 from colocam.report.contact_sheet import contact_sheet
 from colocam.report.examples import ExampleMaker, by_overlap, make_examples, spread
 from colocam.report.overlay_videos import write_overlays
@@ -28,10 +29,10 @@ from colocam.report.tables import (
     Columns,
     all_cells,
     as_markdown,
-    as_table,
     corloc_cells,
     protocol_cells,
 )
+from colocam.runtime.console import progress_bar
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_atomic
@@ -94,7 +95,7 @@ def report_frames(
     Returns:
         The summary, see `summarize`.
     """
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console, TimeRemainingColumn()) as progress:
         bar = progress.add_task("evaluating", total=len(records))
 
         def advance(batch: FrameBatch, outputs: Outputs) -> None:

@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 Columns = Mapping[str, Mapping[str, Any]]
 """Column names, and the `CorLoc.summary()` of each column; all summaries are of the same frames.
 
@@ -117,21 +114,6 @@ def all_cells(columns: Columns, title: str = TITLE) -> list[Cells]:
     if method["corloc"] is None:
         return [first]
     return [first, protocol_cells(columns), *breakdown_cells(columns)]
-
-
-def as_table(cells: Cells) -> Table:
-    """For the terminal."""
-    table = Table(title=None if cells.title is None else Text(cells.title))
-    header, *rows = cells.rows
-    for column, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if column == 0 else "right")
-    for place, row in enumerate(rows, 1):
-        last = cells.sums_up and place == len(rows)
-        if last:
-            table.add_section()
-        table.add_row(*map(Text, row), style="bold" if last else None)  # as text: no markup
-    table.caption = Text(cells.note) if cells.note else None
-    return table
 
 
 def as_markdown(cells: Cells) -> str:

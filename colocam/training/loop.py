@@ -10,7 +10,7 @@ from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
 from colocam.runtime.interruption import Interrupted, Interruption
-from colocam.training.progress import Progress, Step, StepResult, progress_bar
+from colocam.training.progress import Progress, Step, StepResult, print_epoch, step_bar
 from colocam.training.run import Run
 from colocam.training.state import (
     State,
@@ -119,7 +119,7 @@ class Loop:
         run, stage = self.run, self.stage
         self.started, self.frames_before = time.perf_counter(), self.progress.frames
         title = f"{stage.name} {self.epoch + 1}/{stage.epochs}"
-        with progress_bar(run.console) as bars:
+        with step_bar(run.console) as bars:
             bar = bars.add_task(title, total=self.steps, completed=self.done, losses="", rate="")
             for batches in self._batches():
                 self.pending.append(self._step(batches))
@@ -240,10 +240,8 @@ class Loop:
         texts += [f"{name} (val) {value:.1f} %" for name, value in scores.items()]
         if self.progress.skipped:
             texts.append(f"{self.progress.skipped} steps skipped")
-        self.run.console.print(
-            f"{self.stage.name:10} {self.epoch + 1:3d}/{self.stage.epochs}  {'  '.join(texts)}  "
-            f"{rate:.0f} frames/s"
-        )
+        title = f"{self.stage.name:10} {self.epoch + 1:3d}/{self.stage.epochs}"
+        print_epoch(self.run.console, title, [*texts, f"{rate:.0f} frames/s"])
 
     def _rate(self) -> float:
         frames = self.progress.frames - self.frames_before

@@ -1,51 +1,55 @@
-"""What an epoch has brought so far: losses, skipped steps, frames that could not be read."""
+"""Progress of an epoch: losses, skipped steps, unreadable frames, and how they are printed."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.progress import TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-_HALVINGS = 40  # steps that float16's scale may take to come down to where gradients fit
+from colocam.runtime.console import progress_bar
+
+_SCALE_HALVINGS = 40  # skipped steps allowed while float16's loss scale decreases
+_LOSSES_FROM = 110  # columns of a terminal from which the progress bar shows losses
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step leaves on the device.
+    """Values of a training step, on the device.
 
     Attributes:
-        losses: scalars by name: this rank's parts of them.
-        left_out: scalar bool: a gradient was not finite, and the weights did not move.
-        sound: scalar bool: this rank's losses and outputs were finite.
-        frames: how many this rank trained on.
+        losses: scalars by name; this rank's contribution.
+        skipped: scalar bool; a gradient was not finite and the weights were not updated.
+        finite: scalar bool; this rank's losses and outputs were finite.
+        frames: number of frames this rank trained on.
     """
 
     losses: dict[str, Tensor]
-    left_out: Tensor
-    sound: Tensor
+    skipped: Tensor
+    finite: Tensor
     frames: int
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A step as one rank saw it, on the host.
+class StepValues:
+    """Values of a `StepResult` on the host.
 
     Attributes:
-        losses: by name.
-        left_out, sound: as in `Step`.
-        frames: how many were trained on.
-        names: of them, where the step was left out.
+        losses: values by name.
+        skipped: as in `Step`.
+        finite: as in `Step`.
+        frames: number of frames trained on.
+        names: names of these frames if the step was skipped, otherwise empty.
         unreadable: names of frames that could not be decoded.
     """
 
     losses: dict[str, float]
-    left_out: bool
-    sound: bool
+    skipped: bool
+    finite: bool
     frames: int
     names: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -53,35 +57,42 @@ class Seen:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Result of a step, still on the device; `step` is None if no frame could be read."""
+    """Result of a training step of one rank; its values are still on the device.
+
+    Attributes:
+        step: its values; None if no frame could be decoded.
+        frames: number of frames trained on.
+        names: names of these frames.
+        unreadable: names of frames that could not be decoded.
+    """
 
     step: Step | None
     frames: int
     names: tuple[str, ...]
     unreadable: tuple[str, ...]
 
-    def synchronize(self) -> Seen:
-        """Waits for the device and returns the result on the host."""
+    def synchronize(self) -> StepValues:
+        """Waits for the device and copies the values to the host."""
         if self.step is None:
-            return Seen({}, False, True, 0, (), self.unreadable)
+            return StepValues({}, False, True, 0, (), self.unreadable)
         step = self.step
-        scalars = [*step.losses.values(), step.left_out, step.sound]
-        *values, left_out, sound = torch.stack([s.detach().double() for s in scalars]).tolist()
+        scalars = [*step.losses.values(), step.skipped, step.finite]
+        *values, skipped, finite = torch.stack([s.detach().double() for s in scalars]).tolist()
         losses = dict(zip(step.losses, values, strict=True))
-        names = self.names if left_out else ()
-        return Seen(losses, bool(left_out), bool(sound), self.frames, names, self.unreadable)
+        names = self.names if skipped else ()
+        return StepValues(losses, bool(skipped), bool(finite), self.frames, names, self.unreadable)
 
 
 @dataclass
 class Progress:
-    """Of the epoch that is being trained; part of the training state.
+    """Progress of the current epoch; part of the training state.
 
     Attributes:
-        sums: of each loss over the steps that counted.
-        counts: how many these were, by loss.
-        frames: trained on, by all ranks.
-        skipped: steps left out because something was not finite.
-        in_a_row: the last steps, all of them left out.
+        sums: sum of each loss over the steps that were not skipped.
+        counts: number of these steps, by loss.
+        frames: number of frames trained on, over all ranks.
+        skipped: number of steps skipped because of a non-finite value.
+        in_a_row: number of consecutive skipped steps up to now.
         unreadable: names of frames that could not be decoded, over all epochs.
     """
 
@@ -93,65 +104,74 @@ class Progress:
     unreadable: set[str] = field(default_factory=set)
 
     def to_json(self) -> dict[str, Any]:
-        """As a training state keeps it."""
+        """JSON types for the training state."""
         return asdict(self) | {"unreadable": sorted(self.unreadable)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
-        """The opposite of `to_json`."""
+        """Inverse of `to_json`."""
         return cls(**{**values, "unreadable": set(values["unreadable"])})
 
     def of_next_epoch(self) -> "Progress":
-        """At the beginning of the epoch after this one."""
+        """Progress at the start of the next epoch."""
         return Progress(in_a_row=self.in_a_row, unreadable=self.unreadable)
 
-    def add(self, ranks: Sequence[Seen], half: bool) -> bool:
-        """Takes in one step as all ranks saw it.
+    def add(self, ranks: Sequence[StepValues], half: bool) -> bool:
+        """Adds one step.
 
         Args:
-            ranks: what each saw.
-            half: float16's scale is at work; where only the scaled gradients overflowed it has been
-                lowered, and there is nothing to tell.
+            ranks: values of each rank.
+            half: whether float16 loss scaling is enabled. If only scaled gradients overflowed, the
+                scale was lowered and the step does not count as skipped.
 
         Returns:
-            whether it was left out for what is unsound.
+            whether the step was skipped because of a non-finite value.
         """
-        self.frames += sum(seen.frames for seen in ranks)
-        for seen in ranks:
-            self.unreadable.update(seen.unreadable)
-        if not any(seen.frames for seen in ranks):  # none could be read: no step was made of it
+        self.frames += sum(values.frames for values in ranks)
+        for values in ranks:
+            self.unreadable.update(values.unreadable)
+        if not any(values.frames for values in ranks):  # no frame was readable: there was no step
             return False
-        if ranks[0].left_out:  # all ranks decide by the same gradients
+        if ranks[0].skipped:  # the same on all ranks, which share their gradients
             self.in_a_row += 1
-            unsound = not (half and all(seen.sound for seen in ranks))
-            self.skipped += unsound
-            return unsound
+            invalid = not (half and all(values.finite for values in ranks))
+            self.skipped += invalid
+            return invalid
         self.in_a_row = 0
         for name in ranks[0].losses:
-            mean = sum(seen.losses[name] for seen in ranks) / len(ranks)
+            mean = sum(values.losses[name] for values in ranks) / len(ranks)
             self.sums[name] = self.sums.get(name, 0.0) + mean
             self.counts[name] = self.counts.get(name, 0) + 1
         return False
 
     def too_many_in_a_row(self, limit: int, half: bool) -> bool:
-        """Whether so many steps in a row were left out that the run had better stop."""
-        return self.in_a_row >= limit + (_HALVINGS if half else 0)
+        """Whether the number of consecutive skipped steps reaches the limit that ends the run."""
+        return self.in_a_row >= limit + (_SCALE_HALVINGS if half else 0)
 
     def means(self) -> dict[str, float]:
-        """Mean of each loss over the steps that counted."""
+        """Mean of each loss over the steps that were not skipped."""
         return {name: total / self.counts[name] for name, total in self.sums.items()}
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Bars]:
-    """A rich progress bar with the fields `losses` and `rate`."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed}/{task.total}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
-        yield bars
+def step_bar(console: Console) -> Bars:
+    """Progress bar over the steps of an epoch, with the task fields `losses` and `rate`."""
+    losses = (TextColumn("{task.fields[losses]}"),) if console.width >= _LOSSES_FROM else ()
+    return progress_bar(console, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), *losses)
+
+
+def print_epoch(console: Console, title: str, values: Iterable[str]) -> None:
+    """Prints a line per epoch; in a terminal that is too narrow, wrapped between values.
+
+    Args:
+        console: where to print.
+        title: stage and epoch.
+        values: each with its name, such as "lr 0.01".
+    """
+    line = title
+    for value in values:
+        if cell_len(line) + 2 + cell_len(value) > console.width:
+            console.print(line, markup=False)
+            line = f"  {value}"
+        else:
+            line = f"{line}  {value}"
+    console.print(line, markup=False)

@@ -19,6 +19,7 @@ from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import VideoData
 from colocam.evaluation.evaluate import Evaluation, evaluate
 from colocam.models import Localizer
+from colocam.runtime.console import make_console
 from colocam.runtime.device import Autocast, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
@@ -152,7 +153,7 @@ def open_run(config: Config, ranks: Ranks) -> Run:
         UserError: the data cannot be used, or the device is not available.
     """
     assert config.out is not None  # a parsed configuration has a run folder
-    console = Console(quiet=not ranks.main)
+    console = make_console(quiet=not ranks.main)
     device = pick_device(config.device, ranks.local)
     _set_arithmetic(config, console)
     if config.data is None:

@@ -16,8 +16,8 @@ from lib.paper.tables import BUDGETS, TABLES, Row, make_table
 from lib.paper.trials import Experiment, Trial
 
 import paper
+from colocam.cli.options import parse_config
 from colocam.data.layouts.open import open_data
-from colocam.training.config import parse_config
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 

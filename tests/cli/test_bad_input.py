@@ -1,4 +1,4 @@
-"""Bad input as the commands meet it: one line and exit status 2, or a counted warning."""
+"""Invalid input of the commands: one line and exit status 2, or a counted warning."""
 
 import builtins
 import errno
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def snapshot(folder):
-    """Every path below a folder, with its size and when it was last changed."""
+    """Size and modification time of every path below a folder."""
     states = {path: path.lstat() for path in folder.rglob("*")}
     return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
 
 
 @pytest.fixture
 def refused(capfd, tmp_path):
-    """The one line with which a command ends; all that lay on the disk stays, and nothing comes."""
+    """Runs an invalid command and returns its one-line error; the folder is not changed."""
 
     def line(command, *argv):
         capfd.readouterr()
@@ -55,7 +55,7 @@ def refused(capfd, tmp_path):
 
 @pytest.fixture
 def evaluated(capfd, tmp_path, tiny_run):
-    """What evaluate.py prints on a data folder, which it leaves as it is, and its numbers."""
+    """Runs evaluate.py on a data folder and returns its output and metrics."""
 
     def run(data, *argv):
         file, before = tmp_path / "numbers.json", snapshot(data)
@@ -73,13 +73,13 @@ def evaluated(capfd, tmp_path, tiny_run):
 
 @pytest.fixture
 def refuses_data(refused, tmp_path):
-    """The line with which train.py refuses a data folder, before there is a model."""
+    """Runs train.py on an invalid data folder and returns its one-line error."""
     return lambda data: refused(train, *SMOKE, "--data", data, "--out", tmp_path / "run")
 
 
 @pytest.fixture
 def plain(tmp_path, write_video):
-    """A plain folder: two classes of a file and a folder of frames, a box in each but one."""
+    """A plain folder of two classes, each with a video file and a folder of frames; 3 boxes."""
     data = tmp_path / "plain"
     for name in ("cross", "rings"):
         write_video(data / name / "file.mp4", 6)
@@ -99,7 +99,7 @@ def splits(tmp_path, tiny_run):
 
 @pytest.fixture
 def denied(monkeypatch):
-    """Makes a path one that the user may not read, whoever the user is."""
+    """Makes a path unreadable, also for the superuser."""
     paths = set()
 
     def guarded(function):
@@ -162,7 +162,7 @@ def test_a_bad_archive_is_named_and_nothing_is_written(tmp_path, refused, name, 
 
 def cut_mp4(path, write_video):
     write_video(path, 30)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # its index stood last
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # the index is at the end
 
 
 def bad_frames(content):
@@ -199,7 +199,7 @@ def test_a_class_without_a_video_that_can_be_used_is_named(plain, write_video, r
 def test_videos_that_cannot_be_used_are_skipped_with_their_boxes_and_counted(
     plain, write_video, evaluated
 ):
-    (plain / "rings" / "about.txt").write_text("not a video, and said to be none")
+    (plain / "rings" / "about.txt").write_text("not a video")
     for name, (write, _) in BAD_VIDEOS.items():
         write(plain / "rings" / name, write_video)
         with (plain / "boxes.csv").open("a") as file:
@@ -212,7 +212,7 @@ def test_videos_that_cannot_be_used_are_skipped_with_their_boxes_and_counted(
     assert (numbers["frames"], numbers["boxes"]) == (3, 3)
 
 
-def test_of_a_video_cut_short_the_whole_frames_are_used(plain, write_video, evaluated):
+def test_the_complete_frames_of_a_truncated_video_are_used(plain, write_video, evaluated):
     path = write_video(plain / "cross" / "cut.avi", 30)
     whole = list(open_video(path, "whole"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
@@ -239,7 +239,7 @@ def test_frames_that_cannot_be_decoded_are_skipped_and_counted(plain, evaluated)
     (folder / "0002.jpg").write_bytes(cut[: len(cut) * 9 // 10])
     (folder / "0003.jpg").write_bytes(b"")
     _, png = cv2.imencode(".png", np.full((48, 64, 3), 90, np.uint8))
-    (folder / "0004.jpg").write_bytes(png.tobytes())  # which is an image all the same
+    (folder / "0004.jpg").write_bytes(png.tobytes())  # a valid image with another suffix
     with (plain / "boxes.csv").open("a") as file:
         file.write("".join(f"cross/frames,{frame},8,8,23,23\n" for frame in (3, 4)))
     printed, numbers = evaluated(plain)
@@ -259,9 +259,7 @@ def test_frames_without_boxes_that_cannot_be_decoded_are_counted_too(plain, eval
 
 
 @pytest.mark.parametrize(("split", "what"), [("train", "8 training shots"), ("test", "8 frames")])
-def test_data_of_which_no_frame_can_be_decoded_is_named(
-    splits, tmp_path, tiny_run, refused, split, what
-):
+def test_data_without_a_decodable_frame_is_named(splits, tmp_path, tiny_run, refused, split, what):
     data = splits.parent
     for name in (splits / split / "image_ids.txt").read_text().split():
         for frame in (data / name).iterdir() if split == "train" else [data / name]:
@@ -275,7 +273,7 @@ def test_data_of_which_no_frame_can_be_decoded_is_named(
     assert what in message
 
 
-def test_videos_of_one_frame_train_by_every_frame_there_is_and_are_evaluated(
+def test_videos_of_one_frame_can_be_trained_on_and_evaluated(
     tmp_path, write_video, tiny_run, capfd
 ):
     data = tmp_path / "data"
@@ -297,7 +295,7 @@ def test_videos_of_one_frame_train_by_every_frame_there_is_and_are_evaluated(
 
 
 @pytest.mark.parametrize("name", ["file.mp4", "frames"])
-def test_a_video_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, denied, name):
+def test_a_video_without_read_permission_is_skipped_and_counted(plain, evaluated, denied, name):
     path = plain / "cross" / name
     denied(path)
     printed, numbers = evaluated(plain)
@@ -306,7 +304,7 @@ def test_a_video_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, d
     assert numbers["frames"] == 2
 
 
-def test_a_frame_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, denied):
+def test_a_frame_without_read_permission_is_skipped_and_counted(plain, evaluated, denied):
     denied(plain / "cross" / "frames" / "0002.jpg")
     printed, numbers = evaluated(plain)
     assert "note: cross/frames: 1 frame with boxes cannot be decoded, skipped" in printed
@@ -316,7 +314,7 @@ def test_a_frame_that_may_not_be_read_is_skipped_and_counted(plain, evaluated, d
 @pytest.mark.parametrize(
     "path", ["cross", "boxes.csv", "splits/class_id.yaml", "splits/test/localization.txt"]
 )
-def test_a_folder_or_table_that_may_not_be_read_is_named(plain, splits, refuses_data, denied, path):
+def test_an_unreadable_folder_or_table_is_named(plain, splits, refuses_data, denied, path):
     data = splits.parent if path.startswith("splits") else plain
     denied(data / path)
     message = refuses_data(data)
@@ -324,7 +322,7 @@ def test_a_folder_or_table_that_may_not_be_read_is_named(plain, splits, refuses_
     assert message.endswith("(Permission denied)")
 
 
-def test_a_checkpoint_that_may_not_be_read_is_named(plain, tiny_run, refused, denied):
+def test_a_checkpoint_without_read_permission_is_named(plain, tiny_run, refused, denied):
     ckpt = tiny_run.checkpoint("localizer-best")
     denied(ckpt)
     message = refused(evaluate, "--ckpt", ckpt, "--data", plain)
@@ -335,7 +333,7 @@ def test_a_checkpoint_that_may_not_be_read_is_named(plain, tiny_run, refused, de
 
 
 def edited(path, change):
-    """Writes a file anew."""
+    """Replaces the text of a file."""
     path.write_text(change(path.read_text()))
 
 
@@ -357,7 +355,7 @@ def edited(path, change):
         *((name, None, "cannot be read (No such file or directory)") for name in SPLIT_FILES),
     ],
 )
-def test_a_mistake_in_split_files_is_named(splits, refuses_data, file, change, what):
+def test_an_error_in_split_files_is_named(splits, refuses_data, file, change, what):
     path = splits / "test" / file
     if change is None:
         path.unlink()
@@ -370,7 +368,7 @@ def test_a_mistake_in_split_files_is_named(splits, refuses_data, file, change, w
 
 
 @pytest.mark.parametrize("outside", ["../clips", "/clips"])
-def test_ids_that_lead_out_of_the_data_folder_are_refused(splits, refuses_data, outside):
+def test_ids_outside_the_data_folder_are_an_error(splits, refuses_data, outside):
     name = read_split(splits / "val")[0].id
     for file in SPLIT_FILES:
         edited(splits / "val" / file, lambda text: text.replace(name, f"{outside}/{name}"))
@@ -379,14 +377,14 @@ def test_ids_that_lead_out_of_the_data_folder_are_refused(splits, refuses_data, 
     assert message.startswith(f"{path}: '{outside}/{name}' is outside the data folder")
 
 
-def test_split_files_of_other_data_are_refused(plain, splits, refused, tiny_run):
+def test_split_files_of_other_data_are_an_error(plain, splits, refused, tiny_run):
     argv = ["--ckpt", tiny_run.checkpoint("localizer-best"), "--data", plain, "--splits", splits]
     message = refused(evaluate, *argv)
     assert message.startswith(f"{plain}: missing or empty: 8 of 8 training shots")
     assert "--data and --splits must belong together" in message
 
 
-def test_split_files_that_list_nothing_are_named(splits, refuses_data, refused, tiny_run):
+def test_empty_split_files_are_named(splits, refuses_data, refused, tiny_run):
     for split in ("test", "train"):
         for file in SPLIT_FILES:
             (splits / split / file).write_text("")
@@ -397,7 +395,7 @@ def test_split_files_that_list_nothing_are_named(splits, refuses_data, refused, 
     assert refuses_data(splits.parent) == f"{path}: lists no training shot"
 
 
-def test_split_files_as_windows_editors_save_them_give_the_same_numbers(splits, evaluated):
+def test_split_files_with_byte_order_mark_and_crlf_give_the_same_metrics(splits, evaluated):
     _, before = evaluated(splits.parent)
     for path in splits.rglob("*.*"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
@@ -406,7 +404,7 @@ def test_split_files_as_windows_editors_save_them_give_the_same_numbers(splits, 
     assert "note:" not in printed
 
 
-def test_frames_that_are_not_there_or_listed_twice_are_skipped_and_counted(splits, evaluated):
+def test_missing_and_repeated_frames_are_skipped_and_counted(splits, evaluated):
     names = (splits / "test" / "image_ids.txt").read_text().split()
     (splits.parent / names[1]).unlink()
     for file in SPLIT_FILES[:3]:
@@ -449,7 +447,7 @@ def test_frames_of_another_size_than_listed_have_their_boxes_scaled_and_counted(
     assert after == before
 
 
-def test_frames_that_train_and_test_are_counted(splits, evaluated):
+def test_frames_in_both_train_and_test_are_counted(splits, evaluated):
     first = (splits / "test" / "image_ids.txt").read_text().split()[0]
     shot = first.rpartition("/")[0]
     edited(splits / "train" / "image_ids.txt", lambda text: f"{text}{shot}\n")
@@ -470,14 +468,14 @@ def test_frames_that_train_and_test_are_counted(splits, evaluated):
         (HEAD.encode() + b"cr\xf6ss/frames,0,1,2,3,4\n", "save it as UTF-8 CSV"),
     ],
 )
-def test_a_boxes_csv_that_is_no_such_table_is_named(plain, refuses_data, content, what):
+def test_an_invalid_boxes_csv_is_named(plain, refuses_data, content, what):
     (plain / "boxes.csv").write_bytes(content)
     message = refuses_data(plain)
     assert message.startswith(f"{plain / 'boxes.csv'}: ")
     assert what in message
 
 
-def test_a_boxes_csv_of_a_windows_editor_is_read_and_lines_that_stand_twice_are_counted(
+def test_boxes_csv_with_byte_order_mark_and_crlf_is_read_and_repeated_lines_are_counted(
     plain, evaluated
 ):
     text = (plain / "boxes.csv").read_text()
@@ -491,7 +489,7 @@ def test_a_boxes_csv_of_a_windows_editor_is_read_and_lines_that_stand_twice_are_
 # ---- names
 
 
-def test_names_that_are_no_text_or_lead_in_circles_are_told(plain, evaluated, refuses_data):
+def test_names_that_are_not_utf8_and_circular_links_are_reported(plain, evaluated, refuses_data):
     strange = os.fsencode(plain / "cross") + b"/\xff"
     try:
         shutil.copy(plain / "cross" / "file.mp4", strange + b".mp4")
@@ -507,7 +505,7 @@ def test_names_that_are_no_text_or_lead_in_circles_are_told(plain, evaluated, re
     assert refuses_data(name) == f"{name}: File name too long"
 
 
-# ---- where nothing can be written
+# ---- folders that cannot be written
 
 
 def full_disk(number):
@@ -517,7 +515,7 @@ def full_disk(number):
     return write
 
 
-def test_with_the_cache_on_a_full_disk_and_the_data_read_only_a_run_is_what_it_would_be(
+def test_a_full_disk_for_the_cache_and_read_only_data_do_not_change_a_run(
     splits, tmp_path, tiny_run, monkeypatch, capfd
 ):
     data = splits.parent
@@ -539,11 +537,11 @@ def test_with_the_cache_on_a_full_disk_and_the_data_read_only_a_run_is_what_it_w
         (tiny_run.out / "report" / "evaluation.json").read_text()
     )
     for path in (data, *data.rglob("*")):
-        path.chmod(path.stat().st_mode | 0o200)  # that others may tidy up
+        path.chmod(path.stat().st_mode | 0o200)  # so that it can be deleted
 
 
 @pytest.mark.parametrize("fault", ["quota", "file", "not writable"])
-def test_a_cache_that_cannot_be_written_is_told_once_and_frames_are_decoded(
+def test_a_cache_that_cannot_be_written_is_reported_once_and_frames_are_decoded(
     plain, tmp_path, monkeypatch, fault
 ):
     place = tmp_path / "cache"
@@ -564,7 +562,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_frames_are_decoded(
 
 
 def test_split_files_of_a_read_only_folder_are_written_elsewhere(plain, tmp_path, monkeypatch):
-    """Frames are copied where the system refuses to link them."""
+    """Frames are copied if the file system cannot link them."""
     before = snapshot(plain)
     for number in (errno.EPERM, errno.EXDEV):
         monkeypatch.setattr(os, "link", full_disk(number))
@@ -575,22 +573,18 @@ def test_split_files_of_a_read_only_folder_are_written_elsewhere(plain, tmp_path
 
 
 @pytest.mark.parametrize("option", ["--json", "--predictions", "--coco", "--report", "--save-maps"])
-def test_a_place_that_cannot_be_written_is_named_before_anything_is_computed(
-    tmp_path, refused, option
-):
+def test_an_output_that_cannot_be_written_is_named_before_evaluation(tmp_path, refused, option):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     places = [tmp_path / "file" / "inside"]
     places.append(tmp_path / ("file" if option in ("--report", "--save-maps") else "folder"))
     for place in places:
-        message = refused(evaluate, "--ckpt", tmp_path / "not even looked at", option, place)
+        message = refused(evaluate, "--ckpt", tmp_path / "never read", option, place)
         assert message.startswith(str(tmp_path))
         assert "cannot be written" in message or "is a folder" in message
 
 
-def test_a_run_folder_that_cannot_be_made_is_named_before_anything_is_trained(
-    splits, tmp_path, refused
-):
+def test_a_run_folder_that_cannot_be_created_is_named_before_training(splits, tmp_path, refused):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         message = refused(train, *SMOKE, "--data", splits.parent, "--out", place)

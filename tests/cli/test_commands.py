@@ -1,4 +1,4 @@
-"""Every command's way out: help, and one clear line for a user's mistake."""
+"""Exit status of every command: help, and one-line errors for invalid input."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SMOKE = ["--preset", "smoke", "--device", "cpu"]
 
 @pytest.fixture
 def refused(capsys):
-    """The one line with which a command ends on these arguments."""
+    """Runs a command with invalid arguments and returns its one-line error."""
 
     def line(command, *argv):
         assert command([str(argument) for argument in argv]) == 2
@@ -35,7 +35,7 @@ def refused(capsys):
 
 @pytest.fixture
 def folder(tmp_path, write_video):
-    """A sound plain folder of two classes."""
+    """A valid plain folder of two classes."""
     for name in ("cat", "dog"):
         write_video(tmp_path / "data" / name / "a.mp4")
     return tmp_path / "data"
@@ -43,7 +43,7 @@ def folder(tmp_path, write_video):
 
 @pytest.fixture
 def refuses_data(refused, tmp_path):
-    """The line with which train.py refuses a data folder; it must not have made a run folder."""
+    """Runs train.py on an invalid data folder and returns the error; no run folder is created."""
 
     def line(data):
         message = refused(train, *SMOKE, "--data", data, "--out", tmp_path / "run")
@@ -89,7 +89,7 @@ def test_a_class_without_a_video_is_named(refuses_data, folder):
     assert f"{folder / 'horse'}: a class folder without a video" in refuses_data(folder)
 
 
-def test_a_class_of_an_unreadable_video_is_named_and_nothing_else_is_said(folder, tmp_path):
+def test_a_class_with_an_unreadable_video_is_named_in_the_only_line(folder, tmp_path):
     (folder / "dog" / "a.mp4").write_bytes(bytes(range(256)) * 40)
     done = python("train.py", *SMOKE, "--data", folder, "--out", tmp_path / "run")
     assert done.returncode == 2
@@ -113,14 +113,14 @@ def test_a_class_of_an_unreadable_video_is_named_and_nothing_else_is_said(folder
         ("dog/a.mp4,0,900,900,950,950", "outside the image"),
     ],
 )
-def test_a_wrong_line_of_boxes_csv_is_named(refuses_data, folder, line, what):
+def test_an_invalid_line_of_boxes_csv_is_named(refuses_data, folder, line, what):
     (folder / "boxes.csv").write_text(f"{HEAD}cat/a.mp4,1,4,8,20,24\n{line}\n")
     message = refuses_data(folder)
     assert message.startswith(f"{folder / 'boxes.csv'}, line 3: ")
     assert what in message
 
 
-def test_a_box_that_only_reaches_past_the_image_is_clamped_and_counted(folder, capsys, tiny_run):
+def test_a_box_partly_outside_the_image_is_clamped_and_counted(folder, capsys, tiny_run):
     (folder / "boxes.csv").write_text(f"{HEAD}cat/a.mp4,1,-4,8,20,99\n")
     shutil.rmtree(folder / "dog")
     shutil.move(folder / "cat", folder / "cross")
@@ -137,7 +137,9 @@ def test_missing_split_files_are_named(refused, folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_foreign_folder_in_place_of_the_built_in_clips_is_named(refused, tmp_path, monkeypatch):
+def test_another_folder_at_the_path_of_the_built_in_clip_set_is_named(
+    refused, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("runs/clips-small-0").mkdir(parents=True)
     assert "clips-small-0: exists and is not a built-in clip set" in refused(train, *SMOKE)
@@ -147,7 +149,7 @@ def test_a_foreign_folder_in_place_of_the_built_in_clips_is_named(refused, tmp_p
 # ---- arguments
 
 
-def test_a_crop_larger_than_the_frame_is_refused(refused, tmp_path):
+def test_a_crop_larger_than_the_frame_is_an_error(refused, tmp_path):
     argv = ["--crop", 96, "--resize", 64, "--out", tmp_path / "run"]
     assert "--crop 96: must not exceed --resize 64" in refused(train, *SMOKE, *argv)
     assert not (tmp_path / "run").exists()
@@ -160,26 +162,26 @@ def test_an_unknown_choice_is_named_in_one_line(refused):
         assert "abacus" in message
 
 
-def test_missing_weights_are_named_and_no_run_folder_is_made(refused, folder, tmp_path):
+def test_missing_weights_are_named_and_no_run_folder_is_created(refused, folder, tmp_path):
     argv = ["--data", folder, "--out", tmp_path / "run", "--weights", tmp_path / "none.pth"]
     assert "none.pth: no such file" in refused(train, *SMOKE, *argv)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_cannot_be_made_is_named(refused, folder, tmp_path):
+def test_a_run_folder_that_cannot_be_created_is_named(refused, folder, tmp_path):
     (tmp_path / "file").write_text("")
     argv = ["--data", folder, "--out", tmp_path / "file"]
     assert f"--out {tmp_path / 'file'}: cannot be written" in refused(train, *SMOKE, *argv)
 
 
-def test_negative_seeds_are_refused(refused, tiny_run):
+def test_negative_seeds_are_an_error(refused, tiny_run):
     for flag in ("--seed", "--clip-seed"):
         assert f"{flag} -1" in refused(train, *SMOKE, flag, -1)
         ckpt = tiny_run.checkpoint("localizer-best")
         assert f"{flag} -1" in refused(evaluate, "--ckpt", ckpt, flag, -1)
 
 
-def test_a_configuration_that_cannot_be_used_is_named_and_no_run_folder_is_made(refused, tmp_path):
+def test_an_invalid_configuration_is_named_and_no_run_folder_is_created(refused, tmp_path):
     file, out = tmp_path / "config.json", tmp_path / "run"
     for content, what in (("{", "is not JSON"), ('{"preset": "smoke", "hue": 1}', "'hue'")):
         file.write_text(content)
@@ -249,10 +251,10 @@ def test_a_checkpoint_with_one_flipped_bit_is_named(refused, folder, tiny_run, t
         ({}, {"format": "pt"}, "not a checkpoint of this package"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_named(
+def test_a_checkpoint_of_another_model_or_format_is_named(
     refused, folder, tiny_run, tmp_path, change, header, what
 ):
-    """Another architecture, number of classes or version: whole files, told from damaged ones."""
+    """Another architecture, number of classes or version is distinguished from a damaged file."""
     old, tensors = read_tensors(tiny_run.checkpoint("localizer-best"))
     info = json.dumps(json.loads(old["info"]) | change)
     ckpt = tmp_path / "other.safetensors"
@@ -261,15 +263,13 @@ def test_a_checkpoint_of_something_else_is_named(
     assert message.startswith(f"{ckpt}: {what}")
 
 
-def test_a_training_state_in_place_of_a_checkpoint_is_named(refused, folder, tiny_run):
+def test_a_training_state_used_as_checkpoint_is_named(refused, folder, tiny_run):
     state = next((tiny_run.out / "checkpoints").glob("state-*"))
     message = refused(evaluate, "--ckpt", state, "--data", folder)
     assert message.startswith(f"{state}: is for --resume alone")
 
 
-def test_a_checkpoint_of_another_architecture_is_named_and_left_as_it_is(
-    refused, tiny_run, run_copy
-):
+def test_a_checkpoint_of_another_architecture_is_named_and_not_changed(refused, tiny_run, run_copy):
     before = contents(run_copy)
     argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer"]
     message = refused(train, *SMOKE, *argv, "--encoder", "resnet50")
@@ -278,7 +278,9 @@ def test_a_checkpoint_of_another_architecture_is_named_and_left_as_it_is(
     assert contents(run_copy) == before
 
 
-def test_data_of_other_classes_than_the_checkpoints_is_refused(refused, folder, tiny_run, run_copy):
+def test_data_with_other_classes_than_the_checkpoint_is_an_error(
+    refused, folder, tiny_run, run_copy
+):
     before = contents(run_copy)
     ckpt = tiny_run.checkpoint("localizer-best")
     message = refused(evaluate, "--ckpt", ckpt, "--data", folder)
@@ -289,7 +291,7 @@ def test_data_of_other_classes_than_the_checkpoints_is_refused(refused, folder, 
     assert contents(run_copy) == before
 
 
-def test_localize_refuses_a_classifier(refused, folder, tiny_run, tmp_path):
+def test_localize_with_a_classifier_is_an_error(refused, folder, tiny_run, tmp_path):
     ckpt = tiny_run.checkpoint("classifier-best-localization")
     argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", tmp_path / "out"]
     assert f"{ckpt}: holds a classifier, a localizer is needed" in refused(localize, *argv)
@@ -318,18 +320,20 @@ def test_localize_names_a_bad_video_and_nothing_is_written(refused, folder, tiny
         assert not out.exists()
 
 
-def test_localize_names_an_option_that_cannot_be(refused, folder, tiny_run, tmp_path):
+def test_localize_names_an_invalid_option(refused, folder, tiny_run, tmp_path):
     ckpt, out = tiny_run.checkpoint("localizer-best"), tmp_path / "out"
     argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", out]
     for option in (["--smooth", 0], ["--smooth", 1], ["--smooth", "nan"], ["--cpu-threads", 0]):
         assert refused(localize, *argv, *option).startswith(option[0])
     message = refused(localize, *argv, "--class", "unicorn")
-    assert message.startswith(f"--class unicorn: {ckpt} knows ")
+    assert message.startswith(f"--class unicorn: {ckpt} has ")
     assert "stripes" in message
     assert not out.exists()
 
 
-def test_localize_names_an_output_folder_that_cannot_be_made(refused, folder, tiny_run, tmp_path):
+def test_localize_names_an_output_folder_that_cannot_be_created(
+    refused, folder, tiny_run, tmp_path
+):
     (tmp_path / "file").write_text("")
     ckpt = tiny_run.checkpoint("localizer-best")
     argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", tmp_path / "file"]

@@ -1,4 +1,4 @@
-"""The command: videos in; overlay videos, boxes.json and a table a video out."""
+"""Command localize: overlay videos, boxes.json and CSV files."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def localizer(tiny_run):
 
 @pytest.fixture
 def localized(tiny_run, tmp_path):
-    """Runs the command on videos; its records."""
+    """Runs the command on videos and returns its records."""
 
     def run(*videos, options=()):
         argv = [*map(str, videos), "--ckpt", str(tiny_run.checkpoint("localizer-best"))]
@@ -35,7 +35,7 @@ def localized(tiny_run, tmp_path):
 
 
 def check(records, video, frames, size, classes):
-    """The contract of boxes.json for one video."""
+    """Checks the keys and ranges of boxes.json for one video."""
     assert [record["frame"] for record in records] == list(frames)
     for record in records:
         assert set(record) == {"video", "frame", "class", "probability", "box", "score"}
@@ -76,7 +76,7 @@ def test_an_overlay_shows_every_frame_of_the_video(localized, localizer, write_v
     ]
 
 
-def test_a_table_has_a_line_a_frame_and_agrees_with_the_records(localized, write_video, tmp_path):
+def test_the_csv_file_has_one_line_per_frame_as_in_the_records(localized, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 6)
     records = localized(video, options=["--overlay", "off"])
     lines = table(tmp_path / "out" / "cat.csv")
@@ -91,7 +91,7 @@ def test_a_table_has_a_line_a_frame_and_agrees_with_the_records(localized, write
     assert not list((tmp_path / "out").glob("*.mp4"))
 
 
-def test_records_are_what_the_python_call_finds(localized, localizer, write_video, tmp_path):
+def test_records_agree_with_the_python_interface(localized, localizer, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 20)
     frames = list(open_video(video, "cat"))
     for record, found in zip(localized(video), localizer.localize(frames), strict=True):
@@ -101,7 +101,7 @@ def test_records_are_what_the_python_call_finds(localized, localizer, write_vide
         assert record["score"] == pytest.approx(found.score, abs=1e-3)
 
 
-def test_videos_of_one_name_do_not_overwrite_each_other(localized, write_video, tmp_path):
+def test_videos_with_the_same_name_do_not_overwrite_each_other(localized, write_video, tmp_path):
     videos = [
         write_video(tmp_path / "one" / "cat-2.mp4", 2),
         write_video(tmp_path / "one" / "cat.mp4", 3),
@@ -116,7 +116,7 @@ def test_videos_of_one_name_do_not_overwrite_each_other(localized, write_video, 
     assert sorted(len(frames_of(path)) for path in overlays) == [2, 3, 4, 5]
 
 
-def test_an_unreadable_frame_keeps_its_place_and_is_counted(
+def test_an_unreadable_frame_keeps_its_index_and_is_counted(
     localized, localizer, write_video, tmp_path, capsys
 ):
     video = write_video(tmp_path / "clip", 6)
@@ -131,7 +131,7 @@ def test_an_unreadable_frame_keeps_its_place_and_is_counted(
     assert len(frames_of(tmp_path / "out" / "clip-overlay.mp4")) == 6
 
 
-def test_a_name_that_reads_like_markup_is_shown_as_it_is(localized, write_video, tmp_path, capsys):
+def test_a_name_with_markup_is_printed_unchanged(localized, write_video, tmp_path, capsys):
     video = write_video(tmp_path / "a[" / "b]", 2)
     video = video.rename(tmp_path / "a[" / "bold]x[red]")
     (video / "0001.jpg").write_bytes(b"")
@@ -142,7 +142,7 @@ def test_a_name_that_reads_like_markup_is_shown_as_it_is(localized, write_video,
 @pytest.mark.parametrize(
     ("error", "status"), [(UserError("the device went away"), 2), (KeyboardInterrupt(), 130)]
 )
-def test_a_failure_midway_leaves_nothing_half_written(
+def test_after_an_error_no_partial_file_remains(
     tiny_run, write_video, tmp_path, monkeypatch, error, status
 ):
     videos = [write_video(tmp_path / name, 20) for name in ("cat.mp4", "dog.mp4")]
@@ -164,7 +164,7 @@ def test_a_failure_midway_leaves_nothing_half_written(
     assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]
 
 
-def test_a_real_clip_goes_through(localized, localizer, shared, tmp_path):
+def test_a_real_clip_is_localized(localized, localizer, shared, tmp_path):
     court = shared / "clips" / "tennis" / "court"
     frames = frames_of(court)
     assert len(frames) == 35
@@ -184,12 +184,12 @@ def test_the_overlay_keeps_the_frame_rate(localized, write_video, tmp_path):
         capture.release()
 
 
-def test_folders_of_videos_and_names_of_all_kinds_go_through(localized, write_video, tmp_path):
+def test_folders_of_videos_and_unicode_names_are_localized(localized, write_video, tmp_path):
     data = tmp_path / "my videos"
     for name, frames in (("Füchse/größe 1.mp4", 2), ("Füchse/ボール", 3), ("hund.mp4", 4)):
         write_video(data / name, frames)
     (data / "notes.txt").write_text("not a video")
-    records = localized(data, data / "hund.mp4")  # once, though it is meant twice
+    records = localized(data, data / "hund.mp4")  # named twice, localized once
     videos = [data / "Füchse" / "größe 1.mp4", data / "Füchse" / "ボール", data / "hund.mp4"]
     assert [record["video"] for record in records] == [
         str(video) for video, frames in zip(videos, (2, 3, 4), strict=True) for _ in range(frames)
@@ -202,7 +202,7 @@ def test_folders_of_videos_and_names_of_all_kinds_go_through(localized, write_vi
 ENDS = ("-overlay.mp4", ".csv")
 
 
-def test_what_cannot_be_decoded_among_several_is_skipped_and_counted(
+def test_videos_that_cannot_be_decoded_are_skipped_and_counted(
     localized, write_video, tmp_path, capsys
 ):
     good = write_video(tmp_path / "data" / "good.mp4", 3)
@@ -217,7 +217,7 @@ def test_what_cannot_be_decoded_among_several_is_skipped_and_counted(
 # ---- options
 
 
-def test_a_class_is_told_whatever_is_most_probable(localized, localizer, write_video, tmp_path):
+def test_a_requested_class_is_reported(localized, localizer, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 3)
     free = localized(video, options=["--overlay", "off"])
     likely, _ = localizer.infer(list(open_video(video, "cat")))
@@ -230,7 +230,7 @@ def test_a_class_is_told_whatever_is_most_probable(localized, localizer, write_v
         assert one["probability"] == pytest.approx(of_classes[label], abs=1e-3)
 
 
-def test_frames_that_look_emptier_than_asked_have_no_box(localized, write_video, tmp_path):
+def test_frames_above_the_emptiness_threshold_have_no_box(localized, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 6)
     free = localized(video, options=["--overlay", "off"])
     lines = table(tmp_path / "out" / "cat.csv")
@@ -264,7 +264,7 @@ def test_maps_and_classes_are_smoothed_past_missing_frames(
         assert record["probability"] == pytest.approx(expected.probability, abs=1e-3)
 
 
-def test_heat_shows_where_there_is_no_box(localized, write_video, tmp_path):
+def test_heat_draws_the_score_map(localized, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 2)
     pictures = []
     for heat in ("off", "on"):
@@ -273,7 +273,7 @@ def test_heat_shows_where_there_is_no_box(localized, write_video, tmp_path):
     assert np.abs(pictures[0] - pictures[1]).mean() > 10
 
 
-def test_threads_are_those_asked_for(localized, write_video, tmp_path):
+def test_cpu_threads_sets_the_number_of_threads(localized, write_video, tmp_path):
     before = torch.get_num_threads(), cv2.getNumThreads()
     try:
         localized(write_video(tmp_path / "cat.mp4", 2), options=["--cpu-threads", "1"])
@@ -283,8 +283,8 @@ def test_threads_are_those_asked_for(localized, write_video, tmp_path):
         cv2.setNumThreads(before[1])
 
 
-def test_what_was_written_before_is_no_input(localized, write_video, tmp_path):
+def test_earlier_output_is_not_read_as_input(localized, write_video, tmp_path):
     write_video(tmp_path / "cat.mp4", 2)
-    for _ in range(2):  # the output folder lies in the folder of videos
+    for _ in range(2):  # the output folder is inside the folder of videos
         records = localized(tmp_path)
         assert {record["video"] for record in records} == {str(tmp_path / "cat.mp4")}

@@ -1,4 +1,4 @@
-"""The configuration: presets, flags, and what is refused."""
+"""Configuration of train.py: presets, options, config.json, --resume, and invalid values."""
 
 import json
 from dataclasses import fields, replace
@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colocam.cli.options import parse_command, parse_config
 from colocam.runtime.errors import UserError
-from colocam.training.config import PRESETS, Config, parse_command, parse_config
+from colocam.training.config import PRESETS, Config
 from colocam.training.localizer import loss_settings
 
 NAMES = [option.name for option in fields(Config)]
@@ -21,7 +22,7 @@ def test_every_option_has_a_help_text(name, capsys):
     option = next(option for option in fields(Config) if option.name == name)
     assert option.metadata["help"]
     with pytest.raises(SystemExit) as stop:
-        parse_config(["--help"], cuda=False)
+        parse_config(["--help-all"], cuda=False)
     assert stop.value.code == 0
     assert "--" + name.replace("_", "-") in capsys.readouterr().out
 
@@ -35,20 +36,20 @@ def test_presets_hold_known_options_of_the_right_kind(preset):
         assert getattr(config, name) == value
 
 
-def test_flags_go_before_the_preset_whatever_the_order():
+def test_options_override_the_preset_in_any_order():
     for argv in (["--preset", "smoke", "--crop", "48"], ["--crop", "48", "--preset", "smoke"]):
         config = parse_config(argv, cuda=False)
         assert (config.preset, config.crop) == ("smoke", 48)
         assert config.resize == PRESETS["smoke"]["resize"]
 
 
-def test_a_flag_counts_even_where_it_repeats_the_papers_value():
+def test_an_option_equal_to_the_papers_value_overrides_the_preset():
     assert (
         parse_config(["--preset", "smoke", "--crop", "224", "--resize", "256"], False).crop == 224
     )
 
 
-def test_without_flags_the_papers_settings_stand_in_the_paper_preset():
+def test_the_paper_preset_has_the_papers_settings():
     config = parse_config(["--preset", "paper"], cuda=False)
     assert (config.encoder, config.crop, config.batch_size, config.frames) == (
         "resnet50",
@@ -76,9 +77,9 @@ def test_the_preset_follows_data_and_device(argv, cuda, preset):
 
 
 @pytest.mark.parametrize("method", ["fcam", "tcam", "colocam"])
-def test_the_per_frame_methods_leave_the_joint_term_out_of_the_loss_and_the_weight_as_given(method):
+def test_per_frame_methods_have_no_joint_term_and_keep_its_weight_in_the_configuration(method):
     config = parse_config(["--method", method, "--coloc-weight", "5", "--coloc-ramp", "2"], False)
-    assert config.coloc_weight == 5  # config.json says what was asked for
+    assert config.coloc_weight == 5  # as written to config.json
     loss = loss_settings(config)
     assert loss.coloc.at(9) == (5 if method == "colocam" else 0)
     assert (loss.pl.at(9), loss.crf.at(9), loss.asc.at(9)) == (1.0, 2e-9, 0.01)
@@ -105,7 +106,7 @@ def test_values_take_the_type_of_their_option():
         "--stop-after-skips 0", "--state-every -1",
     ],
 )  # fmt: skip
-def test_a_value_out_of_range_is_refused_by_the_name_of_its_flag(argv):
+def test_an_error_for_a_value_out_of_range_names_the_option(argv):
     with pytest.raises(UserError) as error:
         parse_config(argv.split(), False)
     assert str(error.value).startswith(argv.split()[0] + " ")
@@ -121,14 +122,14 @@ def test_a_crop_larger_than_the_resized_frame_is_refused():
 @pytest.mark.parametrize(
     "argv", ["--encoder alexnet", "--preset huge", "--epochs many", "--colour red", "stray"]
 )
-def test_an_argument_that_does_not_exist_is_named_in_one_line(argv):
+def test_an_unknown_argument_or_choice_is_named_in_one_line(argv):
     with pytest.raises(UserError) as error:
         parse_config(argv.split(), False)
     assert argv.split()[-1] in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_the_written_configuration_names_every_option():
+def test_the_written_configuration_has_every_option():
     config = parse_config(["--preset", "smoke", "--data", "d", "--seed", "3"], False)
     written = json.loads(config.to_json())
     assert list(written) == NAMES
@@ -149,7 +150,7 @@ def written(config, folder):
 
 
 def refused(*argv):
-    """The one line with which a command line is refused."""
+    """Parses an invalid command line and returns its one-line error."""
     with pytest.raises(UserError) as error:
         parse_command([str(argument) for argument in argv], False)
     assert "\n" not in str(error.value)
@@ -158,7 +159,7 @@ def refused(*argv):
 
 @pytest.mark.parametrize("cuda", [False, True])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_written_preset_is_read_as_it_was_but_for_its_folder(tmp_path, preset, cuda):
+def test_a_written_preset_is_read_unchanged_except_for_its_run_folder(tmp_path, preset, cuda):
     config = parse_config(["--preset", preset, "--out", str(tmp_path / "run")], False)
     command = parse_command(["--config", str(written(config, tmp_path / "run"))], cuda)
     assert replace(command.config, out=config.out) == config
@@ -174,7 +175,7 @@ BOUNDS = {
 
 
 def values_of(option):
-    """What an option can be, within bounds that fit all options at once."""
+    """Strategy for the values of an option, within bounds valid for all options at once."""
     kind = option.type
     if option.name == "preset":
         return st.sampled_from(sorted(PRESETS))
@@ -192,7 +193,7 @@ def values_of(option):
 
 
 def consistent(values):
-    """With the options that contradict others put right."""
+    """Configuration of these values without options that exclude each other."""
     if values["method"] == "tcam":
         values |= {"sampling": "adjacent", "direction": "before"}
     if values["cam"] == "cam":
@@ -202,7 +203,7 @@ def consistent(values):
 
 @given(st.fixed_dictionaries({o.name: values_of(o) for o in fields(Config)}).map(consistent))
 @settings(deadline=None, max_examples=60)
-def test_any_configuration_is_read_as_it_was_written(tmp_path_factory, config):
+def test_any_configuration_is_read_as_written(tmp_path_factory, config):
     folder = tmp_path_factory.mktemp("any")
     config = replace(config, out=folder / "run")
     again = parse_config(
@@ -214,14 +215,14 @@ def test_any_configuration_is_read_as_it_was_written(tmp_path_factory, config):
     assert again.to_values() == config.to_values() == json.loads(config.to_json())
 
 
-def test_flags_go_before_the_file_and_the_file_before_its_preset(tmp_path):
+def test_options_override_the_file_and_the_file_overrides_its_preset(tmp_path):
     config = parse_config(["--preset", "smoke", "--crop", "48", "--lr", "0.5"], False)
     file = written(config, tmp_path)
     again = parse_config(["--lr", "0.25", "--config", str(file), "--out", "o"], False)
     assert again == replace(config, lr=0.25, out=Path("o"))
 
 
-def test_a_file_that_names_some_options_only_takes_the_others_from_its_preset(tmp_path):
+def test_options_missing_from_the_file_come_from_its_preset(tmp_path):
     file = tmp_path / "some.json"
     file.write_text('{"preset": "smoke", "epochs": 5, "lr": 1, "pl_last_epoch": null}')
     config = parse_config(["--config", str(file)], True)
@@ -241,8 +242,8 @@ GOOD = {"preset": "smoke", "seed": 3}
         ("preset: smoke", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         (b"\xff\xfe\x00", "is not JSON"),
-        ("[]", "holds no options"),
-        ("3", "holds no options"),
+        ("[]", "contains no options"),
+        ("3", "contains no options"),
         ("{}", "unknown preset None"),
         ('{"preset": "huge"}', "unknown preset 'huge'"),
         ('{"preset": ["smoke"]}', "unknown preset ['smoke']"),
@@ -263,7 +264,7 @@ GOOD = {"preset": "smoke", "seed": 3}
         (GOOD | {"encoder": ["resnet18"]}, "encoder cannot be ['resnet18']"),
     ],
 )
-def test_a_file_that_holds_no_configuration_is_named_in_one_line(tmp_path, content, what):
+def test_an_invalid_configuration_file_is_named_in_one_line(tmp_path, content, what):
     file = tmp_path / "config.json"
     text = json.dumps(content) if isinstance(content, dict) else content
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -274,7 +275,7 @@ def test_a_file_that_holds_no_configuration_is_named_in_one_line(tmp_path, conte
 
 
 @pytest.mark.parametrize("values", [{"lr": float("nan")}, {"lr": float("inf")}, {"epochs": 0}])
-def test_a_value_out_of_range_in_a_file_is_refused_by_its_option(tmp_path, values):
+def test_an_error_for_a_value_out_of_range_in_a_file_names_the_option(tmp_path, values):
     (tmp_path / "config.json").write_text(json.dumps(GOOD | values))
     (name,) = values
     assert refused("--config", tmp_path / "config.json", "--out", "o").startswith(f"--{name} ")
@@ -287,7 +288,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         assert "config.json of a run" in message
 
 
-def test_options_that_exclude_each_other_are_refused(tmp_path):
+def test_options_that_exclude_each_other_are_an_error(tmp_path):
     file = written(parse_config(["--preset", "smoke"], False), tmp_path)
     assert "--preset" in refused("--config", file, "--preset", "smoke")
     message = refused("--config", file, "--resume")
@@ -295,17 +296,17 @@ def test_options_that_exclude_each_other_are_refused(tmp_path):
     assert "--config" in message
 
 
-def test_a_run_is_not_repeated_into_its_own_folder_unless_told_so(tmp_path, monkeypatch):
-    """The folder of a preset is the same for both where nobody gives one."""
+def test_a_run_is_repeated_in_its_own_folder_only_with_out(tmp_path, monkeypatch):
+    """Without --out both runs have the run folder of their preset."""
     monkeypatch.chdir(tmp_path)
     config = parse_config(["--preset", "smoke"], False)
     file = written(config, config.out)
-    assert "runs/smoke holds the run of --config" in refused("--config", file)
+    assert "runs/smoke is the run of --config" in refused("--config", file)
     assert parse_config(["--config", str(file), "--out", str(config.out)], False) == config
     assert parse_config(["--config", str(file), "--out", "other"], False).out == Path("other")
 
 
-# ---- going on with a run
+# ---- resuming a run
 
 
 @pytest.fixture
@@ -317,7 +318,7 @@ def run(tmp_path):
     return tmp_path / "run", config
 
 
-def test_resume_takes_the_configuration_of_the_run_in_the_folder(run):
+def test_resume_reads_the_configuration_of_the_run_folder(run):
     out, config = run
     for more in ([], ["--preset", "smoke"], ["--lr", "0.5", "--data", "d"]):
         command = parse_command(["--resume", "--out", str(out), *more], True)
@@ -326,14 +327,14 @@ def test_resume_takes_the_configuration_of_the_run_in_the_folder(run):
         assert command.changed == {}
 
 
-def test_resume_finds_the_folder_of_its_preset(tmp_path, monkeypatch):
+def test_resume_uses_the_run_folder_of_its_preset(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = parse_config(["--preset", "smoke", "--seed", "4"], False)
     written(config, config.out)
     assert parse_command(["--resume", "--preset", "smoke"], True).config == config
 
 
-def test_resume_tells_what_the_command_line_gives_otherwise(run):
+def test_resume_returns_the_options_that_the_command_line_changes(run):
     out, config = run
     argv = ["--resume", "--out", str(out), "--lr", "0.25", "--epochs", "9", "--seed", "0"]
     command = parse_command(argv, False)
@@ -341,7 +342,7 @@ def test_resume_tells_what_the_command_line_gives_otherwise(run):
     assert command.changed == {"lr": (0.5, 0.25), "epochs": (2, 9)}
 
 
-def test_resume_goes_on_in_a_folder_that_was_moved(run, tmp_path):
+def test_resume_continues_in_a_moved_folder(run, tmp_path):
     out, config = run
     out.rename(tmp_path / "moved")
     command = parse_command(["--resume", "--out", str(tmp_path / "moved")], False)
@@ -349,13 +350,13 @@ def test_resume_goes_on_in_a_folder_that_was_moved(run, tmp_path):
     assert command.changed in ({}, {"out": (out, tmp_path / "moved")})
 
 
-def test_resume_tells_of_another_preset(run):
+def test_resume_returns_a_changed_preset(run):
     out, _ = run
     command = parse_command(["--resume", "--out", str(out), "--preset", "builtin"], False)
     assert command.changed["preset"] == ("smoke", "builtin")
 
 
-def test_resume_in_a_folder_without_a_run_is_a_run_from_the_beginning(tmp_path):
+def test_resume_in_a_folder_without_a_run_starts_a_run(tmp_path):
     argv = ["--preset", "smoke", "--out", str(tmp_path)]
     command = parse_command(["--resume", *argv], False)
     assert command.config == parse_config(argv, False)

@@ -6,11 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
+from colocam.report.console_tables import as_table
 from colocam.report.report import write_summary
 from colocam.report.tables import (
     all_cells,
     as_markdown,
-    as_table,
     breakdown_cells,
     corloc_cells,
     protocol_cells,
@@ -50,15 +50,10 @@ def test_markdown_has_one_row_per_class_and_the_mean(method, seed_cam):
 
 def test_the_terminals_table_says_the_same(method, seed_cam):
     cells = corloc_cells(columns_of(seed_cam, method, "TCAM"), title="Run 1")
-    table, text = as_table(cells), printed(cells)
-    assert [str(column.header) for column in table.columns] == [
-        "class",
-        "frames",
-        "seed CAM",
-        "TCAM",
-    ]
-    assert table.row_count == 3
-    rows = [line.replace("│", " ").split() for line in text.splitlines()]
+    text = printed(cells)
+    rows = [line.replace("│", " ").replace("┃", " ").split() for line in text.splitlines()]
+    assert ["class", "frames", "seed", "CAM", "TCAM"] in rows
+    assert len([row for row in rows if row and row[-1][-1].isdigit() and len(row) == 4]) == 3
     assert ["cat", "3", "33.3", "66.7"] in rows
     assert ["dog", "2", "0.0", "100.0"] in rows
     assert ["mean", "5", "16.7", "83.3"] in rows

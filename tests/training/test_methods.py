@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from colocam.cam import ActivationMap
 from colocam.cli.evaluate import main as evaluate
+from colocam.cli.options import parse_config
 from colocam.cli.train import main as train
 from colocam.data.loading.loader import SequenceBatch
 from colocam.models import Localizer
 from colocam.models.checkpoint import load_checkpoint, save_checkpoint
-from colocam.training.config import parse_config
 from colocam.training.localizer import LocalizerStage
 from colocam.training.seeding import Seeding
 

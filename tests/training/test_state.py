@@ -11,12 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from colocam.cli.evaluate import main as evaluate
+from colocam.cli.options import parse_config
 from colocam.cli.train import main
 from colocam.losses import barrier_sharpness
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import read_tensors, write_tensors
-from colocam.training.config import parse_config
 from colocam.training.state import STAGES, State, newest_state, write_state
 from colocam.training.train import train
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from colocam.cli.options import parse_config
 from colocam.cli.train import main
 from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts
@@ -16,7 +17,6 @@ from colocam.models import Localizer
 from colocam.runtime.distribution import ALONE
 from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
-from colocam.training.config import parse_command
 from colocam.training.localizer import LocalizerStage
 from colocam.training.progress import Progress, StepResult
 from colocam.training.run import open_run
@@ -187,7 +187,7 @@ def in_double(monkeypatch):
 def make_stage(two_epochs, tmp_path):
     def make(kind, *options, dtype=torch.float32):
         argv = [*two_epochs, "--out", str(tmp_path / "run"), "--amp", "off", *options]
-        run = open_run(parse_command(argv, cuda=False).config, ALONE)
+        run = open_run(parse_config(argv, cuda=False), ALONE)
         torch.manual_seed(3)
         model = Localizer("resnet18", len(run.data.classes)).to(run.device, dtype)
         return kind(run, model.to(memory_format=torch.channels_last))
@@ -245,7 +245,7 @@ def test_step_without_a_readable_frame_is_skipped_and_not_counted(make_stage, ki
     stage.step([batch], 0.5, 0)  # from now on momentum alone moves the weights
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
     step = stage.step([replace(batch, blank=True)], 0.5, 1)
-    assert bool(step.left_out)
+    assert bool(step.skipped)
     for name, value in stage.model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
     seen = StepResult(step, 0, (), batch.names).synchronize()
@@ -273,7 +273,7 @@ def test_only_frames_below_the_threshold_are_discarded(make_stage):
         stage.train()
         batch = next(iter(stage.loader.epoch(0)))
         step = stage.step([batch], 0.5, 0)
-        assert not bool(step.left_out)  # also if no frame counts
+        assert not bool(step.skipped)  # also if no frame counts
         losses = {name: float(value) for name, value in step.losses.items()}
         return losses, stage.prepare(batch).frame_weights
 
@@ -407,4 +407,4 @@ def test_step_does_not_synchronize_with_the_gpu(make_stage, kind, amp):
         step = stage.step(batches[:1], 0.5, 3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert not bool(step.left_out)
+    assert not bool(step.skipped)

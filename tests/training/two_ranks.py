@@ -18,13 +18,13 @@ import faulty_run
 from test_step import gradients_of
 
 from colocam.cam import ActivationMap
+from colocam.cli.options import parse_command
 from colocam.cli.train import main
 from colocam.data.loading.transforms import normalized
 from colocam.evaluation.evaluate import evaluate
 from colocam.models import Localizer
 from colocam.runtime.distribution import join_ranks
 from colocam.training import classifier, localizer
-from colocam.training.config import parse_command
 from colocam.training.run import open_run
 
 STAGES = {"classifier": classifier.ClassifierStage, "localizer": localizer.LocalizerStage}

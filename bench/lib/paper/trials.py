@@ -16,6 +16,7 @@ from lib.paper.runs import train
 from lib.paper.tables import Options, Row
 
 from colocam.cam import ActivationMap
+from colocam.cli.options import parse_config
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import read_split, write_split
@@ -24,7 +25,7 @@ from colocam.models.checkpoint import load_checkpoint
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config, parse_config
+from colocam.training.config import Config
 
 BEST = ("classifier-best-classification", "classifier-best-localization")
 

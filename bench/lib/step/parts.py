@@ -146,7 +146,7 @@ def whole_step(stage: LocalizerStage, drawn: DrawnBatch, number: int) -> Tensor:
     Returns:
         scalar bool on the device: whether the step was skipped.
     """
-    return stage.step([drawn.on(stage.run.device)], 0.0, number).left_out
+    return stage.step([drawn.on(stage.run.device)], 0.0, number).skipped
 
 
 def step_in_parts(

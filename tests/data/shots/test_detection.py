@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colocam.cli.options import parse_config
 from colocam.cli.prepare import main as prepare
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL
@@ -21,7 +22,6 @@ from colocam.data.prepare import export_frames
 from colocam.data.shots.detection import find_shots, is_cut, signature
 from colocam.data.shots.shots import ShotFrames, cut_into_shots
 from colocam.runtime.distribution import ALONE
-from colocam.training.config import parse_config
 from colocam.training.run import open_run
 
 LENGTHS = (130, 90, 110)  # frames of the scenes of a long video
