@@ -53,7 +53,9 @@ def energy(
     images = torch.empty(frames, 3, SIDE, SIDE, dtype=dtype, device="meta")
     probs = torch.empty(frames, maps, SIDE, SIDE, device="meta")
     group = torch.empty(frames, dtype=torch.int64, device="meta")
-    backend_triton.energy_and_pull(images, probs, group, groups, sigma_rgb, sigma_xy, form, method)
+    backend_triton.energy_and_half_grad(
+        images, probs, group, groups, sigma_rgb, sigma_xy, form, method
+    )
 
 
 def odd_energy(method: str, sigma_xy: float | None = None) -> None:
@@ -63,7 +65,7 @@ def odd_energy(method: str, sigma_xy: float | None = None) -> None:
     probs = torch.empty(groups, 2, height, width, device="meta")
     group = torch.empty(groups, dtype=torch.int64, device="meta")
     images = images.permute(0, 3, 1, 2)
-    backend_triton.energy_and_pull(
+    backend_triton.energy_and_half_grad(
         images, probs, group, groups, 15.0, sigma_xy, "association", method
     )
 

@@ -1,8 +1,8 @@
-"""Checks of arguments: every complaint is a ValueError that begins with the argument's name.
+"""Checks of arguments: a ValueError that starts with the name of the argument.
 
-Checks of shape and type cost nothing. Checks of content read the data and would wait for a GPU:
-for Triton's kernels, which wait for nothing, they are left out there, and what is not finite or
-out of range makes the result NaN.
+Checks of shape and type are free. Checks of content read the data and would wait for a GPU; with
+the Triton backend on a GPU they are skipped, and values that are not finite or out of range make
+the result NaN.
 """
 
 import importlib.util
@@ -30,8 +30,8 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def choose_backend(backend: str, method: str, dtype: torch.dtype, tensor: Tensor) -> str:
     """ "triton" or "torch": "auto" takes Triton's kernels for what they can do, on a GPU.
 
-    Their sums are gathered in the order in which the GPU happens to work; where PyTorch is asked
-    for deterministic algorithms, "auto" takes PyTorch's.
+    The order of their sums on a GPU is not fixed; where PyTorch is set to deterministic algorithms,
+    "auto" takes PyTorch's.
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "torch":
@@ -152,7 +152,7 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
 def check_filter_content(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, backend: str
 ) -> None:
-    """What `gaussian_filter`'s tensors hold; Triton on a GPU, where looking would wait: unseen."""
+    """Checks the content of `gaussian_filter`'s tensors; skipped for Triton on a GPU."""
     if values.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)
@@ -163,7 +163,7 @@ def check_filter_content(
 def check_energy_content(
     images: Tensor, probs: Tensor, group: Tensor, num_groups: int, backend: str
 ) -> None:
-    """What `crf_energy`'s tensors hold; Triton on a GPU, where looking would wait: unseen."""
+    """Checks the content of `crf_energy`'s tensors; skipped for Triton on a GPU."""
     if probs.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)

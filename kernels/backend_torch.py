@@ -1,4 +1,4 @@
-"""What the doors do in torch operations: the filter of a method, and the energy from it."""
+"""PyTorch backend of the public operators: the filter of a method, and the energy from it."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from colocam.kernels.dense import DensePairs
 from colocam.kernels.permutohedral.geometry import stencil_of
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice
 
-PART = 2**17  # pixels a thread: the CPU works out energies of so many at once, to stay in its cache
+PART = 2**17  # pixels per thread and part on a CPU: what fits into its cache
 
 
 class Filter(Protocol):
@@ -27,7 +27,7 @@ def filtered_values(
     return filter_for_features(features, group, num_groups, method).apply(values.T).T
 
 
-def energy_and_pull(
+def energy_and_half_grad(
     images: Tensor,
     probs: Tensor,
     group: Tensor,
@@ -39,36 +39,36 @@ def energy_and_pull(
 ) -> tuple[Tensor, Tensor]:
     """Energy (G,) of probs (B, K, H, W), and half its derivative with respect to them.
 
-    One filtering serves both: with W symmetric, d/dS_r of sum_r S_r^T pull_r is 2 pull_r. The
-    pull has shape (B, K, H, W), its maps lie one after the other in memory.
+    One filtering serves both: with W symmetric, d/dS_r of sum_r S_r^T half_grad_r is 2 pull_r. The
+    half_grad has shape (B, K, H, W), its maps lie one after the other in memory.
     """
     how = (sigma_rgb, sigma_xy, form, method)
     parts = _parts(group, num_groups, probs.shape[2:].numel()) if group.device.type == "cpu" else []
     if len(parts) > 1:
         energy = probs.new_empty(num_groups)
-        pull = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
-        pull = pull.transpose(0, 1)
+        half_grad = torch.empty_like(probs.transpose(0, 1), memory_format=torch.contiguous_format)
+        half_grad = half_grad.transpose(0, 1)
         for groups, chosen in parts:
-            energy[groups], pull[chosen] = energy_and_pull(
+            energy[groups], half_grad[chosen] = energy_and_half_grad(
                 images[chosen], probs[chosen], group[chosen] - groups.start,
                 groups.stop - groups.start, *how,
             )  # fmt: skip
-        return energy, pull
+        return energy, half_grad
     frames, maps, height, width = probs.shape
     built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
     values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
     filtered = built.apply(values).contiguous()
-    pull = -filtered if form == "association" else sum_of_others(filtered)
-    product = (values * pull).view(maps, frames, height * width)
+    half_grad = -filtered if form == "association" else sum_of_others(filtered)
+    product = (values * half_grad).view(maps, frames, height * width)
     per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
     energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
-    return energy.to(probs.dtype), pull.view(maps, frames, height, width).transpose(0, 1)
+    return energy.to(probs.dtype), half_grad.view(maps, frames, height, width).transpose(0, 1)
 
 
 def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, slice]]:
-    """Groups, and their frames, to be worked on one after the other; groups know nothing of each
-    other. One part where the frames do not stand in the order of their groups, and of what is a
-    part already: group (B,).
+    """Splits groups, which are independent, and their frames into parts that fit into the cache.
+
+    One part where the frames are not sorted by group: group (B,).
     """
     if (group[1:] < group[:-1]).any():
         return [(slice(0, num_groups), slice(0, len(group)))]

@@ -1,4 +1,4 @@
-"""What the doors do in Triton kernels: one filtering, nothing that waits for the host.
+"""Triton backend of the public operators: one filtering, nothing that waits for the host.
 
 Only `gaussian_filter` with method "grid" waits: it has to read the range of the features.
 """
@@ -6,7 +6,12 @@ Only `gaussian_filter` with method "grid" waits: it has to read the range of the
 import torch
 from torch import Tensor
 
-from colocam.kernels.color_grid.grid_triton import grid_for_features, grid_for_images
+from colocam.kernels.color_grid.grid_triton import (
+    LevelGrid,
+    NodeGrid,
+    grid_for_features,
+    grid_for_images,
+)
 from colocam.kernels.energy_triton import finish
 from colocam.kernels.launch import Points
 from colocam.kernels.permutohedral.geometry import stencil_of
@@ -21,14 +26,14 @@ def filtered_values(
     group = group.contiguous()  # kernels read it without strides
     points = Points(features.view(count, d, 1, 1), group, num_groups, colors=False)
     if method == "grid":
-        built = grid_for_features(points)
+        built: NodeGrid | TritonLattice = grid_for_features(points)
     else:
         stencil, ring = stencil_of(method, d)
         built = TritonLattice(points, [1.0] * d, xy=False, stencil=stencil, ring=ring)
     return built.apply(values[:, :, None, None]).flatten(1)
 
 
-def energy_and_pull(
+def energy_and_half_grad(
     images: Tensor,
     probs: Tensor,
     group: Tensor,
@@ -44,7 +49,7 @@ def energy_and_pull(
     group = group.contiguous()  # kernels read it without strides
     points = Points(images, group, num_groups, colors=True)
     if method == "grid":
-        built = grid_for_images(points, sigma_rgb)
+        built: LevelGrid | NodeGrid | TritonLattice = grid_for_images(points, sigma_rgb)
     else:
         sigmas = [sigma_rgb] * 3 + ([] if sigma_xy is None else [sigma_xy] * 2)
         stencil, ring = stencil_of(method, len(sigmas))

@@ -1,4 +1,4 @@
-"""The Gaussian filter over every pair of pixels: what the fast methods are held against.
+"""The Gaussian filter over every pair of pixels: the reference of the fast methods.
 
 Work grows with the square of the pixels; memory does not: pairs are formed in blocks.
 """
@@ -12,7 +12,7 @@ BLOCK_PAIRS = 2**19  # pairs whose weights are held at once: few enough for the 
 
 
 class DensePairs:
-    """The filter for given features; `apply` may be called with any values."""
+    """Filter for fixed features; `apply` accepts any values."""
 
     def __init__(self, features: Tensor, group: Tensor, num_groups: int) -> None:
         """features (P, d) in units of sigma, group (P,) int64 in 0...num_groups-1."""

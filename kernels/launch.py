@@ -1,4 +1,4 @@
-"""How work is handed to a device: points as kernels take them, passes that fit the memory."""
+"""Launching: points as the kernels read them, and passes that fit into memory."""
 
 import functools
 from collections.abc import Callable
@@ -12,20 +12,20 @@ INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, eac
 SCRATCH_BYTES = 832 * 2**20  # what one pass may use at least beside input and output
 SCRATCH_SHARE = 16  # of a GPU's memory, one part in so many, if that is more
 MOST_POINTS = 2**30  # kernels count them in int32, whole blocks of them
-PROGRAMS_PER_PROCESSOR = 8  # of kernels that walk through lists whose length the host ignores
+PROGRAMS_PER_PROCESSOR = 8  # of kernels that loop over lists whose length the host does not have
 WINDOW = ("first", "last", "start")  # of a pass: kernels must not compile anew for each of them
 ANY = 2**62  # the first and the last pass also see the points whose group does not exist
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a filter, read where they lie.
+    """Points of a filter, read in place.
 
     Attributes:
         tensor: (F, C, H, W) uint8 or float32, any strides; every pixel of every frame is a point.
         group: (F,) int64.
         num_groups: G.
-        colors: whether the channels are colours, which must lie in 0...255.
+        colors: whether the channels are colours, which must be within 0...255.
     """
 
     tensor: Tensor
@@ -54,8 +54,8 @@ class Window:
             have the points whose group does not exist.
         start: the first of the groups that do exist.
         groups: how many of them.
-        bad: (num_groups + 1,) int32, of all passes: 1 where a group's points are not sound; the
-            last entry where a group does not exist, which spoils all.
+        bad: (num_groups + 1,) int32, of all passes: 1 where a point of a group is invalid; the last
+            entry where a group does not exist, which invalidates all.
     """
 
     first: int
@@ -73,14 +73,14 @@ def filter_in_passes(
     prepare: Callable[[Window], Callable[[Tensor, Tensor], None]],
     limit: int | None = None,
 ) -> Tensor:
-    """Filters maps, as many groups and channels at once as memory allows.
+    """Filters maps in passes over as many groups and channels as fit into memory.
 
     Args:
         points: whose values the maps are.
         maps: (F, K, H, W) float32, any strides.
         channels: most maps at once.
-        scratch: memory in bytes that so many groups and maps need.
-        prepare: what is done once a pass; returns the filter (maps, out) of that pass.
+        scratch: bytes needed for a number of groups and of maps.
+        prepare: called once per pass; returns the filter (maps, out) of that pass.
         limit: bytes; None: `scratch_bytes`.
 
     Returns:

@@ -1,15 +1,16 @@
-"""The two doors of the Gaussian filter, as torch.library operators: one node for torch.compile.
+"""Public operators of the Gaussian filter, registered with torch.library.
 
-Arguments are checked by their shapes and types here, by their content where that does not wait
-for a GPU. All arithmetic is float32, whatever autocast says, and float64 where the input is.
+Each is one node for torch.compile. Shapes and types of arguments are always checked, their content
+where that does not wait for a GPU. All arithmetic is float32 whatever the autocast state, and
+float64 where the input is.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from colocam.kernels import arguments, backend_torch
 
@@ -97,14 +98,14 @@ def crf_energy(
     if sigma_xy is not None:
         arguments.check_sigma("sigma_xy", sigma_xy)
         if method == "grid":
-            raise ValueError("sigma_xy must be None with method 'grid', which knows colour only")
+            raise ValueError("sigma_xy must be None with method 'grid', which is colour only")
     arguments.check_energy(images, probs)
     arguments.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
     probs = probs.to(working_type(probs))
     backend = arguments.choose_backend(backend, method, probs.dtype, probs)
     sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
-    energy, _ = energy_and_pull(
+    energy, _ = energy_and_half_grad(
         images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend
     )
     return energy
@@ -161,12 +162,12 @@ def _(
     return values.new_empty(values.shape)
 
 
-def _keep_features(ctx: FunctionCtx, inputs: tuple, output: Tensor) -> None:
+def _keep_features(ctx: Any, inputs: tuple, output: Tensor) -> None:
     _, features, group, *ctx.rest = inputs
     ctx.save_for_backward(features, group)
 
 
-def _filter_gradient(ctx: FunctionCtx, grad: Tensor) -> tuple:
+def _filter_gradient(ctx: Any, grad: Tensor) -> tuple:
     """The filter is symmetric: its gradient is the filter of the gradient."""
     features, group = ctx.saved_tensors
     return filter_values(grad, features, group, *ctx.rest), None, None, None, None, None
@@ -175,8 +176,8 @@ def _filter_gradient(ctx: FunctionCtx, grad: Tensor) -> tuple:
 filter_values.register_autograd(_filter_gradient, setup_context=_keep_features)
 
 
-@torch.library.custom_op("colocam::energy_and_pull", mutates_args=())
-def energy_and_pull(
+@torch.library.custom_op("colocam::energy_and_half_grad", mutates_args=())
+def energy_and_half_grad(
     images: Tensor,
     probs: Tensor,
     group: Tensor,
@@ -194,11 +195,11 @@ def energy_and_pull(
         if backend == "triton":
             from colocam.kernels import backend_triton
 
-            return backend_triton.energy_and_pull(*operands)
-        return backend_torch.energy_and_pull(*operands)
+            return backend_triton.energy_and_half_grad(*operands)
+        return backend_torch.energy_and_half_grad(*operands)
 
 
-@energy_and_pull.register_fake
+@energy_and_half_grad.register_fake
 def _(
     images: Tensor,
     probs: Tensor,
@@ -213,37 +214,37 @@ def _(
     frames, maps, height, width = probs.shape
     if backend == "triton":
         return probs.new_empty(num_groups), probs.new_empty(probs.shape)
-    pull = probs.new_empty(maps, frames, height, width).transpose(0, 1)
-    return probs.new_empty(num_groups), pull
+    half_grad = probs.new_empty(maps, frames, height, width).transpose(0, 1)
+    return probs.new_empty(num_groups), half_grad
 
 
-def _keep_pull(ctx: FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)  # nobody asks for the pull's gradient
+def _keep_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # the half gradient itself has no gradient
     ctx.save_for_backward(output[1], inputs[2])
 
 
-def _energy_gradient(ctx: FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
+def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
     none = (None,) * 7
     if grad is None:
         return None, None, *none
-    pull, group = ctx.saved_tensors
-    return None, scaled_pull(pull, grad, group), *none
+    half_grad, group = ctx.saved_tensors
+    return None, scaled_half_grad(half_grad, grad, group), *none
 
 
-energy_and_pull.register_autograd(_energy_gradient, setup_context=_keep_pull)
+energy_and_half_grad.register_autograd(_energy_gradient, setup_context=_keep_half_grad)
 
 
-@torch.library.custom_op("colocam::scaled_pull", mutates_args=())
-def scaled_pull(pull: Tensor, grad: Tensor, group: Tensor) -> Tensor:
-    """The energies' gradient: pull (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
+@torch.library.custom_op("colocam::scaled_half_grad", mutates_args=())
+def scaled_half_grad(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+    """Gradient of the energies: half_grad (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
 
     An operator of its own without a derivative, so that asking for a second derivative, which
     would need another filtering, is an error and not a wrong number.
     """
-    number = group.clamp(0, len(grad) - 1)  # the pull is NaN where a group does not exist
-    return pull * (2 * grad[number]).view(-1, 1, 1, 1)
+    number = group.clamp(0, len(grad) - 1)  # half_grad is NaN where a group does not exist
+    return half_grad * (2 * grad[number]).view(-1, 1, 1, 1)
 
 
-@scaled_pull.register_fake
-def _(pull: Tensor, grad: Tensor, group: Tensor) -> Tensor:
-    return torch.empty_like(pull)
+@scaled_half_grad.register_fake
+def _(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+    return torch.empty_like(half_grad)

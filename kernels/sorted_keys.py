@@ -19,8 +19,8 @@ def distinct(keys: Tensor) -> Tensor:
     return torch.from_numpy(ordered[first])
 
 
-def places(ordered: Tensor, wanted: Tensor) -> Tensor:
-    """Where in `ordered` (N,) each wanted key (...) stands, or would have to be put in: int64."""
+def positions(ordered: Tensor, wanted: Tensor) -> Tensor:
+    """Index in `ordered` (N,) of each wanted key (...), or where it would be inserted: int64."""
     if ordered.device.type != "cpu":
         return torch.searchsorted(ordered, wanted)
     return torch.from_numpy(np.searchsorted(ordered.numpy(), wanted.numpy()))

@@ -138,7 +138,12 @@ class ActivationMap:
     def _maps(
         self, images: Tensor | None, classes: Tensor, features: Sequence[Tensor] | None
     ) -> Tensor:
-        batch = features[-1] if images is None else images
+        if images is not None:
+            batch = images
+        elif features is not None:
+            batch = features[-1]
+        else:
+            raise ValueError("images or features: one of them is needed")
         columns = self._columns(classes, len(batch))
         with torch.autocast(batch.device.type, enabled=False):
             images = None if images is None else precise(images)
@@ -153,7 +158,7 @@ class ActivationMap:
         last = precise((model.encoder(images) if features is None else features)[-1])
         rows, curvature = weight_rows(model.head, classes), None
         if self._needs_noise:
-            # g is weight row × place: only the places differ from noise to noise.
+            # g is weight row × position: only the positions differ between noisy images.
             places, curvature = formulas.moments(
                 pooling_places(model.head, precise(model.encoder(noisy)[-1]), classes)
                 for noisy in self._noisy(images)
@@ -180,7 +185,9 @@ class ActivationMap:
             clean.activations, Gradient(slope, everywhere), Gradient(curvature, everywhere)
         )
 
-    def _noisy(self, images: Tensor) -> Iterator[Tensor]:
+    def _noisy(self, images: Tensor | None) -> Iterator[Tensor]:
+        if images is None:
+            raise ValueError("images: needed for smoothgradcam++ here")
         for _ in range(self.samples):
             normal = torch.empty_like(images).normal_(generator=self.generator)
             yield images + self.noise * normal

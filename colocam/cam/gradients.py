@@ -1,4 +1,4 @@
-"""Where the gradients come from: closed form at the last feature map, autograd at any layer."""
+"""Gradients of class scores: in closed form at the last feature map, by autograd at any layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -8,23 +8,42 @@ from torch import Tensor, nn
 
 from colocam.cam.formulas import Gradient
 
-AVERAGES = ("wgap", "gap")  # poolings whose derivative is 1/(h·w) at every place
+AVERAGES = ("wgap", "gap")  # poolings whose derivative is 1/(h·w) at every position
 AT_ONCE = 64  # images × classes of one backward pass: more needs memory and gains no time
 
 
+class PoolingHead(Protocol):
+    """Interface of a classification head (`colocam.models.head`).
+
+    Attributes:
+        weight: (K, C) rows of the linear layer.
+        pooling: name of the spatial pooling.
+    """
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    @property
+    def pooling(self) -> str: ...
+
+    def pooling_weights(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Derivative of the pooling: features (B, C, h, w), classes (B, M) to (B, M, h, w)."""
+        ...
+
+
 class Classifier(Protocol):
-    """What the maps need of a model (`colocam.models.Localizer` is one).
+    """Interface that activation maps need of a model, as `colocam.models.Localizer` has it.
 
     Attributes:
         encoder: images (B, 3, H, W) to a list of feature maps, shallow to deep.
-        head: has `weight` (K, C), `pooling` and `pooling_weights(features, classes)`.
+        head: spatial pooling and linear layer.
     """
 
     @property
     def encoder(self) -> nn.Module: ...
 
     @property
-    def head(self) -> nn.Module: ...
+    def head(self) -> PoolingHead: ...
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps to class scores (B, K) before softmax."""
@@ -32,15 +51,15 @@ class Classifier(Protocol):
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """At least float32: bfloat16 would blur a map's levels."""
+    """Converts to at least float32: bfloat16 has too few levels for a map."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def pooling_places(head: nn.Module, features: Tensor, classes: Tensor) -> Tensor:
-    """d score / d class map at each place of the last map (B, C, h, w), for classes (B, M).
+def pooling_places(head: PoolingHead, features: Tensor, classes: Tensor) -> Tensor:
+    """d score / d class map at each position of the last map (B, C, h, w), for classes (B, M).
 
     Returns:
-        (B, M, h, w), or (1, 1, 1, 1) where it is the same at every place of every image.
+        (B, M, h, w), or (1, 1, 1, 1) where it is the same at every position of every image.
     """
     if head.pooling in AVERAGES:
         places = features.shape[2] * features.shape[3]
@@ -48,7 +67,7 @@ def pooling_places(head: nn.Module, features: Tensor, classes: Tensor) -> Tensor
     return head.pooling_weights(features, classes)
 
 
-def weight_rows(head: nn.Module, classes: Tensor) -> Tensor:
+def weight_rows(head: PoolingHead, classes: Tensor) -> Tensor:
     """The head's weight rows of classes (B, M), as a `Gradient.channel` (B, M, C, 1, 1)."""
     return precise(head.weight.detach()[classes])[..., None, None]
 
@@ -56,7 +75,7 @@ def weight_rows(head: nn.Module, classes: Tensor) -> Tensor:
 class ScoreGradients:
     """∂(class score)/∂A by autograd, for a batch of images.
 
-    The graph begins at A: nothing before the layer is kept, parameters may be frozen, and the
+    The graph starts at A: nothing before the layer is stored, parameters may be frozen, and the
     caller may be in `no_grad` or `inference_mode`.
 
     Args:
@@ -82,10 +101,12 @@ class ScoreGradients:
     ) -> None:
         with torch.inference_mode(False):
             if layer is not None:
+                if images is None:
+                    raise ValueError("images: needed for maps of an inner layer")
                 leaf, self.scores = _from_layer(model, layer, _ordinary(images))
             else:
                 with torch.no_grad():
-                    maps = model.encoder(_ordinary(images)) if features is None else features
+                    maps = _feature_maps(model, images, features)
                 leaf = precise(_ordinary(maps[-1])).detach().requires_grad_()
                 with torch.enable_grad():
                     self.scores = model.classify([*maps[:-1], leaf])
@@ -115,7 +136,7 @@ class ScoreGradients:
         return classes.split(max(1, AT_ONCE // len(classes)), dim=1)
 
     def dense(self, classes: Tensor) -> Tensor:
-        """As a call, in as many backward passes as `columns` says."""
+        """As a call, in one backward pass for each part of `columns`."""
         return torch.cat([self(part) for part in self.columns(classes)], dim=1)
 
     def apply(self, formula: Callable[[Tensor, Gradient], Tensor], classes: Tensor) -> Tensor:
@@ -126,6 +147,17 @@ class ScoreGradients:
             for part in self.columns(classes)
         ]
         return torch.cat(parts, dim=1)
+
+
+def _feature_maps(
+    model: Classifier, images: Tensor | None, features: Sequence[Tensor] | None
+) -> Sequence[Tensor]:
+    """The given feature maps, or those of the images."""
+    if features is not None:
+        return features
+    if images is None:
+        raise ValueError("images: needed where no features are given")
+    return model.encoder(_ordinary(images))
 
 
 def _from_layer(model: Classifier, layer: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Geometry of the colour grid, shared by its implementations.
 
-Two pixels of one group weigh exp(-|c_i - c_j|^2 / 2 sigma^2) to each other; place plays no part.
+Two pixels of one group have the weight exp(-|c_i - c_j|^2 / 2 sigma^2), wherever they are.
 A Gaussian is a product over the axes, and along an axis it is smooth: splines of a few cells a
 sigma represent it closely. So values are splatted onto a grid with quadratic B-splines (three
 nodes an axis), blurred there along one axis after the other, and read back with the same splines.
@@ -27,7 +27,7 @@ CELLS_PER_SIGMA = 3.0  # at least
 MAX_NODES = 262  # an axis; 262^3 nodes of float32 are 72 MB a channel
 MAX_STEP = 8  # levels a cell: its levels are summed apart first, and there are step^3 of them
 FIT_SAMPLES = 8  # positions a cell at which the fit compares with the Gaussian
-RANK_TOLERANCE = 1e-6  # eigenvalues of the blur below this share of the largest are left out
+RANK_TOLERANCE = 1e-6  # eigenvalues of the blur below this share of the largest are dropped
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def nodes_for_features(
             f"features span more than {MAX_NODES * spacing.step:g} sigma along one axis: "
             "too wide for method 'grid'; use another method"
         )
-    return spacing, nodes, tuple(first)
+    return spacing, (nodes[0], nodes[1], nodes[2]), (first[0], first[1], first[2])
 
 
 def spline_weights(t: Tensor, degree: int) -> Tensor:
-    """Weights of the nodes c, c+1, ..., c+degree for a place t in [0, 1) of cell c: (..., taps)."""
+    """Weights of nodes c, c+1, ..., c+degree for an offset t in [0, 1) in cell c: (..., taps)."""
     if degree == 0:
         return torch.ones_like(t).unsqueeze(-1)
     return torch.stack((0.5 * (1 - t) ** 2, 0.5 + t - t * t, 0.5 * t * t), dim=-1)
@@ -93,7 +93,7 @@ def spline_weights(t: Tensor, degree: int) -> Tensor:
 def fit_blur(sigma: float, spacing: Spacing) -> Tensor:
     """The blur's coefficients for node distances 0, 1, 2, ... on an endless axis: float64 (n,).
 
-    With W the splines sampled at many places and G the Gaussian between those places, the blur
+    With W the splines sampled at many positions and G the Gaussian between them, the blur
     with the least |W B W^T - G|^2 is B = W^+ G W^+T. On a ring of nodes all of these are
     circulant, and W^T G W / (W^T W)^2 is a division of their Fourier transforms.
     """
@@ -104,7 +104,7 @@ def fit_blur(sigma: float, spacing: Spacing) -> Tensor:
     if spacing.degree == 0:
         return torch.exp(-0.5 * (distance / ratio) ** 2)[: ring // 2]
     t = (torch.arange(FIT_SAMPLES, dtype=torch.float64) + 0.5) / FIT_SAMPLES
-    spline = spline_weights(t, spacing.degree).flip(-1).T.reshape(-1)  # one spline, all its places
+    spline = spline_weights(t, spacing.degree).flip(-1).T.reshape(-1)  # one spline, all its samples
     reach = spline.numel() - 1
     overlap = torch.nn.functional.conv1d(
         spline.view(1, 1, -1), spline.view(1, 1, -1), padding=reach

@@ -23,7 +23,7 @@ LEVELS_PER_PIXEL = 64  # levels of occupied cells up to which equal colours are 
 
 
 class ColorGrid:
-    """The filter for given colours; `apply` may be called with any values.
+    """Filter for fixed colours; `apply` accepts any values.
 
     Built by `from_levels` (8-bit colours: equal ones are summed first) or `from_colors`.
     """
@@ -47,8 +47,8 @@ class ColorGrid:
             if grid.splatter.size <= LEVELS_PER_PIXEL * len(group):
                 return grid
         cell = levels.to(torch.int64) // int(spacing.step)
-        place = (levels - cell * spacing.step).to(torch.float64) / spacing.step
-        grid.splatter = Colors(cell, place, group, spacing, grid.nodes)
+        offset = (levels - cell * spacing.step).to(torch.float64) / spacing.step
+        grid.splatter = Colors(cell, offset, group, spacing, grid.nodes)
         return grid
 
     @classmethod
@@ -112,16 +112,16 @@ class Colors:
     def __init__(
         self,
         cell: Tensor,
-        place: Tensor,
+        offset: Tensor,
         group: Tensor,
         spacing: Spacing,
         nodes: tuple[int, int, int],
     ) -> None:
-        """cell (3, P) int64 and the place in it (3, P) float in [0, 1)."""
+        """cell (3, P) int64 and the offset in it (3, P) float in [0, 1)."""
         self.sites = math.prod(nodes)
         self.group = group
         self.index = (cell[0] * nodes[1] + cell[1]) * nodes[2] + cell[2]
-        self.weights = spline_weights(place, spacing.degree)  # (3, P, taps)
+        self.weights = spline_weights(offset, spacing.degree)  # (3, P, taps)
         self.offsets = tap_offsets(spacing, nodes, group.device).tolist()
         self.taps = spacing.taps
 
@@ -186,7 +186,7 @@ class Levels:
             key = key * cells + cell
             within = within * side + (axis - cell * side)
         occupied, number = number_cells(key, num_groups * cells**3)
-        self.level = number * side**3 + within  # (P,) place among the occupied cells' levels
+        self.level = number * side**3 + within  # (P,) offset among the occupied cells' levels
         c2, c1 = occupied % cells, occupied // cells % cells
         c0, self.group = occupied // cells**2 % cells, occupied // cells**3
         self.index = (c0 * nodes + c1) * nodes + c2
@@ -238,7 +238,7 @@ class Levels:
 
 
 def number_cells(key: Tensor, space: int) -> tuple[Tensor, Tensor]:
-    """The distinct keys in rising order, and for each key (P,) its place among them."""
+    """The distinct keys in rising order, and for each key (P,) its offset among them."""
     if space > TABLE_LIMIT:
         return torch.unique(key, return_inverse=True)
     seen = torch.zeros(space, dtype=torch.bool, device=key.device).index_fill_(0, key, True)

@@ -22,14 +22,14 @@ class Stencil:
         scale: sigma against the side of the lattice's cells; larger is finer.
         neighbor: weight of each of the two neighbours along an axis, the vertex itself having 1.
         amplitude: factor that takes the result to exp(-|f_i - f_j|^2 / 2).
-        leveled: whether a pixel's weight to itself is made the same wherever it lies in its
+        self_normalized: whether a pixel's weight to itself is made the same wherever it lies in its
             simplex (see `self_weight`).
     """
 
     scale: float
     neighbor: float
     amplitude: float
-    leveled: bool = True
+    self_normalized: bool = True
 
 
 # Chosen by measurement for each d: of a raster of scales and neighbour weights a pair with nearly
@@ -50,7 +50,7 @@ STENCILS = {
 
 def published_stencil(d: int) -> Stencil:
     """The one of the widely used C++ lattice (Krähenbühl and Koltun 2011), 20-50 % too small."""
-    return Stencil(math.sqrt(2 / 3), 0.5, 1 / (1 + 2.0**-d), leveled=False)
+    return Stencil(math.sqrt(2 / 3), 0.5, 1 / (1 + 2.0**-d), self_normalized=False)
 
 
 def stencil_of(method: str, d: int) -> tuple[Stencil, bool]:

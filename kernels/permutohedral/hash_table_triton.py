@@ -1,76 +1,76 @@
 """A hash table of 64-bit keys in Triton: open addressing, linear probing, compare-and-swap.
 
-A table is an int64 tensor filled with EMPTY. A key's place never changes once it is in, so the
-place itself serves as the key's number. There must be more places than different keys.
+A table is an int64 tensor filled with EMPTY. The slot of a key never changes once it is inserted,
+so the slot itself is the number of the key. There must be more slots than distinct keys.
 
-`insert` takes at least as many keys as a program has threads. Where there are fewer, Triton gives
-some of them to two threads: both read the table, at different times, while only one of them
-compares and swaps, and a program whose threads disagree on what it saw puts keys in twice.
+`insert` needs at least as many keys as a program has threads. With fewer, Triton assigns some keys
+to two threads: both read the table, at different times, but only one of them compares and swaps; a
+program whose threads read different values inserts keys twice.
 """
 
 import triton
 import triton.language as tl
 
 EMPTY = tl.constexpr(-1)  # keys are >= 0
-ABSENT = tl.constexpr(-2)  # what no place ever holds
+ABSENT = tl.constexpr(-2)  # no slot ever holds it
 
 
 @triton.jit
-def _first_place(key, places):
-    """Where probing for a key begins: 0...places-1, by Fibonacci hashing."""
+def _first_slot(key, slots):
+    """First slot to probe for a key, 0...slots-1, by Fibonacci hashing."""
     mixed = key.to(tl.uint64)
     mixed = (mixed ^ (mixed >> 29)) * 0x9E3779B97F4A7C15
-    return (((mixed >> 32) * places.to(tl.uint64)) >> 32).to(tl.int32)
+    return (((mixed >> 32) * slots.to(tl.uint64)) >> 32).to(tl.int32)
 
 
 @triton.jit
-def _next_place(place, places):
-    return tl.where(place + 1 < places, place + 1, 0)
+def _next_slot(slot, slots):
+    return tl.where(slot + 1 < slots, slot + 1, 0)
 
 
 @triton.jit
-def insert(table, key, active, places):
-    """Put keys in; equal keys share a place.
+def insert(table, key, active, slots):
+    """Inserts keys; equal keys share a slot.
 
-    Returns each active key's place, and whether it was this one that put it in.
+    Returns the slot of each active key, and whether this call inserted it.
     """
-    place = _first_place(key, places)
+    slot = _first_slot(key, slots)
     created = active & (key == ABSENT)
     pending = active
     while tl.max(pending.to(tl.int32)) > 0:
-        # a stale EMPTY is possible, and harmless: the compare-and-swap knows better
-        held = tl.load(table + place, mask=pending, other=ABSENT)
+        # a stale EMPTY is possible and harmless: the compare-and-swap reads anew
+        held = tl.load(table + slot, mask=pending, other=ABSENT)
         arrived = pending & (held == key)
         empty = pending & (held == EMPTY)
         if tl.max(empty.to(tl.int32)) > 0:
-            # there is no masked compare-and-swap: the others expect what no place holds
+            # there is no masked compare-and-swap: the others expect a value that no slot holds
             expected = tl.where(empty, EMPTY, ABSENT).to(tl.int64)
-            before = tl.atomic_cas(table + place, expected, key, sem="relaxed")
+            before = tl.atomic_cas(table + slot, expected, key, sem="relaxed")
             won = empty & (before == EMPTY)
             created = created | won
             arrived = arrived | won | (empty & (before == key))
         pending = pending & (arrived == 0)
-        place = tl.where(pending, _next_place(place, places), place)
-    return place, created
+        slot = tl.where(pending, _next_slot(slot, slots), slot)
+    return slot, created
 
 
 @triton.jit
-def find(table, key, active, places):
-    """The places of keys, -1 where a key is not in the table or not active."""
-    place = _first_place(key, places)
+def find(table, key, active, slots):
+    """Slots of keys, -1 where a key is not in the table or not active."""
+    slot = _first_slot(key, slots)
     found = tl.full(key.shape, -1, tl.int32)
     pending = active
     while tl.max(pending.to(tl.int32)) > 0:
-        held = tl.load(table + place, mask=pending, other=ABSENT)
-        found = tl.where(pending & (held == key), place, found)
+        held = tl.load(table + slot, mask=pending, other=ABSENT)
+        found = tl.where(pending & (held == key), slot, found)
         pending = pending & (held != key) & (held != EMPTY)
-        place = _next_place(place, places)
+        slot = _next_slot(slot, slots)
     return found
 
 
 @triton.jit
 def append(listed, counter, first, item, chosen):
-    """Append the chosen items to listed[first:], in any order; counter holds how many there are."""
+    """Appends the chosen items to listed[first:], in any order; counter holds their number."""
     flags = chosen.to(tl.int32)
     total = tl.sum(flags, axis=0)
     if total > 0:

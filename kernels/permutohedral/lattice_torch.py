@@ -3,7 +3,7 @@
 Splat every pixel onto the d+1 vertices of its simplex, blur along the d+1 axes, read back. Three
 things differ from the published lattice: the neighbours of occupied vertices exist even where no
 pixel created them (values pass through them), a pixel's weight to itself does not depend on its
-place in the simplex (`lattice.self_weight`), and the blur is calibrated (`lattice.STENCILS`).
+position in the simplex (`geometry.self_weight`), and the blur is calibrated (`geometry.STENCILS`).
 
 Blurs along different axes do not commute where vertices are missing. The filter here is the mean
 of both orders, forward and backward: the one is the transpose of the other, so it is symmetric.
@@ -23,13 +23,13 @@ from colocam.kernels.permutohedral.geometry import (
     enclosing_simplex,
     self_weight,
 )
-from colocam.kernels.sorted_keys import distinct, places
+from colocam.kernels.sorted_keys import distinct, positions
 
 CHUNK = 2**15  # pixels whose geometry is worked out at once, so that it stays in the cache
 
 
 class PermutohedralLattice:
-    """The filter for given features; `apply` may be called with any values.
+    """Filter for fixed features; `apply` accepts any values.
 
     The number of vertices is whatever sorting finds: nothing can overflow or be dropped.
     """
@@ -60,7 +60,7 @@ class PermutohedralLattice:
             around = [vertices + sign * step for step in steps for sign in (1, -1)]
             vertices = distinct(torch.cat([vertices, *around]))
         self.count = len(vertices)
-        self.vertex = places(vertices, corners).index_select(1, number)  # (d+1, P)
+        self.vertex = positions(vertices, corners).index_select(1, number)  # (d+1, P)
         self.neighbors = [find_neighbors(vertices, step) for step in steps]
 
     def apply(self, values: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ class PermutohedralLattice:
     def _blur(self, lattice: Tensor, neighbors: list[tuple[Tensor, Tensor]]) -> Tensor:
         """One axis after the other: (vertices + 1, C) → the same."""
         for after, before in neighbors:
-            pull = lattice.index_select(0, after).add_(lattice.index_select(0, before))
-            lattice = torch.add(lattice, pull, alpha=self.stencil.neighbor)
+            around = lattice.index_select(0, after).add_(lattice.index_select(0, before))
+            lattice = torch.add(lattice, around, alpha=self.stencil.neighbor)
         return lattice
 
     def _slice(self, lattice: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def locate(
         origin[:, part], rank[:, part], inside = enclosing_simplex(
             elevate(features[:, part], factors)
         )
-        if stencil.leveled:
+        if stencil.self_normalized:
             inside *= self_weight(inside, stencil.neighbor).rsqrt()
         weights[:, part] = inside
     low, high = ([0] * d,) * 2
@@ -130,10 +130,10 @@ def find_neighbors(vertices: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """
     count = len(vertices)
     wanted = vertices + step
-    place = places(vertices, wanted)
-    found = vertices.index_select(0, place.clamp(max=max(0, count - 1))) == wanted
+    position = positions(vertices, wanted)
+    found = vertices.index_select(0, position.clamp(max=max(0, count - 1))) == wanted
     after = torch.full((count + 1,), count, dtype=torch.int64, device=vertices.device)
-    after[:count] = torch.where(found, place, count)
+    after[:count] = torch.where(found, position, count)
     before = torch.full_like(after, count)
     before.scatter_(0, after, torch.arange(count + 1, device=vertices.device))
     before[count] = count

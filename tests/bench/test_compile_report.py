@@ -106,7 +106,7 @@ def test_no_compare_and_swap_has_fewer_keys_than_threads(report):
 
 def test_every_launched_kernel_is_compiled(report):
     launched = launched_kernels()
-    assert {"splat", "blur_axis", "pull_and_energy"} <= launched
+    assert {"splat", "blur_axis", "half_grad_and_energy"} <= launched
     assert {row["kernel"] for row in report[1]["kernels"]} == launched
 
 

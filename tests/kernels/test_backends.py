@@ -156,17 +156,22 @@ def test_two_runs_agree(scene, method):
 def test_cut_and_association_differ_by_a_constant(scene, method):
     images, probs, group = scene
     cut, cut_grad = energy_and_gradient(images, probs, group, method, form="cut")
-    pull, pull_grad = energy_and_gradient(images, probs, group, method, form="association")
+    association, association_grad = energy_and_gradient(
+        images, probs, group, method, form="association"
+    )
     ones = torch.zeros_like(probs)
     ones[:, 0] = 1
     total = -run_energy(images, ones, group, method)
-    torch.testing.assert_close(cut - pull, total, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(cut - association, total, rtol=1e-9, atol=1e-9)
     # on logits, where only the difference of the two maps' gradients counts, they are the same
     torch.testing.assert_close(
-        cut_grad[:, 0] - cut_grad[:, 1], pull_grad[:, 0] - pull_grad[:, 1], rtol=1e-9, atol=1e-9
+        cut_grad[:, 0] - cut_grad[:, 1],
+        association_grad[:, 0] - association_grad[:, 1],
+        rtol=1e-9,
+        atol=1e-9,
     )
     assert (cut >= 0).all()
-    assert (pull <= 0).all()
+    assert (association <= 0).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -351,14 +356,14 @@ def test_working_in_parts_changes_nothing(textured, maps, monkeypatch, method, g
     images, probs, group = textured(5, 12, 17), maps(5, 2, 12, 17), torch.tensor(group)
     whole = energy_and_gradient(images, probs, group, method, num_groups=5)
     how = (images, probs, group, 5, 15.0, None, "association", method)
-    strides = [result.stride() for result in backend_torch.energy_and_pull(*how)]
+    strides = [result.stride() for result in backend_torch.energy_and_half_grad(*how)]
     monkeypatch.setattr(backend_torch, "PART", 12 * 17 / torch.get_num_threads())
     parts = len(backend_torch._parts(group, 5, 12 * 17))
     assert parts == (len(group.unique()) if torch.equal(group, group.sort()[0]) else 1)
     in_parts = energy_and_gradient(images, probs, group, method, num_groups=5)
     for one, other in zip(in_parts, whole, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
-    assert [result.stride() for result in backend_torch.energy_and_pull(*how)] == strides
+    assert [result.stride() for result in backend_torch.energy_and_half_grad(*how)] == strides
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""The lattice's tables have room for the most vertices that there can be."""
+"""The lattice's tables have the capacity for the largest possible number of vertices."""
 
 import itertools
 import math
@@ -13,6 +13,7 @@ from colocam.kernels import gaussian_filter
 pytest.importorskip("triton")
 
 from colocam.kernels.launch import Points, Window
+from colocam.kernels.permutohedral.capacity import capacity_for
 from colocam.kernels.permutohedral.geometry import (
     STENCILS,
     axis_factors,
@@ -21,7 +22,7 @@ from colocam.kernels.permutohedral.geometry import (
     stencil_of,
 )
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, locate
-from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice, room
+from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 
 def filled(lattice, device):
@@ -29,8 +30,8 @@ def filled(lattice, device):
     groups = lattice.points.num_groups
     bad = torch.zeros(groups + 1, dtype=torch.int32, device=device)
     window = Window(-(2**62), 2**62, 0, groups, bad)
-    places = torch.empty(lattice.points.count, dtype=torch.int32, device=device)
-    tables = Tables(lattice, window, places)
+    simplex_of = torch.empty(lattice.points.count, dtype=torch.int32, device=device)
+    tables = Tables(lattice, window, simplex_of)
     assert not bad.any()
     return tables.counters.tolist()
 
@@ -71,7 +72,7 @@ def test_points_that_share_nothing_fill_the_tables_to_the_last_place(device, d):
     )  # fmt: skip
     lattice = TritonLattice(points, [1.0] * d, xy=False, stencil=STENCILS[d])
     simplices, occupied, ring = filled(lattice, device)
-    bound = lattice.room(1)
+    bound = lattice.capacity(1)
     assert (simplices, occupied + ring) == (count, count * 2 * d * (d + 1))
     assert (simplices, occupied + ring) == (bound.simplices, bound.vertices)
     values = torch.rand(count, 2)
@@ -88,8 +89,8 @@ def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
     images[0, :, 0, :8] = corners.T
     group = torch.zeros(1, dtype=torch.int64)
     lattice = lattice_of(images.to(device), group.to(device), 1, sigma, None)
-    by_points = room(side * side, 1, lattice.factors, None, True)
-    bound = lattice.room(1)
+    by_points = capacity_for(side * side, 1, lattice.factors, None, True)
+    bound = lattice.capacity(1)
     assert bound.vertices < by_points.vertices / 4  # it is the box that bounds
     simplices, occupied, ring = filled(lattice, device)
     features = images[0].flatten(1).float()
@@ -120,7 +121,7 @@ def test_no_image_needs_more_than_there_is_room_for(
     group = torch.arange(groups, device=device)
     lattice = lattice_of(images, group, groups, sigma_rgb, sigma_xy)
     simplices, occupied, ring = filled(lattice, device)
-    bound = lattice.room(groups)
+    bound = lattice.capacity(groups)
     assert simplices <= bound.simplices
     assert occupied + ring <= bound.vertices
 
@@ -135,8 +136,8 @@ def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
     features[:, : 2**d] = torch.tensor(list(itertools.product((0.0, side), repeat=d))).T
     factors = axis_factors([1.0] * d, STENCILS[d].scale)
     simplices, occupied, ring = vertices_and_ring(features, factors)
-    bound = room(10**9, 1, factors, [side] * d, True)
-    without = room(10**9, 1, factors, [side] * d, False)
+    bound = capacity_for(10**9, 1, factors, [side] * d, True)
+    without = capacity_for(10**9, 1, factors, [side] * d, False)
     assert simplices <= bound.simplices
     assert occupied <= without.vertices
     assert occupied + ring <= bound.vertices
@@ -183,9 +184,9 @@ def test_the_bounds_hold_for_few_and_many_colours_groups_and_stencils(
         features, group, groups, sigmas=sigmas, stencil=stencil, ring=ring
     )
     for bound in (
-        room(points, groups, factors, None, ring),
-        room(10**9, groups, factors, extents, ring),
-        room(points, groups, factors, extents, ring),
+        capacity_for(points, groups, factors, None, ring),
+        capacity_for(10**9, groups, factors, extents, ring),
+        capacity_for(points, groups, factors, extents, ring),
     ):
         assert simplices <= bound.simplices
         assert lattice.count <= bound.vertices

@@ -20,16 +20,16 @@ MARGIN = 512  # entries before and after every buffer
 
 
 def energies(device, images, probs, group, method, num_groups=4):
-    """Energies and pull straight from the kernels; group 3 has no frames."""
+    """Energies and half_grad straight from the kernels; group 3 has no frames."""
     sigma_xy = 100.0 if method == "spatial" else None
     if method == "nodes":
         images = images.float()
     method = "permutohedral" if method in ("lattice", "spatial") else "grid"
     inputs = (images.to(device), probs.to(device), group.to(device))
-    energy, pull = backend_triton.energy_and_pull(
+    energy, half_grad = backend_triton.energy_and_half_grad(
         *inputs, num_groups, 30.0, sigma_xy, "association", method
     )
-    return energy.cpu(), pull.cpu()
+    return energy.cpu(), half_grad.cpu()
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,9 @@ def with_number(scene, number):
     [("levels", -1), ("levels", 4), ("nodes", -(2**62)), ("nodes", 4), ("lattice", 2**40)],
 )
 def test_a_group_that_does_not_exist_spoils_all_energies(device, scene, guards, method, number):
-    energy, pull = energies(device, *with_number(scene, number), method)
+    energy, half_grad = energies(device, *with_number(scene, number), method)
     assert energy.isnan().all()  # of groups without frames too
-    assert pull.isnan().all()
+    assert half_grad.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_also_where_every_group_has_a_pass_of_its_own(
     device, scene, monkeypatch, guards, method, number
 ):
     monkeypatch.setattr(launch, "scratch_bytes", lambda device: 1)
-    energy, pull = energies(device, *with_number(scene, number), method)
+    energy, half_grad = energies(device, *with_number(scene, number), method)
     assert energy.isnan().all()
-    assert pull.isnan().all()
+    assert half_grad.isnan().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -128,17 +128,19 @@ def test_one_frame_of_no_group_is_not_an_energy_of_nothing(device, scene, method
     assert energy.isnan().all()
 
 
-def check_spoilt_groups(device, method, images, probs, clean, spoilt):
-    """Every frame a group: the spoilt ones are NaN, the others as if nothing were wrong."""
+def check_spoilt_groups(device, method, images, probs, clean, invalid):
+    """Every frame a group: the invalid ones are NaN, the others as if nothing were wrong."""
     group = torch.arange(len(images))
-    energy, pull = energies(device, images, probs, group, method, len(images) + 1)
-    expected, expected_pull = energies(device, *clean, group, method, len(images) + 1)
-    assert energy.isnan().tolist() == [*spoilt, False]
-    sound = ~torch.tensor([*spoilt, False])
-    torch.testing.assert_close(energy[sound], expected[sound], rtol=1e-5, atol=0)
-    torch.testing.assert_close(pull[sound[:-1]], expected_pull[sound[:-1]], rtol=1e-5, atol=1e-5)
+    energy, half_grad = energies(device, images, probs, group, method, len(images) + 1)
+    expected, expected_half_grad = energies(device, *clean, group, method, len(images) + 1)
+    assert energy.isnan().tolist() == [*invalid, False]
+    valid = ~torch.tensor([*invalid, False])
+    torch.testing.assert_close(energy[valid], expected[valid], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        half_grad[valid[:-1]], expected_half_grad[valid[:-1]], rtol=1e-5, atol=1e-5
+    )
     assert energy[-1] == 0
-    return pull[~sound[:-1]]
+    return half_grad[~valid[:-1]]
 
 
 @pytest.mark.parametrize("method", ["nodes", "spatial"])
@@ -148,9 +150,9 @@ def test_a_colour_that_is_none_spoils_its_group_alone(device, textured, maps, gu
     probs, clean = maps(8, 2, 3, 4, dtype=torch.float32), images.clone()
     for k, colour in enumerate(wrong, start=1):
         images[k, k % 3, k % 3, k % 4] = colour
-    spoilt = [False, *[True] * len(wrong), False]
-    pull = check_spoilt_groups(device, method, images, probs, (clean, probs), spoilt)
-    assert pull.isnan().all()
+    invalid = [False, *[True] * len(wrong), False]
+    half_grad = check_spoilt_groups(device, method, images, probs, (clean, probs), invalid)
+    assert half_grad.isnan().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -187,9 +189,9 @@ def test_a_feature_beyond_the_keys_spoils_its_group_alone(device, guards, d):
     for k, wrong in enumerate((NAN, INF, 1e7, -1e30), start=1):
         features[6 + k, k % d] = wrong
     out = run()
-    sound = (group == 0) | (group == 5)
-    assert out[~sound].isnan().all()
-    torch.testing.assert_close(out[sound], expected[sound], rtol=1e-5, atol=1e-6)
+    valid = (group == 0) | (group == 5)
+    assert out[~valid].isnan().all()
+    torch.testing.assert_close(out[valid], expected[valid], rtol=1e-5, atol=1e-6)
 
 
 def test_what_just_fits_the_keys_is_filtered_and_what_just_does_not_is_nan(device):
@@ -200,12 +202,12 @@ def test_what_just_fits_the_keys_is_filtered_and_what_just_does_not_is_nan(devic
         features = torch.tensor([[0.0] * 5, [width] * 5])
         arguments = (x.to(device) for x in (values, features, group))
         out = backend_triton.filtered_values(*arguments, 1, "permutohedral").cpu()
-        sound = bool(out.isfinite().all())
-        assert sound or out.isnan().all()
-        if sound:
+        valid = bool(out.isfinite().all())
+        assert valid or out.isnan().all()
+        if valid:
             twin = backend_torch.filtered_values(values, features, group, 1, "permutohedral")
             torch.testing.assert_close(out, twin, rtol=1e-4, atol=0)
-        seen.add(sound)
+        seen.add(valid)
     assert seen == {True, False}
 
 
@@ -234,11 +236,11 @@ def test_points_that_are_not_sound_leave_the_tables_alone(device, guards):
     points = Points(features, torch.zeros(6, dtype=torch.int64, device=device), 1, colors=False)
     lattice = TritonLattice(points, [1.0] * 3, xy=False, stencil=STENCILS[3])
     bad = torch.zeros(2, dtype=torch.int32, device=device)
-    places = torch.full((6,), 9, dtype=torch.int32, device=device)
-    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, bad), places)
+    simplex_of = torch.full((6,), 9, dtype=torch.int32, device=device)
+    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, bad), simplex_of)
     assert tables.counters.tolist() == [0, 0, 0]
     assert bad.tolist() == [1, 0]
-    assert places.tolist() == [-1] * 6
+    assert simplex_of.tolist() == [-1] * 6
 
 
 def through_the_door(device, backend, **changes):

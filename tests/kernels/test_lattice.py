@@ -19,7 +19,7 @@ from colocam.kernels.permutohedral.geometry import (
     self_weight,
 )
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, find_neighbors
-from colocam.kernels.sorted_keys import distinct, places
+from colocam.kernels.sorted_keys import distinct, positions
 
 
 def vertex_coordinates(origin, rank):
@@ -106,7 +106,7 @@ def test_sets_of_keys_are_those_of_torch(keys, wanted):
     keys, wanted = (torch.tensor(k, dtype=torch.int64) for k in (keys, wanted))
     ordered = distinct(keys)
     assert torch.equal(ordered, torch.unique(keys))
-    assert torch.equal(places(ordered, wanted), torch.searchsorted(ordered, wanted))
+    assert torch.equal(positions(ordered, wanted), torch.searchsorted(ordered, wanted))
 
 
 def test_neighbours_are_found_both_ways_or_not_at_all():
@@ -125,7 +125,7 @@ def test_the_self_weight_is_what_a_pixel_among_many_gets_back(d):
     torch.manual_seed(d)
     crowd = torch.rand(d, {1: 50, 2: 400, 3: 2000, 4: 6000, 5: 20000}[d], dtype=torch.float64) * 5
     crowd[:, :5] = 2 + torch.rand(d, 5, dtype=torch.float64)
-    plain = Stencil(0.9, 0.55, 1.0, leveled=False)
+    plain = Stencil(0.9, 0.55, 1.0, self_normalized=False)
     lattice = PermutohedralLattice(crowd, torch.zeros_like(crowd[0]).long(), 1, stencil=plain)
     single = torch.zeros(5, crowd.shape[1], dtype=torch.float64)
     single[:, :5] = torch.eye(5)

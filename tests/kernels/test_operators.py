@@ -30,7 +30,7 @@ def test_the_energy_is_a_well_behaved_operator(device, textured, method, sigma_x
     probs = scores.detach().softmax(1).requires_grad_()
     arguments = (images, probs, group, 2, 26.0, sigma_xy, "cut", method, backend)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(ops.energy_and_pull, arguments, test_utils=checks)
+    torch.library.opcheck(ops.energy_and_half_grad, arguments, test_utils=checks)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,10 @@ def test_the_filter_is_a_well_behaved_operator(device, method, backend):
 
 
 def test_the_gradient_is_a_well_behaved_operator(device):
-    pull, grad = torch.rand(2, 2, 4, 3, device=device), torch.rand(2, device=device)
-    torch.library.opcheck(ops.scaled_pull, (pull, grad, torch.tensor([1, 0], device=device)))
+    half_grad, grad = torch.rand(2, 2, 4, 3, device=device), torch.rand(2, device=device)
+    torch.library.opcheck(
+        ops.scaled_half_grad, (half_grad, grad, torch.tensor([1, 0], device=device))
+    )
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])

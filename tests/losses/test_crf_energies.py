@@ -75,8 +75,8 @@ def test_the_gradient_on_the_logits_is_that_of_all_pairs(crops, logits, sequence
         frames = (sequence == g).numpy()
         weights = pair_weights(crops[sequence == g], 15.0)
         part = probs[frames].transpose(1, 0, 2, 3)  # (2, T, H, W)
-        pull = np.stack([-2 * weights @ s.reshape(-1) for s in part]).reshape(part.shape)
-        expected[frames] = (part * (pull - (part * pull).sum(0))).transpose(1, 0, 2, 3)
+        gradient = np.stack([-2 * weights @ s.reshape(-1) for s in part]).reshape(part.shape)
+        expected[frames] = (part * (gradient - (part * gradient).sum(0))).transpose(1, 0, 2, 3)
     got = logit_gradient(lambda p: joint()(crops, p, sequence), logits)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
 

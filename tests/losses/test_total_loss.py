@@ -282,16 +282,16 @@ def test_batches_divided_by_the_counts_of_all_add_up_to_the_loss_of_the_whole(
     (expected,) = torch.autograd.grad(whole["total"], maps)
     each = [Counts.of(seeds[own], sequence, count) for own, sequence, count in parts]
     counts = Counts(*(torch.stack(kind).sum() for kind in zip(*each, strict=True)))
-    total, pull = {}, torch.zeros_like(maps)
+    total, gradient = {}, torch.zeros_like(maps)
     for own, sequence, count in parts:
         losses = loss(crops[own], maps[own], seeds[own], sequence, count, 0, counts)
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.detach()
-        pull += torch.autograd.grad(losses["total"], maps)[0]
+        gradient += torch.autograd.grad(losses["total"], maps)[0]
     assert set(total) == set(whole) == {"pl", "crf", "asc", "coloc", "total"}
     for name, value in whole.items():
         torch.testing.assert_close(total[name], value.detach(), rtol=2e-5, atol=1e-7)
-    torch.testing.assert_close(pull, expected, rtol=2e-4, atol=1e-8)
+    torch.testing.assert_close(gradient, expected, rtol=2e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize(("frames_of", "cuts"), PARTS)
@@ -341,14 +341,14 @@ def test_a_frame_of_weight_0_is_as_if_it_were_not_there(crops, logits, seeds, ad
     kept = torch.tensor([True, False, True, True, False])
     maps = logits.float().requires_grad_()
     found = loss(crops, maps, seeds, sequence, 2, 0, frame_weights=kept.float())
-    (pull,) = torch.autograd.grad(found["total"], maps)
+    (gradient,) = torch.autograd.grad(found["total"], maps)
     left = logits.float()[kept].requires_grad_()
     expected = loss(crops[kept], left, seeds[kept], sequence[kept], 2, 0)
-    (expected_pull,) = torch.autograd.grad(expected["total"], left)
+    (expected_gradient,) = torch.autograd.grad(expected["total"], left)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=2e-5, atol=1e-7)
-    assert (pull[~kept] == 0).all()
-    torch.testing.assert_close(pull[kept], expected_pull, rtol=2e-4, atol=1e-8)
+    assert (gradient[~kept] == 0).all()
+    torch.testing.assert_close(gradient[kept], expected_gradient, rtol=2e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("adaptive", [True, False])

@@ -1,0 +1,205 @@
+"""Kernels that filter maps on the filled tables of a permutohedral lattice: splat, blur, slice.
+
+1. `clear`: zeros in the rows in use.
+2. `splat`: points are summed per simplex and corner; `collect`: simplices into vertices.
+3. `blur`, once per axis: the forward and the backward order of the axes run in one launch.
+4. `distribute`: vertices back to the corners of simplices; `slice_pixels`: read by the points.
+
+Sums over points are float64, all else is float32.
+"""
+
+import triton
+import triton.language as tl
+
+from colocam.kernels.launch import WINDOW
+from colocam.kernels.permutohedral.hash_table_triton import find
+from colocam.kernels.permutohedral.simplex_triton import (
+    enclosing_simplex,
+    scaled_features,
+    self_normalized,
+)
+from colocam.kernels.points_triton import (
+    add_to_rows,
+    group_of,
+    is_invalid,
+    position_of,
+    read_points,
+)
+
+
+@triton.jit
+def clear(
+    simplex_list, vertex_list, sums, values, counters,
+    WIDTH: tl.constexpr, PADDED: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """sums (simplex slots, WIDTH) and values (vertex slots, 2 MAPS) = 0 in occupied slots."""
+    simplices = tl.load(counters)
+    vertices = tl.load(counters + 1) + tl.load(counters + 2)
+    column = tl.arange(0, PADDED)[None, :]
+    start = tl.program_id(0) * BLOCK
+    most = tl.maximum(simplices, vertices)
+    while start < most:
+        row = start + tl.arange(0, BLOCK)
+        simplex = tl.load(simplex_list + row, mask=row < simplices, other=0).to(tl.int64)
+        tl.store(
+            sums + simplex[:, None] * WIDTH + column,
+            tl.zeros((BLOCK, PADDED), tl.float64),
+            mask=(row < simplices)[:, None] & (column < WIDTH),
+        )
+        vertex = tl.load(vertex_list + row, mask=row < vertices, other=0).to(tl.int64)
+        for c in tl.static_range(MAPS):
+            tl.store(values + vertex * (2 * MAPS) + c, 0.0, mask=row < vertices)
+        start += tl.num_programs(0) * BLOCK
+
+
+@triton.jit(do_not_specialize=WINDOW)
+def splat(
+    source, group, simplex_of, maps, sums,
+    points, plane, width, stride_f, stride_c, stride_y, stride_x,
+    maps_f, maps_c, maps_y, maps_x, f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64,
+    D: tl.constexpr, XY: tl.constexpr, SELF_NORMALIZED: tl.constexpr, NEIGHBOR: tl.constexpr,
+    BITS: tl.constexpr, MAPS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    STRIP: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """sums[simplex, corner, map] += weight of the corner times the map."""
+    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    frame, y, x = position_of(point, plane, width)
+    _number, mine = group_of(group, frame, point, points, first, last)
+    if tl.max(mine.to(tl.int32)) > 0:
+        simplex = tl.load(simplex_of + point, mask=mine, other=-1)
+        active = simplex >= 0
+        features, valid = scaled_features(
+            source, frame, y, x, active, stride_f, stride_c, stride_y, stride_x,
+            f0, f1, f2, f3, f4, D, XY, False,
+        )  # fmt: skip
+        _, _, weights, _ = enclosing_simplex(features, valid, 1 << (BITS - 4), D)
+        if SELF_NORMALIZED:
+            weights = self_normalized(weights, D, NEIGHBOR)
+        values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
+        column = tl.arange(0, PADDED)[None, :]
+        tile = tl.zeros((BLOCK, PADDED), tl.float32)
+        for k in tl.static_range(D + 1):
+            for c in tl.static_range(MAPS):
+                part = weights[k] * values[c]
+                tile = tl.where(column == k * MAPS + c, part[:, None], tile)
+        add_to_rows(sums, simplex, tile, active, WIDTH, STRIP, BLOCK, PADDED)
+
+
+@triton.jit
+def collect(
+    simplex_list, corner, sums, values, counters,
+    D: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """values[vertex, map] += sums[simplex, corner, map]."""
+    count = tl.load(counters)
+    start = tl.program_id(0) * BLOCK
+    while start < count:
+        row = start + tl.arange(0, BLOCK)
+        active = row < count
+        simplex = tl.load(simplex_list + row, mask=active, other=0).to(tl.int64)
+        for k in tl.static_range(D + 1):
+            vertex = tl.load(corner + simplex * (D + 1) + k, mask=active, other=0).to(tl.int64)
+            for c in tl.static_range(MAPS):
+                part = tl.load(sums + (simplex * (D + 1) + k) * MAPS + c, mask=active, other=0.0)
+                tl.atomic_add(
+                    values + vertex * (2 * MAPS) + c,
+                    part.to(tl.float32),
+                    mask=active,
+                    sem="relaxed",
+                )
+        start += tl.num_programs(0) * BLOCK
+
+
+@triton.jit
+def blur(
+    vertices, vertex_list, before, after, counters, slots, step_a, step_b, neighbor,
+    MAPS: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One axis of each order: before, after (vertex slots, 2 orders, MAPS).
+
+    The FIRST axis of both orders reads the splatted values, which are stored in the first order.
+    """
+    count = tl.load(counters + 1) + tl.load(counters + 2)
+    start = tl.program_id(0) * BLOCK
+    while start < count:
+        row = start + tl.arange(0, BLOCK)
+        active = row < count
+        vertex = tl.load(vertex_list + row, mask=active, other=0).to(tl.int64)
+        key = tl.load(vertices + vertex, mask=active, other=0)
+        for order in tl.static_range(2):
+            step = step_a if order == 0 else step_b
+            up = find(vertices, key + step, active, slots).to(tl.int64)
+            down = find(vertices, key - step, active, slots).to(tl.int64)
+            for c in tl.static_range(MAPS):
+                read = c if FIRST else order * MAPS + c
+                own = tl.load(before + vertex * (2 * MAPS) + read, mask=active, other=0.0)
+                around = tl.load(before + up * (2 * MAPS) + read, mask=up >= 0, other=0.0)
+                around += tl.load(before + down * (2 * MAPS) + read, mask=down >= 0, other=0.0)
+                out = own + neighbor * around
+                tl.store(after + vertex * (2 * MAPS) + order * MAPS + c, out, mask=active)
+        start += tl.num_programs(0) * BLOCK
+
+
+@triton.jit
+def distribute(
+    simplex_list, corner, values, rows, counters,
+    D: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """rows[simplex, corner, map] = the sum of both orders at the vertex.
+
+    rows reuses the memory of sums as float32: a row has the length of WIDTH float64.
+    """
+    count = tl.load(counters)
+    start = tl.program_id(0) * BLOCK
+    while start < count:
+        row = start + tl.arange(0, BLOCK)
+        active = row < count
+        simplex = tl.load(simplex_list + row, mask=active, other=0).to(tl.int64)
+        for k in tl.static_range(D + 1):
+            vertex = tl.load(corner + simplex * (D + 1) + k, mask=active, other=0).to(tl.int64)
+            for c in tl.static_range(MAPS):
+                at = values + vertex * (2 * MAPS) + c
+                both = tl.load(at, mask=active, other=0.0)
+                both += tl.load(at + MAPS, mask=active, other=0.0)
+                tl.store(rows + (simplex * (D + 1) * 2 + k) * MAPS + c, both, mask=active)
+        start += tl.num_programs(0) * BLOCK
+
+
+@triton.jit(do_not_specialize=WINDOW)
+def slice_pixels(
+    source, group, simplex_of, rows, bad, out,
+    points, plane, width, stride_f, stride_c, stride_y, stride_x,
+    out_f, out_c, out_p, f0, f1, f2, f3, f4,
+    first: tl.int64, last: tl.int64, num_groups, amplitude,
+    D: tl.constexpr, XY: tl.constexpr, SELF_NORMALIZED: tl.constexpr, NEIGHBOR: tl.constexpr,
+    BITS: tl.constexpr, MAPS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """out[frame, map, pixel] = amplitude times the weighted sum over the corners; NaN where bad."""
+    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    frame, y, x = position_of(point, plane, width)
+    number, mine = group_of(group, frame, point, points, first, last)
+    if tl.max(mine.to(tl.int32)) > 0:
+        simplex = tl.load(simplex_of + point, mask=mine, other=-1)
+        active = simplex >= 0
+        features, valid = scaled_features(
+            source, frame, y, x, active, stride_f, stride_c, stride_y, stride_x,
+            f0, f1, f2, f3, f4, D, XY, False,
+        )  # fmt: skip
+        _, _, weights, _ = enclosing_simplex(features, valid, 1 << (BITS - 4), D)
+        if SELF_NORMALIZED:
+            weights = self_normalized(weights, D, NEIGHBOR)
+        column = tl.arange(0, PADDED)[None, :]
+        tile = tl.load(
+            rows + simplex.to(tl.int64)[:, None] * (2 * WIDTH) + column,
+            mask=active[:, None] & (column < WIDTH),
+            other=0.0,
+        )
+        for k in tl.static_range(D + 1):
+            chosen = (column >= k * MAPS) & (column < (k + 1) * MAPS)
+            tile = tl.where(chosen, tile * weights[k][:, None], tile)
+        invalid = is_invalid(bad, number, num_groups, mine)
+        at = out + frame * out_f + (point - frame * plane) * out_p
+        for c in tl.static_range(MAPS):
+            total = tl.sum(tl.where(column % MAPS == c, tile, 0.0), axis=1) * amplitude
+            tl.store(at + c * out_c, tl.where(invalid, float("nan"), total), mask=mine)
