@@ -1,8 +1,8 @@
-"""Checks of arguments: a ValueError that starts with the name of the argument.
+"""Checks of the operators' arguments; every ValueError starts with the argument's name.
 
-Checks of shape and type are free. Checks of content read the data and would wait for a GPU; with
-the Triton backend on a GPU they are skipped, and values that are not finite or out of range make
-the result NaN.
+Shapes and types are always checked. Checks of content read the data, which synchronizes with a GPU:
+they are skipped for the Triton backend on a GPU, where values that are not finite or out of range
+make the result NaN.
 """
 
 import importlib.util
@@ -22,24 +22,25 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Value must be one of the allowed words."""
+    """Check that value is one of the allowed words."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")
 
 
 def choose_backend(backend: str, method: str, dtype: torch.dtype, tensor: Tensor) -> str:
-    """ "triton" or "torch": "auto" takes Triton's kernels for what they can do, on a GPU.
+    """Resolve "auto" to "triton" or "torch".
 
-    The order of their sums on a GPU is not fixed; where PyTorch is set to deterministic algorithms,
-    "auto" takes PyTorch's.
+    "auto" is "triton" on a GPU for supported methods and dtypes, else "torch". The Triton kernels
+    sum with atomics, in no fixed order: where `torch.use_deterministic_algorithms` is on, "auto"
+    is "torch".
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "torch":
         return backend
     reason = _why_not_triton(method, dtype, tensor)
     if backend == "auto":
-        ordered = torch.are_deterministic_algorithms_enabled()
-        return "torch" if reason or ordered or not tensor.is_cuda else "triton"
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        return "torch" if reason or deterministic or not tensor.is_cuda else "triton"
     if reason:
         raise ValueError(f"backend 'triton' {reason}: use 'auto' or 'torch'")
     return backend
@@ -58,7 +59,7 @@ def _why_not_triton(method: str, dtype: torch.dtype, tensor: Tensor) -> str | No
 
 
 def check_sigma(name: str, sigma: float) -> None:
-    """Sigma must be a finite number above zero."""
+    """Check that sigma is a finite number above 0."""
     if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real):
         raise ValueError(f"{name} must be a number, not {type(sigma).__name__}")
     if not math.isfinite(sigma) or sigma <= 0:
@@ -66,7 +67,7 @@ def check_sigma(name: str, sigma: float) -> None:
 
 
 def check_num_groups(num_groups: int) -> None:
-    """At least one group, as a plain int."""
+    """Check that num_groups is an int of at least 1."""
     if isinstance(num_groups, bool) or not isinstance(num_groups, numbers.Integral):
         raise ValueError(f"num_groups must be an int, not {type(num_groups).__name__}")
     if num_groups < 1:
@@ -74,7 +75,7 @@ def check_num_groups(num_groups: int) -> None:
 
 
 def check_tensor(name: str, tensor: Tensor, dimensions: int, shape: str) -> None:
-    """A tensor with so many dimensions."""
+    """Check for a tensor with this number of dimensions."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a tensor {shape}, not {type(tensor).__name__}")
     if tensor.ndim != dimensions:
@@ -82,25 +83,25 @@ def check_tensor(name: str, tensor: Tensor, dimensions: int, shape: str) -> None
 
 
 def check_float(name: str, tensor: Tensor) -> None:
-    """A tensor of real floating-point numbers."""
+    """Check for a floating-point dtype."""
     if not tensor.is_floating_point():
         raise ValueError(f"{name} is {tensor.dtype}: it must be floating point")
 
 
 def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    """Both tensors on one device."""
+    """Check that both tensors are on the same device."""
     if tensor.device != other.device:
         raise ValueError(f"{name} is on {tensor.device}, {other_name} on {other.device}")
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
-    """No NaN, no infinity."""
+    """Check for NaN and infinity."""
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise ValueError(f"{name} has NaN or infinite entries")
 
 
 def check_group(group: Tensor, length: int, like_name: str, like: Tensor) -> None:
-    """Group ids: whole numbers, one for each of `length`."""
+    """Check for integer group ids of shape (length,)."""
     check_tensor("group", group, 1, f"({length},)")
     if len(group) != length:
         raise ValueError(f"group has {len(group)} entries, {like_name} has {length}")
@@ -110,7 +111,7 @@ def check_group(group: Tensor, length: int, like_name: str, like: Tensor) -> Non
 
 
 def check_filter(values: Tensor, features: Tensor, method: str) -> None:
-    """The tensors of `gaussian_filter`."""
+    """Check shapes and types of the tensors of `gaussian_filter`."""
     check_tensor("values", values, 2, "(P, C)")
     check_tensor("features", features, 2, "(P, d)")
     check_float("values", values)
@@ -126,7 +127,7 @@ def check_filter(values: Tensor, features: Tensor, method: str) -> None:
 
 
 def check_images(images: Tensor) -> None:
-    """(B, 3, H, W), uint8 or float, finite, within 0...255."""
+    """Check for (B, 3, H, W), uint8 or float."""
     check_tensor("images", images, 4, "(B, 3, H, W)")
     if images.shape[1] != 3:
         raise ValueError(f"images has shape {tuple(images.shape)}: it must be (B, 3, H, W)")
@@ -135,7 +136,7 @@ def check_images(images: Tensor) -> None:
 
 
 def check_energy(images: Tensor, probs: Tensor) -> None:
-    """The tensors of `crf_energy`."""
+    """Check shapes and types of the tensors of `crf_energy`."""
     check_images(images)
     check_tensor("probs", probs, 4, "(B, K, H, W)")
     check_float("probs", probs)
@@ -152,7 +153,7 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
 def check_filter_content(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, backend: str
 ) -> None:
-    """Checks the content of `gaussian_filter`'s tensors; skipped for Triton on a GPU."""
+    """Check the content of `gaussian_filter`'s tensors; skipped for Triton on a GPU."""
     if values.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)
@@ -163,7 +164,7 @@ def check_filter_content(
 def check_energy_content(
     images: Tensor, probs: Tensor, group: Tensor, num_groups: int, backend: str
 ) -> None:
-    """Checks the content of `crf_energy`'s tensors; skipped for Triton on a GPU."""
+    """Check the content of `crf_energy`'s tensors; skipped for Triton on a GPU."""
     if probs.is_cuda and backend == "triton":
         return
     check_group_range(group, num_groups)
@@ -175,6 +176,6 @@ def check_energy_content(
 
 
 def check_group_range(group: Tensor, num_groups: int) -> None:
-    """Group ids: 0...num_groups-1."""
+    """Check for group ids 0...num_groups-1."""
     if len(group) and (int(group.min()) < 0 or int(group.max()) >= num_groups):
         raise ValueError(f"group has ids outside 0...{num_groups - 1}")

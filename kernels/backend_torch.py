@@ -1,4 +1,4 @@
-"""PyTorch backend of the public operators: the filter of a method, and the energy from it."""
+"""PyTorch backend of the public operators: the filter of each method, and the energy from it."""
 
 from typing import Protocol
 
@@ -10,11 +10,11 @@ from colocam.kernels.dense import DensePairs
 from colocam.kernels.permutohedral.geometry import stencil_of
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice
 
-PART = 2**17  # pixels per thread and part on a CPU: what fits into its cache
+PART = 2**17  # pixels per thread in one part of an energy on the CPU, so that it fits its cache
 
 
 class Filter(Protocol):
-    """A symmetric linear filter, ready for values: what every method builds."""
+    """A symmetric linear filter for fixed features, as every method builds one."""
 
     def apply(self, values: Tensor) -> Tensor:
         """Filter values (C, P) → (C, P)."""
@@ -23,7 +23,7 @@ class Filter(Protocol):
 def filtered_values(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str
 ) -> Tensor:
-    """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
+    """`gaussian_filter` of values (P, C), features (P, d) of one dtype → (P, C)."""
     return filter_for_features(features, group, num_groups, method).apply(values.T).T
 
 
@@ -37,10 +37,10 @@ def energy_and_half_grad(
     form: str,
     method: str,
 ) -> tuple[Tensor, Tensor]:
-    """Energy (G,) of probs (B, K, H, W), and half its derivative with respect to them.
+    """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W).
 
-    One filtering serves both: with W symmetric, d/dS_r of sum_r S_r^T half_grad_r is 2 pull_r. The
-    half_grad has shape (B, K, H, W), its maps lie one after the other in memory.
+    Both come from one filtering: as W is symmetric, the derivative of sum_r S_r^T half_grad_r with
+    respect to S_r is 2 half_grad_r. In memory the half gradient is contiguous as (K, B, H, W).
     """
     how = (sigma_rgb, sigma_xy, form, method)
     parts = _parts(group, num_groups, probs.shape[2:].numel()) if group.device.type == "cpu" else []
@@ -60,15 +60,25 @@ def energy_and_half_grad(
     filtered = built.apply(values).contiguous()
     half_grad = -filtered if form == "association" else sum_of_others(filtered)
     product = (values * half_grad).view(maps, frames, height * width)
-    per_frame = product.sum((0, 2), dtype=torch.float64)  # many terms: float32 is too short
+    # float64: a float32 sum over this many pixels loses digits
+    per_frame = product.sum((0, 2), dtype=torch.float64)
     energy = per_frame.new_zeros(num_groups).index_add_(0, group, per_frame)
     return energy.to(probs.dtype), half_grad.view(maps, frames, height, width).transpose(0, 1)
 
 
 def _parts(group: Tensor, num_groups: int, pixels: int) -> list[tuple[slice, slice]]:
-    """Splits groups, which are independent, and their frames into parts that fit into the cache.
+    """Split a batch into parts of consecutive groups, which are independent of each other.
 
-    One part where the frames are not sorted by group: group (B,).
+    A part holds at most PART pixels per thread, or a single group.
+
+    Args:
+        group: (B,) int64.
+        num_groups: number of groups.
+        pixels: pixels per frame.
+
+    Returns:
+        Slices of groups and of their frames. One part for the whole batch if the frames are not
+        sorted by group.
     """
     if (group[1:] < group[:-1]).any():
         return [(slice(0, num_groups), slice(0, len(group)))]
@@ -90,7 +100,7 @@ def filter_for_features(
     method: str,
     sigmas: list[float] | None = None,
 ) -> Filter:
-    """The method's filter for features (P, d) in units of `sigmas` (1), group (P,)."""
+    """The method's filter for features (P, d), group (P,); `sigmas` (d) default to 1."""
     if method == "grid":
         return ColorGrid.from_features(features.T, group, num_groups)
     if method == "dense":
@@ -125,13 +135,13 @@ def filter_for_images(
     if sigma_xy is not None:
         y = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
         x = torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)
-        place = [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
-        features, sigmas = torch.cat([features, *place]), [*sigmas, sigma_xy, sigma_xy]
+        position = [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
+        features, sigmas = torch.cat([features, *position]), [*sigmas, sigma_xy, sigma_xy]
     return filter_for_features(features.T, group, num_groups, method, sigmas)
 
 
 def sum_of_others(maps: Tensor) -> Tensor:
-    """For each map the sum of all others, without subtracting anything: (K, P) → (K, P)."""
+    """Sum of all other maps, for each map: (K, P) → (K, P). No subtraction: no cancellation."""
     if len(maps) == 2:
         return maps.flip(0)
     below, above = torch.zeros_like(maps), torch.zeros_like(maps)

@@ -1,6 +1,6 @@
-"""Triton backend of the public operators: one filtering, nothing that waits for the host.
+"""Triton backend of the public operators: one filtering, no synchronization with the host.
 
-Only `gaussian_filter` with method "grid" waits: it has to read the range of the features.
+Only `gaussian_filter` with method "grid" synchronizes: it reads the range of the features.
 """
 
 import torch
@@ -12,7 +12,7 @@ from colocam.kernels.color_grid.grid_triton import (
     grid_for_features,
     grid_for_images,
 )
-from colocam.kernels.energy_triton import finish
+from colocam.kernels.energy_triton import energy_from_filtered
 from colocam.kernels.launch import Points
 from colocam.kernels.permutohedral.geometry import stencil_of
 from colocam.kernels.permutohedral.lattice_triton import TritonLattice
@@ -23,10 +23,11 @@ def filtered_values(
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) float32 → (P, C)."""
     count, d = features.shape
-    group = group.contiguous()  # kernels read it without strides
+    group = group.contiguous()  # kernels assume stride 1
     points = Points(features.view(count, d, 1, 1), group, num_groups, colors=False)
+    built: NodeGrid | TritonLattice
     if method == "grid":
-        built: NodeGrid | TritonLattice = grid_for_features(points)
+        built = grid_for_features(points)
     else:
         stencil, ring = stencil_of(method, d)
         built = TritonLattice(points, [1.0] * d, xy=False, stencil=stencil, ring=ring)
@@ -43,16 +44,17 @@ def energy_and_half_grad(
     form: str,
     method: str,
 ) -> tuple[Tensor, Tensor]:
-    """Energy (G,) of probs (B, K, H, W) float32, and half its derivative (B, K, H, W)."""
+    """Energies (G,) of probs (B, K, H, W) float32, and half their derivative (B, K, H, W)."""
     if images.dtype != torch.uint8:
         images = images.to(torch.float32)
-    group = group.contiguous()  # kernels read it without strides
+    group = group.contiguous()  # kernels assume stride 1
     points = Points(images, group, num_groups, colors=True)
+    built: LevelGrid | NodeGrid | TritonLattice
     if method == "grid":
-        built: LevelGrid | NodeGrid | TritonLattice = grid_for_images(points, sigma_rgb)
+        built = grid_for_images(points, sigma_rgb)
     else:
         sigmas = [sigma_rgb] * 3 + ([] if sigma_xy is None else [sigma_xy] * 2)
         stencil, ring = stencil_of(method, len(sigmas))
         xy = sigma_xy is not None
         built = TritonLattice(points, sigmas, xy=xy, stencil=stencil, ring=ring)
-    return finish(built.apply(probs), probs, group, num_groups, form)
+    return energy_from_filtered(built.apply(probs), probs, group, num_groups, form)

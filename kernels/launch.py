@@ -1,4 +1,4 @@
-"""Launching: points as the kernels read them, and passes that fit into memory."""
+"""Launch configuration of the Triton kernels: input points, block sizes, passes over groups."""
 
 import functools
 from collections.abc import Callable
@@ -8,18 +8,18 @@ import torch
 import triton
 from torch import Tensor
 
-INTERPRETED = triton.knobs.runtime.interpret  # one program after the other, each op on its own
-SCRATCH_BYTES = 832 * 2**20  # what one pass may use at least beside input and output
-SCRATCH_SHARE = 16  # of a GPU's memory, one part in so many, if that is more
-MOST_POINTS = 2**30  # kernels count them in int32, whole blocks of them
-PROGRAMS_PER_PROCESSOR = 8  # of kernels that loop over lists whose length the host does not have
-WINDOW = ("first", "last", "start")  # of a pass: kernels must not compile anew for each of them
-ANY = 2**62  # the first and the last pass also see the points whose group does not exist
+INTERPRETED = triton.knobs.runtime.interpret  # programs run in sequence, op by op, on the CPU
+SCRATCH_BYTES = 832 * 2**20  # scratch memory of a pass, besides input and output: lower bound
+SCRATCH_SHARE = 16  # on a GPU at least 1/16 of its memory
+MOST_POINTS = 2**30  # kernels index points, rounded up to whole blocks, in int32
+PROGRAMS_PER_PROCESSOR = 8  # of kernels that loop over lists whose length is on the device only
+WINDOW = ("first", "last", "start")  # differ between passes: kernels do not specialize on them
+ANY = 2**62  # the first and the last pass include points whose group does not exist
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points of a filter, read in place.
+    """The points of a filter, read in place.
 
     Attributes:
         tensor: (F, C, H, W) uint8 or float32, any strides; every pixel of every frame is a point.
@@ -41,7 +41,7 @@ class Points:
 
     @property
     def plane(self) -> tuple[int, int]:
-        """Pixels a frame, and pixels a row."""
+        """Pixels per frame, and pixels per row."""
         return self.tensor.shape[2] * self.tensor.shape[3], self.tensor.shape[3]
 
 
@@ -50,19 +50,19 @@ class Window:
     """The groups of one pass.
 
     Attributes:
-        first, last: groups first <= g < last belong to the pass; the first and the last pass also
-            have the points whose group does not exist.
-        start: the first of the groups that do exist.
-        groups: how many of them.
-        bad: (num_groups + 1,) int32, of all passes: 1 where a point of a group is invalid; the last
-            entry where a group does not exist, which invalidates all.
+        first, last: the pass filters groups first <= g < last; in the first and the last pass this
+            range includes ids of groups that do not exist.
+        start: first existing group of the pass.
+        groups: number of existing groups.
+        invalid_groups: (num_groups + 1,) int32, shared by all passes: 1 where a group has invalid
+            points; the last entry is 1 if some group does not exist, which makes all results NaN.
     """
 
     first: int
     last: int
     start: int
     groups: int
-    bad: Tensor
+    invalid_groups: Tensor
 
 
 def filter_in_passes(
@@ -73,15 +73,15 @@ def filter_in_passes(
     prepare: Callable[[Window], Callable[[Tensor, Tensor], None]],
     limit: int | None = None,
 ) -> Tensor:
-    """Filters maps in passes over as many groups and channels as fit into memory.
+    """Filter maps, with as many groups and channels per pass as fit into scratch memory.
 
     Args:
-        points: whose values the maps are.
+        points: the points whose values the maps are.
         maps: (F, K, H, W) float32, any strides.
-        channels: most maps at once.
-        scratch: bytes needed for a number of groups and of maps.
-        prepare: called once per pass; returns the filter (maps, out) of that pass.
-        limit: bytes; None: `scratch_bytes`.
+        channels: largest number of maps filtered at once.
+        scratch: bytes needed for a number of groups and a number of maps.
+        prepare: builds the tables of a pass; returns the filter (maps, out) of that pass.
+        limit: bytes per pass; None: `scratch_bytes`.
 
     Returns:
         (F, K, H, W) float32, contiguous.
@@ -101,42 +101,45 @@ def filter_in_passes(
     while at_once > 1 and scratch(at_once, channels) > limit:
         passes += 1
         at_once = ceil_div(total, passes)
-    bad = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
+    invalid_groups = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
     for start in range(0, total, at_once):
         stop = min(start + at_once, total)
         first, last = (start or -ANY), (ANY if stop == total else stop)
-        run = prepare(Window(first, last, start, stop - start, bad))
+        run = prepare(Window(first, last, start, stop - start, invalid_groups))
         for part, part_out in zip(maps.split(channels, 1), out.split(channels, 1), strict=True):
             run(part, part_out)
-    if at_once < total:  # the last pass may have met a group that does not exist
-        out.masked_fill_(bad[-1] > 0, float("nan"))
+    if at_once < total:  # the last pass may have flagged a group that does not exist
+        out.masked_fill_(invalid_groups[-1] > 0, float("nan"))
     return out
 
 
 def ceil_div(a: int, b: int) -> int:
-    """The least whole number not below a / b."""
+    """The smallest integer that is at least a / b."""
     return -(-a // b)
 
 
 def block(size: int) -> int:
-    """The block size of a kernel: as given on a device, few large blocks in the interpreter."""
+    """Block size of a kernel: `size` on a GPU, 32 times that in the interpreter."""
     return 32 * size if INTERPRETED else size
 
 
 @functools.lru_cache(maxsize=16)
 def scratch_bytes(device: torch.device) -> int:
-    """What one pass may use beside input and output. Few passes matter more on a fast GPU, which
-    has the memory: tables are as large as they could become, not as they are."""
+    """Scratch memory of one pass in bytes, besides input and output.
+
+    A fixed share of a GPU's memory: tables are allocated at their upper bound, and every pass
+    reads all points again.
+    """
     if device.type != "cuda":
         return SCRATCH_BYTES
-    whole = torch.cuda.get_device_properties(device).total_memory
-    return max(SCRATCH_BYTES, whole // SCRATCH_SHARE)
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(SCRATCH_BYTES, memory // SCRATCH_SHARE)
 
 
 @functools.lru_cache(maxsize=16)
-def workers(device: torch.device) -> int:
-    """Programs to launch for a kernel that walks through a list."""
+def persistent_programs(device: torch.device) -> int:
+    """Number of programs of a kernel that loops over a list."""
     if device.type != "cuda":
-        return 2  # the interpreter runs one after the other
+        return 2  # the interpreter runs them in sequence
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     return processors * PROGRAMS_PER_PROCESSOR

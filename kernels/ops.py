@@ -1,8 +1,8 @@
-"""Public operators of the Gaussian filter, registered with torch.library.
+"""Public operators `gaussian_filter` and `crf_energy`, registered with torch.library.
 
-Each is one node for torch.compile. Shapes and types of arguments are always checked, their content
-where that does not wait for a GPU. All arithmetic is float32 whatever the autocast state, and
-float64 where the input is.
+Each is one node for torch.compile. Shapes and types of arguments are always checked; their content
+is checked where that does not synchronize with a GPU. All arithmetic is in float32, whatever
+autocast says, or in float64 for float64 input.
 """
 
 from collections.abc import Iterator
@@ -30,19 +30,21 @@ def gaussian_filter(
 
     Args:
         values: (P, C) float. Differentiable, any number of times.
-        features: (P, d) float, in units of sigma; d = 1...5 for the lattices, 3 for "grid". They
-            get no gradient.
-        group: (P,) integers 0...num_groups-1; None: all points are one group.
+        features: (P, d) float, in units of sigma; d = 1...5 for the lattices, 3 for "grid". Not
+            differentiable.
+        group: (P,) integers 0...num_groups-1; None: all points form one group.
         num_groups: number of groups; None: the largest id + 1.
         method: "permutohedral" (lattice of Adams et al. 2010), "grid", "dense" (exact, slow), or
-            "permutohedral-published" (the lattice as in widely used C++, 20-50 % too small).
-        backend: "auto", "torch" or "triton".
+            "permutohedral-published" (the lattice of widely used C++ code, results 20-50 % too
+            small).
+        backend: "auto" (Triton kernels on a GPU where they support the input, else PyTorch),
+            "torch" or "triton".
 
     Returns:
-        (P, C), of the type of values (float16 and bfloat16: computed in float32, then rounded).
+        (P, C), of the dtype of values (float16 and bfloat16: computed in float32, then rounded).
 
     Raises:
-        ValueError: an argument does not fit; the message names it.
+        ValueError: an argument is invalid; the message starts with its name.
     """
     arguments.check_choice("method", method, arguments.METHODS)
     arguments.check_filter(values, features, method)
@@ -67,30 +69,30 @@ def crf_energy(
     method: str,
     backend: str = "auto",
 ) -> Tensor:
-    """Energy of a dense CRF in every group of frames (CoLo-CAM, Eq. 2 and 4).
+    """Energy of a dense CRF over each group of frames (CoLo-CAM, Eq. 2 and 4).
 
     W_ij = exp(-|c_i - c_j|^2 / 2 sigma_rgb^2 - |p_i - p_j|^2 / 2 sigma_xy^2) over all pairs of
     pixels of a group, i = j included; with S_r the maps of the group:
 
-    - "cut": sum_r S_r^T W (1 - S_r), with 1 - S_r taken as the sum of the other maps (>= 0);
+    - "cut": sum_r S_r^T W (1 - S_r), 1 - S_r computed as the sum of the other maps (>= 0);
     - "association": -sum_r S_r^T W S_r (<= 0).
 
     Args:
         images: (B, 3, H, W) uint8, or float 0...255.
         probs: (B, K, H, W) float, K >= 2, summing to 1 over K. Differentiable.
-        group: (B,) integers 0...num_groups-1: frames with the same number belong together.
+        group: (B,) integers 0...num_groups-1: frames with the same number form one group.
         num_groups: G; a group without frames has energy 0.
         sigma_rgb: in levels of 0...255.
         sigma_xy: in pixels; None: colour only.
         form: "association" or "cut".
         method: as in `gaussian_filter`; "grid" is for colour only.
-        backend: "auto", "torch" or "triton".
+        backend: as in `gaussian_filter`.
 
     Returns:
-        (G,) float32, float64 where probs is.
+        (G,) float32, or float64 for float64 probs.
 
     Raises:
-        ValueError: an argument does not fit; the message names it.
+        ValueError: an argument is invalid; the message starts with its name.
     """
     arguments.check_choice("form", form, arguments.FORMS)
     arguments.check_choice("method", method, arguments.METHODS)
@@ -98,7 +100,7 @@ def crf_energy(
     if sigma_xy is not None:
         arguments.check_sigma("sigma_xy", sigma_xy)
         if method == "grid":
-            raise ValueError("sigma_xy must be None with method 'grid', which is colour only")
+            raise ValueError("sigma_xy must be None with method 'grid', which uses colour only")
     arguments.check_energy(images, probs)
     arguments.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
@@ -112,14 +114,14 @@ def crf_energy(
 
 
 def working_type(tensor: Tensor) -> torch.dtype:
-    """float64 stays; everything else is computed in float32."""
+    """dtype of the arithmetic: float64 for float64, else float32."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def complete_group(
     group: Tensor | None, num_groups: int | None, like: Tensor
 ) -> tuple[Tensor, int]:
-    """Checked group ids (len(like),) int64, and their number."""
+    """Checked group ids (len(like),) int64, and the number of groups."""
     name = "values" if like.ndim == 2 else "images"
     if num_groups is not None:
         arguments.check_num_groups(num_groups)
@@ -134,8 +136,10 @@ def complete_group(
 
 @contextmanager
 def working_on(tensor: Tensor) -> Iterator[None]:
-    """On the tensor's device, where Triton's kernels start only if it is the current one; and
-    without the caller's autocast, which would round what operators compute."""
+    """Context with the tensor's device as the current one, and with autocast disabled.
+
+    Triton launches on the current device; autocast would round intermediate results.
+    """
     with torch.cuda.device_of(tensor), torch.autocast(tensor.device.type, enabled=False):
         yield
 
@@ -144,7 +148,7 @@ def working_on(tensor: Tensor) -> Iterator[None]:
 def filter_values(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
 ) -> Tensor:
-    """`gaussian_filter` of values (P, C), features (P, d) of one type → (P, C)."""
+    """`gaussian_filter` of values (P, C), features (P, d) of one dtype → (P, C)."""
     arguments.check_filter_content(values, features, group, num_groups, backend)
     with working_on(values):
         if backend == "triton":
@@ -162,18 +166,18 @@ def _(
     return values.new_empty(values.shape)
 
 
-def _keep_features(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _save_features(ctx: Any, inputs: tuple, output: Tensor) -> None:
     _, features, group, *ctx.rest = inputs
     ctx.save_for_backward(features, group)
 
 
 def _filter_gradient(ctx: Any, grad: Tensor) -> tuple:
-    """The filter is symmetric: its gradient is the filter of the gradient."""
+    """Gradient of values: the filtered gradient, as the filter is symmetric."""
     features, group = ctx.saved_tensors
     return filter_values(grad, features, group, *ctx.rest), None, None, None, None, None
 
 
-filter_values.register_autograd(_filter_gradient, setup_context=_keep_features)
+filter_values.register_autograd(_filter_gradient, setup_context=_save_features)
 
 
 @torch.library.custom_op("colocam::energy_and_half_grad", mutates_args=())
@@ -188,7 +192,7 @@ def energy_and_half_grad(
     method: str,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Energy (G,) of probs (B, K, H, W), and half its derivative (B, K, H, W)."""
+    """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W)."""
     arguments.check_energy_content(images, probs, group, num_groups, backend)
     operands = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
     with working_on(probs):
@@ -218,8 +222,8 @@ def _(
     return probs.new_empty(num_groups), half_grad
 
 
-def _keep_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)  # the half gradient itself has no gradient
+def _save_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # the half gradient has no gradient of its own
     ctx.save_for_backward(output[1], inputs[2])
 
 
@@ -231,15 +235,15 @@ def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
     return None, scaled_half_grad(half_grad, grad, group), *none
 
 
-energy_and_half_grad.register_autograd(_energy_gradient, setup_context=_keep_half_grad)
+energy_and_half_grad.register_autograd(_energy_gradient, setup_context=_save_half_grad)
 
 
 @torch.library.custom_op("colocam::scaled_half_grad", mutates_args=())
 def scaled_half_grad(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
-    """Gradient of the energies: half_grad (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
+    """Gradient of probs: half_grad (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
 
-    An operator of its own without a derivative, so that asking for a second derivative, which
-    would need another filtering, is an error and not a wrong number.
+    An operator of its own without a derivative: a second derivative of the energy would need
+    another filtering, so that requesting it raises an error instead of returning a wrong result.
     """
     number = group.clamp(0, len(grad) - 1)  # half_grad is NaN where a group does not exist
     return half_grad * (2 * grad[number]).view(-1, 1, 1, 1)

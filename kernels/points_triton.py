@@ -1,7 +1,7 @@
-"""What the filters' Triton kernels share: points, their groups, and sums over points.
+"""Device functions that the filter kernels share: reading points, their groups, atomic row sums.
 
-Points are the pixels of frames, read where they lie: a tensor (frames, channels, height, width)
-with any strides. A plain list of points is a tensor of frames of one pixel.
+Points are the pixels of frames, read in place from a tensor (frames, channels, height, width) of
+any strides. A plain list of points is a tensor whose frames have one pixel each.
 """
 
 import triton
@@ -9,7 +9,7 @@ import triton.language as tl
 
 
 @triton.jit
-def position_of(point, plane, width):
+def pixel_position(point, plane, width):
     """Frame (int64, for offsets), row and column of points."""
     frame = point // plane
     within = point - frame * plane
@@ -23,7 +23,7 @@ def read_points(
 ):
     """The first COUNT channels of points, as a tuple of float32."""
     at = tensor + frame * stride_f + y * stride_y + x * stride_x
-    channels = ()
+    channels: tl.tuple = ()
     for c in tl.static_range(COUNT):
         channels = channels + (tl.load(at + c * stride_c, mask=active, other=0).to(tl.float32),)
     return channels
@@ -31,27 +31,30 @@ def read_points(
 
 @triton.jit
 def group_of(group, frame, point, points, first, last):
-    """Groups (int64) of points, and which points belong to first <= group < last."""
+    """Groups (int64) of points, and the mask of points with first <= group < last."""
     inside = point < points
     number = tl.load(group + frame, mask=inside, other=0)
     return number, inside & (number >= first) & (number < last)
 
 
 @triton.jit
-def mark_invalid(bad, number, num_groups, mine, valid):
-    """Marks the groups of invalid points; a group that does not exist invalidates all groups."""
+def flag_invalid(invalid_groups, number, num_groups, in_pass, valid):
+    """Flag groups with invalid points; the last entry flags groups that do not exist.
+
+    Returns the mask of valid points of existing groups.
+    """
     exists = (number >= 0) & (number < num_groups)
-    tl.store(bad + tl.where(exists, number, num_groups), 1, mask=mine & (valid == 0))
-    tl.store(bad + num_groups + number * 0, 1, mask=mine & (exists == 0))
-    return mine & valid & exists
+    tl.store(invalid_groups + tl.where(exists, number, num_groups), 1, mask=in_pass & (valid == 0))
+    tl.store(invalid_groups + num_groups + number * 0, 1, mask=in_pass & (exists == 0))
+    return in_pass & valid & exists
 
 
 @triton.jit
-def is_invalid(bad, number, num_groups, mine):
-    """Whether the results of the points are invalid."""
+def is_invalid(invalid_groups, number, num_groups, in_pass):
+    """Mask of points whose result is NaN: their group is flagged, or some group does not exist."""
     exists = (number >= 0) & (number < num_groups)
-    flagged = tl.load(bad + tl.where(exists, number, num_groups), mask=mine, other=0)
-    return (flagged + tl.load(bad + num_groups)) > 0
+    flagged = tl.load(invalid_groups + tl.where(exists, number, num_groups), mask=in_pass, other=0)
+    return (flagged + tl.load(invalid_groups + num_groups)) > 0
 
 
 @triton.jit
@@ -59,11 +62,12 @@ def add_to_rows(
     table, row, tile, active,
     WIDTH: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
-    """table[row, :WIDTH] += tile (BLOCK, PADDED); `table` float64, rows of inactive points unread.
+    """table[row, :WIDTH] += tile (BLOCK, PADDED), atomically; rows of inactive points are ignored.
 
-    Flat regions send thousands of pixels to one row, so STRIP neighbouring points are summed first
-    where they share a row: 0 to 5 % of the strips of natural frames, all of those of a black bar.
-    float64, because float32 loses precision when a million points are added to one row.
+    STRIP neighbouring points that all share their row are summed first and added once. That bounds
+    the contention in uniform areas (black bars, saturated sky); in textured frames few strips are
+    uniform (0 to 5 %), and most points are added one by one. `table` is float64: a float32 sum of
+    a million points on one row loses digits.
     """
     column = tl.arange(0, PADDED)[None, :]
     tile = tl.where(active[:, None], tile, 0.0)
@@ -78,8 +82,8 @@ def add_to_rows(
         mask=uniform[:, None] & (column < WIDTH),
         sem="relaxed",
     )
-    done = tl.reshape(tl.broadcast_to(uniform[:, None], (BLOCK // STRIP, STRIP)), (BLOCK,))
-    alone = active & (done == 0)
+    added = tl.reshape(tl.broadcast_to(uniform[:, None], (BLOCK // STRIP, STRIP)), (BLOCK,))
+    alone = active & (added == 0)
     tl.atomic_add(
         table + row.to(tl.int64)[:, None] * WIDTH + column,
         tile.to(tl.float64),

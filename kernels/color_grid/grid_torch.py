@@ -1,4 +1,4 @@
-"""The Gaussian filter on three colour channels by a grid (`color_grid`), in torch operations."""
+"""Gaussian filter of three colour channels on a regular grid: PyTorch backend."""
 
 import math
 
@@ -17,15 +17,16 @@ from colocam.kernels.color_grid.geometry import (
 )
 from colocam.kernels.products import product
 
-CHUNK_NODES = 2**20  # nodes x channels that are blurred at once, or one group and channel
-TABLE_LIMIT = 2**26  # cells x groups up to which cells are numbered by a table, above by sorting
-LEVELS_PER_PIXEL = 64  # levels of occupied cells up to which equal colours are summed first
+CHUNK_NODES = 2**20  # nodes x channels blurred at once, unless one group and channel has more
+TABLE_LIMIT = 2**26  # cells x groups; up to it a lookup table numbers the cells, above it sorting
+LEVELS_PER_PIXEL = 64  # colours of occupied cells per pixel, up to which `Levels` is used
 
 
 class ColorGrid:
-    """Filter for fixed colours; `apply` accepts any values.
+    """Filter for fixed colours; `apply` filters any values.
 
-    Built by `from_levels` (8-bit colours: equal ones are summed first) or `from_colors`.
+    Built by `from_levels` (8-bit colours: pixels of equal colour are summed first), `from_colors`
+    or `from_features`.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ColorGrid:
     def from_levels(
         cls, levels: Tensor, group: Tensor, num_groups: int, sigma: float
     ) -> "ColorGrid":
-        """For whole-number colours: levels (3, P) uint8, group (P,) int64, sigma in levels."""
+        """Grid for integer colours: levels (3, P) uint8, group (P,) int64, sigma in levels."""
         spacing = spacing_for_levels(sigma)
         nodes = math.ceil(LEVELS / spacing.step) + spacing.degree
         grid = cls(sigma, spacing, (nodes, nodes, nodes), num_groups)
@@ -47,15 +48,15 @@ class ColorGrid:
             if grid.splatter.size <= LEVELS_PER_PIXEL * len(group):
                 return grid
         cell = levels.to(torch.int64) // int(spacing.step)
-        offset = (levels - cell * spacing.step).to(torch.float64) / spacing.step
-        grid.splatter = Colors(cell, offset, group, spacing, grid.nodes)
+        fraction = (levels - cell * spacing.step).to(torch.float64) / spacing.step
+        grid.splatter = Colors(cell, fraction, group, spacing, grid.nodes)
         return grid
 
     @classmethod
     def from_colors(
         cls, colors: Tensor, group: Tensor, num_groups: int, sigma: float
     ) -> "ColorGrid":
-        """For any colours: colors (3, P) float 0...255, group (P,) int64, sigma in levels."""
+        """Grid for any colours: colors (3, P) float 0...255, group (P,) int64, sigma in levels."""
         spacing = spacing_for_colors(sigma)
         nodes = math.ceil(LEVELS / spacing.step) + spacing.degree
         grid = cls(sigma, spacing, (nodes, nodes, nodes), num_groups)
@@ -66,7 +67,7 @@ class ColorGrid:
 
     @classmethod
     def from_features(cls, features: Tensor, group: Tensor, num_groups: int) -> "ColorGrid":
-        """For colours in units of sigma: features (3, P) float, group (P,) int64."""
+        """Grid for features (3, P) float in units of sigma, group (P,) int64."""
         spacing, nodes, first = nodes_for_features(features)
         scaled = features * (1 / spacing.step)
         cell = scaled.floor()
@@ -84,7 +85,7 @@ class ColorGrid:
             blur_factor(self.sigma, self.spacing, n).to(values.device, values.dtype)
             for n in self.nodes
         ]
-        splatted = self.splatter.gather_in(values)
+        splatted = self.splatter.reduce(values)
         out = torch.zeros_like(splatted)
         step = max(1, CHUNK_NODES // (sites * channels))
         for first in range(0, self.num_groups, step):
@@ -92,7 +93,7 @@ class ColorGrid:
             grid = self.splatter.splat(splatted, first, count)
             grid = blur(grid.view(channels * count, *self.nodes), factors)
             self.splatter.slice(grid.view(channels, count * sites), out, first, count)
-        return self.splatter.spread_out(out)
+        return self.splatter.expand(out)
 
 
 def blur(grid: Tensor, factors: list[Tensor]) -> Tensor:
@@ -107,34 +108,42 @@ def blur(grid: Tensor, factors: list[Tensor]) -> Tensor:
 
 
 class Colors:
-    """Pixels splatted one by one, each onto its own nodes."""
+    """Splatter of pixels with any colours: each pixel onto the nodes of its cell."""
 
     def __init__(
         self,
         cell: Tensor,
-        offset: Tensor,
+        fraction: Tensor,
         group: Tensor,
         spacing: Spacing,
         nodes: tuple[int, int, int],
     ) -> None:
-        """cell (3, P) int64 and the offset in it (3, P) float in [0, 1)."""
+        """Precomputes nodes and weights.
+
+        Args:
+            cell: (3, P) int64.
+            fraction: (3, P) float in [0, 1), position in the cell.
+            group: (P,) int64.
+            spacing: of the grid.
+            nodes: nodes per axis.
+        """
         self.sites = math.prod(nodes)
         self.group = group
         self.index = (cell[0] * nodes[1] + cell[1]) * nodes[2] + cell[2]
-        self.weights = spline_weights(offset, spacing.degree)  # (3, P, taps)
+        self.weights = spline_weights(fraction, spacing.degree)  # (3, P, taps)
         self.offsets = tap_offsets(spacing, nodes, group.device).tolist()
         self.taps = spacing.taps
 
-    def gather_in(self, values: Tensor) -> Tensor:
-        """Values (C, P) as they are: nothing is summed beforehand."""
+    def reduce(self, values: Tensor) -> Tensor:
+        """Values (C, P) unchanged: there is no reduction before the splat."""
         return values
 
-    def spread_out(self, values: Tensor) -> Tensor:
-        """The inverse way of `gather_in`."""
+    def expand(self, values: Tensor) -> Tensor:
+        """Transpose of `reduce`: the identity."""
         return values
 
     def _tap_weights(self, chosen: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """One weight a pixel (P,) for every node of its cell."""
+        """Weights (P,) of the chosen pixels for each node of a cell."""
         w = self.weights[:, chosen].to(dtype)  # (3, P, taps)
         pairs = [w[0, :, i] * w[1, :, j] for i in range(self.taps) for j in range(self.taps)]
         return [pair * w[2, :, k] for pair in pairs for k in range(self.taps)]
@@ -144,12 +153,12 @@ class Colors:
         return inside.nonzero().squeeze(1)
 
     def splat(self, values: Tensor, first: int, count: int) -> Tensor:
-        """Sum the values (C, P) of groups first... on their nodes: (C, count sites)."""
+        """Splat values (C, P) of groups first...first+count-1: (C, count sites)."""
         chosen = self._chosen(first, count)
         index = self.index[chosen] + (self.group[chosen] - first) * self.sites
         values = values[:, chosen]
         weights = self._tap_weights(chosen, values.dtype)
-        # float32 would lose count of a million pixels of one colour
+        # a float32 sum of a million pixels of one colour loses digits
         grid = values.new_zeros(len(values), count * self.sites, dtype=torch.float64)
         for offset, weight in zip(self.offsets, weights, strict=True):
             for channel in range(len(values)):
@@ -158,7 +167,7 @@ class Colors:
         return grid.to(values.dtype)
 
     def slice(self, grid: Tensor, out: Tensor, first: int, count: int) -> None:
-        """Read the pixels of groups first... from grid (C, count sites) into out (C, P)."""
+        """Slice grid (C, count sites) at pixels of groups first...first+count-1 into out (C, P)."""
         chosen = self._chosen(first, count)
         index = self.index[chosen] + (self.group[chosen] - first) * self.sites
         weights = self._tap_weights(chosen, grid.dtype)
@@ -169,10 +178,10 @@ class Colors:
 
 
 class Levels:
-    """8-bit pixels: equal colours are summed first, then whole cells are splatted at once.
+    """Splatter of 8-bit pixels: sums pixels of equal colour, then splats whole cells.
 
-    Natural frames fill few cells, and the places of the levels in a cell are the same in every
-    cell: one small matrix takes the sums of a cell's levels to its nodes.
+    Frames occupy few of the cells. The colours within a cell have the same positions in every
+    cell, so that one small matrix maps the sums of a cell's colours to its nodes.
     """
 
     def __init__(
@@ -186,7 +195,7 @@ class Levels:
             key = key * cells + cell
             within = within * side + (axis - cell * side)
         occupied, number = number_cells(key, num_groups * cells**3)
-        self.level = number * side**3 + within  # (P,) offset among the occupied cells' levels
+        self.level = number * side**3 + within  # (P,) index among the colours of the occupied cells
         c2, c1 = occupied % cells, occupied // cells % cells
         c0, self.group = occupied // cells**2 % cells, occupied // cells**3
         self.index = (c0 * nodes + c1) * nodes + c2
@@ -197,24 +206,24 @@ class Levels:
         ).tolist()  # cells are ordered by group
 
     def _to_nodes(self, values: Tensor) -> Tensor:
-        """Weights from the levels of a cell to its nodes: (side^3, taps^3)."""
+        """Weights from the colours of a cell to its nodes: (side^3, taps^3)."""
         side = int(self.spacing.step)
         t = torch.arange(side, dtype=values.dtype, device=values.device) / side
         w = spline_weights(t, self.spacing.degree)
         return torch.kron(torch.kron(w, w), w)
 
-    def gather_in(self, values: Tensor) -> Tensor:
-        """Sum values (C, P) of equal colours, then splat within cells: (C, cells, taps^3)."""
+    def reduce(self, values: Tensor) -> Tensor:
+        """Sum values (C, P) per colour, then weight them per cell: (C, cells, taps^3)."""
         side = int(self.spacing.step)
-        # float32 would lose count of a million pixels of one colour
+        # a float32 sum of a million pixels of one colour loses digits
         sums = values.new_zeros(len(values), self.size, dtype=torch.float64)
         for channel in range(len(values)):
             sums[channel].scatter_add_(0, self.level, values[channel].to(torch.float64))
         sums = sums.to(values.dtype).view(len(values), -1, side**3)
         return product(sums, self._to_nodes(values))
 
-    def spread_out(self, values: Tensor) -> Tensor:
-        """The way back of `gather_in`: (C, cells, taps^3) → (C, P)."""
+    def expand(self, values: Tensor) -> Tensor:
+        """Transpose of `reduce`: (C, cells, taps^3) → (C, P)."""
         levels = product(values, self._to_nodes(values).T).flatten(1)
         return levels.index_select(1, self.level)
 
@@ -224,7 +233,7 @@ class Levels:
         return chosen, (index[:, None] + self.offsets).view(-1)
 
     def splat(self, values: Tensor, first: int, count: int) -> Tensor:
-        """Sum values (C, cells, taps^3) of groups first... on their nodes: (C, count sites)."""
+        """Add values (C, cells, taps^3) of groups first... on their nodes: (C, count sites)."""
         chosen, index = self._index(first, count)
         grid = values.new_zeros(len(values), count * self.sites)
         for channel in range(len(values)):
@@ -232,13 +241,13 @@ class Levels:
         return grid
 
     def slice(self, grid: Tensor, out: Tensor, first: int, count: int) -> None:
-        """Read grid (C, count sites) at the nodes of the cells into out (C, cells, taps^3)."""
+        """Gather grid (C, count sites) for cells of groups first... into out (C, cells, taps^3)."""
         chosen, index = self._index(first, count)
         out[:, chosen] = grid.index_select(1, index).view(len(grid), -1, len(self.offsets))
 
 
 def number_cells(key: Tensor, space: int) -> tuple[Tensor, Tensor]:
-    """The distinct keys in rising order, and for each key (P,) its offset among them."""
+    """The distinct keys in ascending order, and the index of each key (P,) among them."""
     if space > TABLE_LIMIT:
         return torch.unique(key, return_inverse=True)
     seen = torch.zeros(space, dtype=torch.bool, device=key.device).index_fill_(0, key, True)

@@ -1,7 +1,11 @@
-"""The colour grid in Triton: the classes that launch its kernels.
+"""Gaussian filter of three colour channels on a regular grid: Triton backend.
 
-The results are those of `grid_torch`, which is the version to read first. Everything stays on the
-device, and nothing waits for the host.
+Computes the same numbers as the PyTorch backend (`grid_torch.py`), which is the version to read
+first. All data stays on the device, and nothing synchronizes with the host, except for
+`grid_for_features`.
+
+`LevelGrid` filters 8-bit colours in cells of several levels, `NodeGrid` all other colours;
+`grid_for_images` and `grid_for_features` choose.
 """
 
 import functools
@@ -12,6 +16,7 @@ import torch
 import triton
 from torch import Tensor
 
+from colocam.kernels.color_grid.blur_triton import blur_nodes
 from colocam.kernels.color_grid.geometry import (
     LEVELS,
     Spacing,
@@ -19,7 +24,7 @@ from colocam.kernels.color_grid.geometry import (
     spacing_for_colors,
     spacing_for_levels,
 )
-from colocam.kernels.color_grid.levels_triton import (
+from colocam.kernels.color_grid.level_kernels_triton import (
     cells_to_nodes,
     clear_rows,
     mark_cells,
@@ -28,21 +33,28 @@ from colocam.kernels.color_grid.levels_triton import (
     read_levels,
     sum_levels,
 )
-from colocam.kernels.color_grid.nodes_triton import blur_nodes, slice_colors, splat_colors
-from colocam.kernels.launch import Points, Window, block, ceil_div, filter_in_passes, workers
+from colocam.kernels.color_grid.node_kernels_triton import slice_colors, splat_colors
+from colocam.kernels.launch import (
+    Points,
+    Window,
+    block,
+    ceil_div,
+    filter_in_passes,
+    persistent_programs,
+)
 
 BLOCK = block(256)  # points per program
-STRIP = 16  # neighbouring points that are summed before the atomics where they share a row
+STRIP = 16  # neighbouring points that are summed first where they share a row
 CHANNELS = 2  # maps filtered at once
-CELL_BLOCK = block(1024)  # cells per program in `number_cells`
-ROW_BLOCK = block(16)  # cells per program and iteration: the smallest block of a matrix product
-LEVEL_BLOCK = 32  # levels of a cell multiplied at once
-UNBOUNDED = 1e9  # features beyond it are not finite, or would overflow
+CELL_BLOCK = block(1024)  # cells per program of `number_cells`
+ROW_BLOCK = block(16)  # cells per matrix product: the least that tl.dot takes
+LEVEL_BLOCK = 32  # levels of a cell per matrix product
+UNBOUNDED = 1e9  # largest feature: beyond it the cell number would overflow
 TAPS = 32  # 27 nodes of a cell, rounded up to a power of two
 
 
 class LevelGrid:
-    """The filter for 8-bit colours in cells of several levels."""
+    """Filter for 8-bit colours in cells of several levels; `apply` filters any maps."""
 
     def __init__(self, points: Points, sigma: float, spacing: Spacing) -> None:
         self.points, self.sigma, self.spacing = points, sigma, spacing
@@ -52,7 +64,7 @@ class LevelGrid:
         self.static = {"SIDE": self.side, "CELLS": self.cells}
 
     def rows(self, groups: int) -> int:
-        """Rows that the table needs: never more cells in use than there are, or than pixels."""
+        """Capacity of the table in rows: at most one per cell, and at most one per pixel."""
         return min(self.points.count, groups * self.cells**3)
 
     def apply(self, maps: Tensor, limit: int | None = None) -> Tensor:
@@ -64,7 +76,8 @@ class LevelGrid:
 
         return filter_in_passes(self.points, maps, CHANNELS, scratch, self._prepare, limit)
 
-    def _where(self, window: Window) -> tuple:
+    def _arguments(self, window: Window) -> tuple[tuple, tuple]:
+        """Layout of the points, and range of groups, as the kernels take them."""
         points = self.points
         return (
             (points.count, *points.plane, *points.tensor.stride()),
@@ -72,13 +85,13 @@ class LevelGrid:
         )
 
     def _prepare(self, window: Window) -> Callable[[Tensor, Tensor], None]:
-        device, cells = window.bad.device, window.groups * self.cells**3
+        device, cells = window.invalid_groups.device, window.groups * self.cells**3
         row_of = torch.zeros(cells, dtype=torch.int32, device=device)
         cell_list = torch.empty(self.rows(window.groups), dtype=torch.int32, device=device)
         counter = torch.zeros(1, dtype=torch.int32, device=device)
-        where, which = self._where(window)
+        layout, groups = self._arguments(window)
         mark_cells[(ceil_div(self.points.count, BLOCK),)](
-            self.points.tensor, self.points.group, row_of, window.bad, *where, *which,
+            self.points.tensor, self.points.group, row_of, window.invalid_groups, *layout, *groups,
             **self.static, BLOCK=BLOCK,
         )  # fmt: skip
         number_cells[(ceil_div(cells, CELL_BLOCK),)](
@@ -90,10 +103,10 @@ class LevelGrid:
         self, window: Window, row_of: Tensor, cell_list: Tensor, counter: Tensor,
         maps: Tensor, out: Tensor,
     ) -> None:  # fmt: skip
-        """Maps (F, up to CHANNELS, H, W) → out, its planes contiguous."""
+        """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
         points, count, volume = self.points, maps.shape[1], self.side**3
-        where, which = self._where(window)
-        blocks, programs = (ceil_div(points.count, BLOCK),), (workers(maps.device),)
+        layout, groups = self._arguments(window)
+        blocks, programs = (ceil_div(points.count, BLOCK),), (persistent_programs(maps.device),)
         table = torch.empty(len(cell_list), volume * count, dtype=torch.float64, device=maps.device)
         shape = (count, window.groups, self.nodes, self.nodes, self.nodes)
         nodes = torch.zeros(shape, dtype=torch.float32, device=maps.device)
@@ -102,7 +115,7 @@ class LevelGrid:
             16, triton.next_power_of_2(volume))), "TAPS": TAPS, "BLOCK": ROW_BLOCK}  # fmt: skip
         clear_rows[programs](table, counter, WIDTH=volume * count, BLOCK=CELL_BLOCK)
         sum_levels[blocks](
-            points.tensor, points.group, maps, row_of, table, *where, *maps.stride(), *which,
+            points.tensor, points.group, maps, row_of, table, *layout, *maps.stride(), *groups,
             **self.static, **pixels, STRIP=STRIP,
         )  # fmt: skip
         cells_to_nodes[programs](
@@ -114,13 +127,13 @@ class LevelGrid:
             table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows, maxnreg=128
         )
         read_levels[blocks](
-            points.tensor, points.group, table, row_of, window.bad, out, *where,
-            out.stride(0), out.stride(1), 1, *which, **self.static, **pixels,
+            points.tensor, points.group, table, row_of, window.invalid_groups, out, *layout,
+            out.stride(0), out.stride(1), 1, *groups, **self.static, **pixels,
         )  # fmt: skip
 
 
 class NodeGrid:
-    """The filter for any colours: every point onto its own nodes."""
+    """Filter for any colours, splatted point by point; `apply` filters any maps."""
 
     def __init__(
         self,
@@ -130,7 +143,15 @@ class NodeGrid:
         nodes: tuple[int, int, int],
         first_cell: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
-        """Sigma in the units of the points' colours; nodes along each axis from `first_cell`."""
+        """Stores the geometry of the grid.
+
+        Args:
+            points: whose channels are the colours.
+            sigma: in the units of the colours.
+            spacing: of the nodes.
+            nodes: nodes per axis.
+            first_cell: number of the first cell per axis.
+        """
         self.points, self.sigma, self.spacing = points, sigma, spacing
         self.nodes, self.first_cell = nodes, first_cell
 
@@ -147,36 +168,36 @@ class NodeGrid:
         shape = (count, window.groups, *self.nodes)
         nodes = torch.zeros(shape, dtype=torch.float64, device=maps.device)
         blocks = (ceil_div(points.count, BLOCK),)
-        where = (points.count, *points.plane, *points.tensor.stride())
+        layout = (points.count, *points.plane, *points.tensor.stride())
         least, most = (0.0, 255.0) if points.colors else (-UNBOUNDED, UNBOUNDED)
-        which = (
+        groups = (
             window.first, window.last, window.start, points.num_groups,
             *self.nodes, *self.first_cell, 1 / self.spacing.step, least, most, nodes.stride(0),
         )  # fmt: skip
         static = {"DEGREE": self.spacing.degree, "MAPS": count, "BLOCK": BLOCK}
         splat_colors[blocks](
-            points.tensor, points.group, maps, nodes, window.bad, *where, *maps.stride(), *which,
-            **static,
+            points.tensor, points.group, maps, nodes, window.invalid_groups,
+            *layout, *maps.stride(), *groups, **static,
         )  # fmt: skip
         nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing)
         slice_colors[blocks](
-            points.tensor, points.group, nodes, window.bad, out, *where,
-            out.stride(0), out.stride(1), 1, *which, **static,
+            points.tensor, points.group, nodes, window.invalid_groups, out, *layout,
+            out.stride(0), out.stride(1), 1, *groups, **static,
         )  # fmt: skip
 
 
 def grid_for_images(points: Points, sigma: float) -> LevelGrid | NodeGrid:
-    """The grid for images: by levels where colours are 8-bit and cells have several."""
-    whole = points.tensor.dtype == torch.uint8
-    spacing = spacing_for_levels(sigma) if whole else spacing_for_colors(sigma)
-    if whole and spacing.degree:
+    """Grid for images: `LevelGrid` for uint8 in cells of several levels, else `NodeGrid`."""
+    integer = points.tensor.dtype == torch.uint8
+    spacing = spacing_for_levels(sigma) if integer else spacing_for_colors(sigma)
+    if integer and spacing.degree:
         return LevelGrid(points, sigma, spacing)
     nodes = ceil_div(LEVELS, int(spacing.step)) + spacing.degree
     return NodeGrid(points, sigma, spacing, (nodes, nodes, nodes))
 
 
 def grid_for_features(points: Points) -> NodeGrid:
-    """The grid for features in units of sigma. Their range is read, which waits for the device."""
+    """Grid for features in units of sigma; reads their range, which synchronizes."""
     colors = points.tensor.transpose(0, 1).flatten(1)  # (3, P)
     spacing, nodes, first = nodes_for_features(colors)
     return NodeGrid(points, 1.0, spacing, nodes, first)

@@ -1,45 +1,52 @@
-"""Capacity of a permutohedral lattice: most simplices and vertices, and layout of its keys."""
+"""Bounds of the Triton lattice: capacity of its hash tables, width of its packed keys."""
 
 import math
 from dataclasses import dataclass
 
-KEY_BITS = 62  # of an int64; keys are not negative, and -1 and -2 mark slots
+KEY_BITS = 62  # of a key: group and coordinates
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Largest possible number of distinct simplices and vertices."""
+    """Upper bounds of the numbers of distinct simplices and vertices."""
 
     simplices: int
     vertices: int
 
     @property
     def slots(self) -> tuple[int, int]:
-        """Slots of the two hash tables: at least a quarter stays empty."""
+        """Slots of the two hash tables: at least a quarter remains empty."""
         return self.simplices * 4 // 3 + 8, self.vertices * 4 // 3 + 8
 
 
-def capacity_for(
+def table_capacity(
     points: int, groups: int, factors: list[float], extents: list[float] | None, ring: bool
 ) -> Capacity:
-    """Bounds for a number of points, or for any number of points whose features span `extents`.
+    """Bound simplices and vertices by the number of points and, if given, by `extents`.
 
-    By points: each has one simplex of d+1 vertices v_0 ... v_d, a step along another axis each from
-    one to the next and from v_d to v_0. A vertex has 2(d+1) neighbours. Two of them belong to the
-    simplex, and v_k and v_{k+2} have one in common: the steps between them, taken in the other
-    order. That makes (d+1)(1 + 2d - 1) = 2d(d+1) vertices of one point at most.
+    By points: a point has one simplex with d+1 vertices v_0 ... v_d; from each to the next, and
+    from v_d to v_0, is one step along a different axis. A vertex has 2(d+1) neighbours. Two of them
+    belong to the simplex, and v_k and v_{k+2} have one in common: the two steps between them in
+    the other order. Hence at most (d+1)(1 + 2d - 1) = 2d(d+1) vertices per point.
 
-    By extents: the features of a group fill a box. On the lattice's plane, feature k is an axis
-    along (1, ..., 1, -k, 0, ...), with k ones, and all axes are at right angles. Along axis k
+    By extents: the features of a group fill a box. On the lattice's hyperplane, feature k is an
+    axis along (1, ..., 1, -k, 0, ...), with k ones, and all axes are orthogonal. Along axis k
 
-    - a simplex reaches w_k = (d+1) sqrt(k / (k+1)) at most, and so does one step of the ring,
-    - the Voronoi cell of a vertex, all permutations of (d, d-2, ..., -d) / 2, reaches h_k, k of
-      its largest entries against its smallest.
+    - the extent of a simplex is at most w_k = (d+1) sqrt(k / (k+1)), and so is a step of the ring,
+    - the Voronoi cell of a vertex, spanned by all permutations of (d, d-2, ..., -d) / 2, extends
+      h_k to either side: k of its largest entries against its smallest.
 
-    Simplices that meet the box lie in the box widened by w_k at each end; they do not overlap, and
-    a simplex has 1/d! of the volume that belongs to a vertex, (d+1)^(d-1/2). Vertices lie in the
-    box widened by w_k, or 2 w_k with the ring; their cells do not overlap and lie in the box
-    widened by h_k more.
+    Simplices that intersect the box are within the box extended by w_k at each end; they do not
+    overlap, and the volume of a simplex is 1/d! of that of a Voronoi cell, (d+1)^(d-1/2). Vertices
+    are within the box extended by w_k, or by 2 w_k with the ring; their cells do not overlap and
+    are within the box extended by another h_k.
+
+    Args:
+        points: number of points.
+        groups: number of groups.
+        factors: see `axis_factors`.
+        extents: range of each feature; None: unknown.
+        ring: whether the neighbours of occupied vertices are inserted.
     """
     d = len(factors)
     simplices = points
@@ -61,7 +68,11 @@ def capacity_for(
 
 
 def key_bits(d: int, num_groups: int) -> int:
-    """Bits of a key per coordinate: 62 in all, without those of the group."""
+    """Bits per coordinate of a key: 62 minus the bits of the group, divided by d, at most 20.
+
+    Raises:
+        ValueError: fewer than 8 bits remain.
+    """
     bits = min(20, (KEY_BITS - num_groups.bit_length()) // d)
     if bits < 8:
         raise ValueError(
@@ -71,8 +82,8 @@ def key_bits(d: int, num_groups: int) -> int:
     return bits
 
 
-def check_reach(factors: list[float], extents: list[float], bits: int, num_groups: int) -> None:
-    """Checks that features from 0 to `extents` have keys after `geometry.elevate`."""
+def check_key_range(factors: list[float], extents: list[float], bits: int, num_groups: int) -> None:
+    """Check that elevated features from 0 to `extents` fit into keys of `bits` per coordinate."""
     lengths = [factor * extent for factor, extent in zip(factors, extents, strict=True)]
     along = [k * length for k, length in enumerate(lengths, start=1)]
     if max(sum(lengths), *along) / (len(lengths) + 1) >= (1 << (bits - 4)) - 3:
@@ -83,6 +94,6 @@ def check_reach(factors: list[float], extents: list[float], bits: int, num_group
 
 
 def axis_steps(d: int, bits: int) -> list[int]:
-    """Difference of a vertex's key for one step up each of the d+1 axes (`axis_step`)."""
+    """Key differences of one step up each of the d+1 axes (`axis_step` for the host)."""
     ones = sum(1 << (bits * i) for i in range(d))
     return [ones - ((d + 1) << (bits * (d - 1 - axis))) for axis in range(d)] + [ones]

@@ -1,9 +1,9 @@
-"""Geometry of the permutohedral lattice (Adams, Baek, Davis 2010), shared by its implementations.
+"""Geometry of the permutohedral lattice (Adams, Baek, Davis 2010), shared by the backends.
 
-The lattice lives on the plane of R^(d+1) whose coordinates sum to 0. Its vertices have integer
-coordinates that are all congruent modulo d+1; the common remainder k is the vertex's colour, and
-every simplex has one vertex of each colour 0...d. A simplex is named by its vertex of remainder 0
-and by the order of the point's residuals from it (the ranks).
+The lattice is a subset of the hyperplane of R^(d+1) whose coordinates sum to 0. The integer
+coordinates of a vertex are all congruent modulo d+1; every simplex has one vertex of each remainder
+0...d. A simplex is identified by its vertex of remainder 0 (divided by d+1: its origin) and by the
+order of the point's residuals from that vertex (the ranks).
 """
 
 import math
@@ -16,14 +16,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Stencil:
-    """How the lattice imitates the Gaussian.
+    """Parameters by which the lattice approximates the Gaussian.
 
     Attributes:
-        scale: sigma against the side of the lattice's cells; larger is finer.
-        neighbor: weight of each of the two neighbours along an axis, the vertex itself having 1.
-        amplitude: factor that takes the result to exp(-|f_i - f_j|^2 / 2).
-        self_normalized: whether a pixel's weight to itself is made the same wherever it lies in its
-            simplex (see `self_weight`).
+        scale: sigma relative to the side of the lattice's cells; larger is finer.
+        neighbor: blur weight of each of the two neighbours along an axis; the vertex itself has 1.
+        amplitude: factor that scales the result to exp(-|f_i - f_j|^2 / 2).
+        self_normalized: whether barycentric weights are divided by the root of `self_weight`, so
+            that a pixel's weight to itself does not depend on its position in the simplex.
     """
 
     scale: float
@@ -32,13 +32,13 @@ class Stencil:
     self_normalized: bool = True
 
 
-# Chosen by measurement for each d: of a raster of scales and neighbour weights a pair with nearly
-# the least largest error against the exact filter, on 35 crops of real frames and 4 synthetic
-# ones with widely spread colours (colour; colour and place for d > 3; one and two channels for
-# d < 3; sigma_rgb 10...20, sigma_xy 43...100), with the one-ring of neighbours. The amplitude
-# makes the largest error least; that it comes out near 1 is what `self_weight` brings. Largest
-# errors of the filtered values: 2.4, 2.8, 3.5, 3.4 and 3.9 % for d = 1...5, of the energies
-# 2.0, 1.6, 1.9, 2.1 and 3.4 %. Without leveling the best are 4.8 (d = 3) and 8.1 % (d = 5).
+# Measured for each d: of a grid of scales and neighbour weights, a pair that nearly minimizes the
+# largest error against the exact filter, over 35 crops of real frames and 4 synthetic frames with
+# widely spread colours (colour; colour and position for d > 3; one and two channels for d < 3;
+# sigma_rgb 10...20, sigma_xy 43...100), with the one-ring of neighbours. The amplitude minimizes
+# the largest error; it is near 1 because of the self-normalization. Largest errors of filtered
+# values: 2.4, 2.8, 3.5, 3.4 and 3.9 % for d = 1...5, of energies 2.0, 1.6, 1.9, 2.1 and 3.4 %.
+# Without self-normalization the best pairs have 4.8 % (d = 3) and 8.1 % (d = 5).
 STENCILS = {
     1: Stencil(0.90, 0.58, 1.0190),
     2: Stencil(0.90, 0.58, 0.9914),
@@ -49,25 +49,25 @@ STENCILS = {
 
 
 def published_stencil(d: int) -> Stencil:
-    """The one of the widely used C++ lattice (Krähenbühl and Koltun 2011), 20-50 % too small."""
+    """Stencil of the C++ lattice of Krähenbühl and Koltun (2011); results are 20-50 % too small."""
     return Stencil(math.sqrt(2 / 3), 0.5, 1 / (1 + 2.0**-d), self_normalized=False)
 
 
 def stencil_of(method: str, d: int) -> tuple[Stencil, bool]:
-    """The stencil of a method for d features, and whether the one-ring of neighbours is kept."""
+    """Stencil of a method for d features, and whether the one-ring of neighbours is inserted."""
     if method == "permutohedral-published":
         return published_stencil(d), False
     return STENCILS[d], True
 
 
 def axis_factors(sigmas: Sequence[float], scale: float) -> list[float]:
-    """What features are multiplied by before they are elevated: one factor a feature."""
+    """Scale factors of the features before `elevate`: one per feature."""
     d = len(sigmas)
     return [scale * (d + 1) / (math.sqrt(k * (k + 1)) * s) for k, s in enumerate(sigmas, start=1)]
 
 
 def elevate(features: Tensor, factors: Sequence[float]) -> Tensor:
-    """Points of R^d onto the lattice's plane: (d, P), `axis_factors` → (d+1, P)."""
+    """Map points of R^d onto the lattice's hyperplane: (d, P), `axis_factors` → (d+1, P)."""
     d = len(features)
     elevated = features.new_empty(d + 1, features.shape[1])
     total = torch.zeros_like(elevated[0])
@@ -80,14 +80,14 @@ def elevate(features: Tensor, factors: Sequence[float]) -> Tensor:
 
 
 def enclosing_simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex around each point, and the point's place in it.
+    """Find the simplex that contains each point, and the point's barycentric weights.
 
     Args:
-        elevated: (d+1, P) points on the plane.
+        elevated: (d+1, P) points on the hyperplane.
 
     Returns:
         origin: (d+1, P) int32, the vertex of remainder 0 divided by d+1.
-        rank: (d+1, P) int32, 0 for the coordinate with the largest residual, a permutation.
+        rank: (d+1, P) int32, a permutation; 0 for the coordinate with the largest residual.
         weights: (d+1, P) barycentric weights of the vertices of remainder 0...d; they sum to 1.
     """
     sides = len(elevated)
@@ -97,10 +97,10 @@ def enclosing_simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rank = torch.zeros(elevated.shape, dtype=torch.int32, device=elevated.device)
     for i in range(sides):
         for j in range(i + 1, sides):
-            behind = residual[i] < residual[j]
-            rank[i] += behind
-            rank[j] += ~behind
-    # rounding coordinate by coordinate may leave the plane: walk back along the worst ones
+            smaller = residual[i] < residual[j]
+            rank[i] += smaller
+            rank[j] += ~smaller
+    # rounding each coordinate may leave the hyperplane: shift those that were rounded the furthest
     rank += nearest.sum(0).to(torch.int32)
     shift = (rank < 0).to(torch.int32) - (rank >= sides).to(torch.int32)
     rank += sides * shift
@@ -113,15 +113,15 @@ def enclosing_simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def self_weight(weights: Tensor, neighbor: float) -> Tensor:
-    """What comes back of a pixel's own 1, all vertices around it being there: (d+1, P) → (P,).
+    """Weight of a pixel to itself in a lattice without missing vertices: (d+1, P) → (P,).
 
-    It depends on the place in the simplex alone, and varies by half: a pixel on a vertex keeps its
-    value together, one in the middle shares it out. Flat regions, all of whose pixels lie at one
-    place, are filtered wrong by that factor. With the barycentric weights divided by its root,
-    splatting and slicing, it is 1 everywhere, and the filter stays symmetric.
+    It depends on the position in the simplex only and varies by half: large on a vertex, small in
+    the middle. All pixels of a uniform region have the same position, and their filtered values are
+    wrong by this factor. With the barycentric weights divided by its square root, in splat and
+    slice, it is 1 everywhere, and the filter remains symmetric.
 
-    From vertex k to vertex l of a simplex lie |k - l| steps, each along another axis; or, as the
-    steps along all axes add up to nothing, d+1 - |k - l| steps back along the remaining axes.
+    Vertex l of a simplex is reached from vertex k by |k - l| steps along different axes or, since
+    steps along all axes sum to 0, by d+1 - |k - l| steps back along the remaining axes.
     """
     sides = len(weights)
     total = (1 + 2 * neighbor**sides) * weights.square().sum(0)
@@ -132,23 +132,30 @@ def self_weight(weights: Tensor, neighbor: float) -> Tensor:
 
 
 class Keys:
-    """Simplices and vertices of all groups as single int64 numbers.
+    """Keys: simplices and vertices of all groups as single int64 numbers.
 
-    A vertex is (group, d coordinates), the last coordinate following from the sum 0. Coordinates
-    are digits of a number with a radix of their own, wide enough for every occupied vertex and
-    `MARGIN` steps around it; so a step along an axis is the same addition for all vertices, and
-    no two vertices share a number.
+    A vertex is (group, d coordinates); the last coordinate follows from the sum 0. Coordinates are
+    digits of a mixed-radix number, whose radices cover every occupied vertex and `MARGIN` steps
+    around it. A step along an axis is the same addition for all vertices, and keys are unique.
     """
 
-    MARGIN = 2  # steps: the ring around occupied vertices, and one more that is asked for
+    MARGIN = 2  # steps: the ring around occupied vertices, and the neighbours of the ring
 
     def __init__(self, low: list[int], high: list[int], num_groups: int) -> None:
-        """Bounds of origin (see `enclosing_simplex`), inclusive, for the first d coordinates."""
+        """Computes the radices.
+
+        Args:
+            low: smallest values of the first d coordinates of origin, see `enclosing_simplex`.
+            high: their largest values.
+            num_groups: number of groups.
+
+        Raises:
+            ValueError: keys would exceed 62 bits.
+        """
         self.low, self.d = low, len(low)
         self.sides = self.d + 1
         self.spans = [b - a + 1 for a, b in zip(low, high, strict=True)]
-        # a vertex lies up to one side below or above its simplex's origin, a step moves it by
-        # at most one side
+        # a vertex differs from its simplex's origin by at most one side, and so does a step
         self.pad = (1 + self.MARGIN) * self.sides
         self.radix = [span * self.sides + 2 * self.pad for span in self.spans]
         if math.prod(self.radix) * num_groups >= 2**62:
@@ -158,7 +165,7 @@ class Keys:
             )
 
     def pack_simplex(self, group: Tensor, origin: Tensor, rank: Tensor) -> Tensor:
-        """group (P,), origin and rank (d+1, P) → (P,). Smaller than a vertex's largest key."""
+        """Keys of simplices: group (P,), origin and rank (d+1, P) → (P,); less than 2^62."""
         key = group.to(torch.int64)
         for i in range(self.d):
             key = key * self.spans[i] + (origin[i] - self.low[i])
@@ -175,14 +182,14 @@ class Keys:
             simplex = simplex // self.spans[i]
         keys = []
         for k in range(self.sides):
-            key = simplex  # what is left is the group
+            key = simplex  # the remaining digits are the group
             for (rank, base), radix in zip(reversed(digits), self.radix, strict=True):
                 key = key * radix + (base + k - self.sides * (rank > self.d - k))
             keys.append(key)
         return torch.stack(keys)
 
     def axis_steps(self) -> list[int]:
-        """What to add to a vertex's key for one step along each of the d+1 blur axes."""
+        """Differences of vertex keys for one step along each of the d+1 blur axes."""
         steps = []
         for axis in range(self.sides):
             step = 0

@@ -1,23 +1,23 @@
-"""A hash table of 64-bit keys in Triton: open addressing, linear probing, compare-and-swap.
+"""Hash table of 64-bit keys in Triton: open addressing, linear probing, compare-and-swap.
 
-A table is an int64 tensor filled with EMPTY. The slot of a key never changes once it is inserted,
-so the slot itself is the number of the key. There must be more slots than distinct keys.
+A table is an int64 tensor of `slots` entries, filled with EMPTY. A key never moves once it is
+inserted, so that its slot serves as its number. A table must have more slots than distinct keys.
 
-`insert` needs at least as many keys as a program has threads. With fewer, Triton assigns some keys
-to two threads: both read the table, at different times, but only one of them compares and swaps; a
-program whose threads read different values inserts keys twice.
+`insert` needs at least as many keys as the program has threads. With fewer keys Triton replicates
+some of them in two threads: both read the table, at different times, while only one of them
+compares and swaps, and threads that see different values insert a key twice.
 """
 
 import triton
 import triton.language as tl
 
 EMPTY = tl.constexpr(-1)  # keys are >= 0
-ABSENT = tl.constexpr(-2)  # no slot ever holds it
+ABSENT = tl.constexpr(-2)  # never stored in a table
 
 
 @triton.jit
 def _first_slot(key, slots):
-    """First slot to probe for a key, 0...slots-1, by Fibonacci hashing."""
+    """First slot of the probe sequence of a key, by Fibonacci hashing: 0...slots-1."""
     mixed = key.to(tl.uint64)
     mixed = (mixed ^ (mixed >> 29)) * 0x9E3779B97F4A7C15
     return (((mixed >> 32) * slots.to(tl.uint64)) >> 32).to(tl.int32)
@@ -32,18 +32,18 @@ def _next_slot(slot, slots):
 def insert(table, key, active, slots):
     """Inserts keys; equal keys share a slot.
 
-    Returns the slot of each active key, and whether this call inserted it.
+    Returns the slot of each active key, and the mask of keys that this call inserted.
     """
     slot = _first_slot(key, slots)
     created = active & (key == ABSENT)
     pending = active
     while tl.max(pending.to(tl.int32)) > 0:
-        # a stale EMPTY is possible and harmless: the compare-and-swap reads anew
+        # a stale EMPTY is possible and harmless: the compare-and-swap reads the current value
         held = tl.load(table + slot, mask=pending, other=ABSENT)
         arrived = pending & (held == key)
         empty = pending & (held == EMPTY)
         if tl.max(empty.to(tl.int32)) > 0:
-            # there is no masked compare-and-swap: the others expect a value that no slot holds
+            # compare-and-swap has no mask: other keys expect ABSENT, which no slot holds
             expected = tl.where(empty, EMPTY, ABSENT).to(tl.int64)
             before = tl.atomic_cas(table + slot, expected, key, sem="relaxed")
             won = empty & (before == EMPTY)
@@ -56,7 +56,7 @@ def insert(table, key, active, slots):
 
 @triton.jit
 def find(table, key, active, slots):
-    """Slots of keys, -1 where a key is not in the table or not active."""
+    """Slots of keys; -1 where a key is not in the table or not active."""
     slot = _first_slot(key, slots)
     found = tl.full(key.shape, -1, tl.int32)
     pending = active
@@ -70,7 +70,7 @@ def find(table, key, active, slots):
 
 @triton.jit
 def append(listed, counter, first, item, chosen):
-    """Appends the chosen items to listed[first:], in any order; counter holds their number."""
+    """Appends the chosen items to listed[first:], in any order; counter is the list's length."""
     flags = chosen.to(tl.int32)
     total = tl.sum(flags, axis=0)
     if total > 0:

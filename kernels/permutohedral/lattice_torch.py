@@ -1,12 +1,13 @@
-"""The Gaussian filter on the permutohedral lattice, in torch operations.
+"""Gaussian filter on the permutohedral lattice: PyTorch backend.
 
-Splat every pixel onto the d+1 vertices of its simplex, blur along the d+1 axes, read back. Three
-things differ from the published lattice: the neighbours of occupied vertices exist even where no
-pixel created them (values pass through them), a pixel's weight to itself does not depend on its
-position in the simplex (`geometry.self_weight`), and the blur is calibrated (`geometry.STENCILS`).
+Splats every pixel onto the d+1 vertices of its simplex, blurs along the d+1 axes, and slices.
+Three differences from the published lattice: the one-ring of neighbours of occupied vertices is
+inserted too (values propagate through it), weights are self-normalized (`geometry.self_weight`),
+and the blur is calibrated (`geometry.STENCILS`).
 
-Blurs along different axes do not commute where vertices are missing. The filter here is the mean
-of both orders, forward and backward: the one is the transpose of the other, so it is symmetric.
+Blurs along different axes do not commute where vertices are missing. The filter is the mean of the
+blurs in ascending and in descending order of axes: each is the transpose of the other, so that the
+mean is symmetric.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,15 @@ from colocam.kernels.permutohedral.geometry import (
     enclosing_simplex,
     self_weight,
 )
-from colocam.kernels.sorted_keys import distinct, positions
+from colocam.kernels.sorted_keys import search_sorted, sorted_unique
 
-CHUNK = 2**15  # pixels whose geometry is worked out at once, so that it stays in the cache
+CHUNK = 2**15  # pixels whose geometry is computed at once, so that it fits into the CPU's cache
 
 
 class PermutohedralLattice:
-    """Filter for fixed features; `apply` accepts any values.
+    """Filter for fixed features; `apply` filters any values.
 
-    The number of vertices is whatever sorting finds: nothing can overflow or be dropped.
+    Vertices are found by sorting keys: there is no table that could overflow.
     """
 
     def __init__(
@@ -44,10 +45,15 @@ class PermutohedralLattice:
         stencil: Stencil | None = None,
         ring: bool = True,
     ) -> None:
-        """Features (d, P) in units of `sigmas` (1), group (P,) int64.
+        """Builds the lattice.
 
-        `stencil` defaults to the calibrated one of this d; `ring` inserts the neighbours of
-        occupied vertices.
+        Args:
+            features: (d, P).
+            group: (P,) int64.
+            num_groups: number of groups.
+            sigmas: d standard deviations in the units of the features; None: 1 each.
+            stencil: None: the calibrated one for d.
+            ring: whether to insert the neighbours of occupied vertices.
         """
         self.stencil = stencil or STENCILS[len(features)]
         factors = axis_factors(sigmas or [1.0] * len(features), self.stencil.scale)
@@ -55,12 +61,12 @@ class PermutohedralLattice:
         simplices, number = torch.unique(simplex, return_inverse=True)
         corners = keys.vertices(simplices)  # (d+1, S)
         steps = keys.axis_steps()
-        vertices = distinct(corners.flatten())
+        vertices = sorted_unique(corners.flatten())
         if ring:
             around = [vertices + sign * step for step in steps for sign in (1, -1)]
-            vertices = distinct(torch.cat([vertices, *around]))
+            vertices = sorted_unique(torch.cat([vertices, *around]))
         self.count = len(vertices)
-        self.vertex = positions(vertices, corners).index_select(1, number)  # (d+1, P)
+        self.vertex = search_sorted(vertices, corners).index_select(1, number)  # (d+1, P)
         self.neighbors = [find_neighbors(vertices, step) for step in steps]
 
     def apply(self, values: Tensor) -> Tensor:
@@ -70,8 +76,8 @@ class PermutohedralLattice:
         return self._slice(blurred) * (0.5 * self.stencil.amplitude)
 
     def _splat(self, values: Tensor) -> Tensor:
-        """(C, P) → (vertices + 1, C); the last row stands for a missing neighbour and is 0."""
-        # float32 would lose count of a million pixels on one vertex
+        """(C, P) → (vertices + 1, C); the last row represents missing neighbours and is 0."""
+        # a float32 sum of a million pixels on one vertex loses digits
         lattice = values.new_zeros(len(values), self.count + 1, dtype=torch.float64)
         for vertex, weight in zip(self.vertex, self.weights.to(values.dtype), strict=True):
             for channel in range(len(values)):
@@ -80,10 +86,10 @@ class PermutohedralLattice:
         return lattice.T.to(values.dtype).contiguous()
 
     def _blur(self, lattice: Tensor, neighbors: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """One axis after the other: (vertices + 1, C) → the same."""
+        """Blur along the axes in order: (vertices + 1, C) → the same shape."""
         for after, before in neighbors:
-            around = lattice.index_select(0, after).add_(lattice.index_select(0, before))
-            lattice = torch.add(lattice, around, alpha=self.stencil.neighbor)
+            both = lattice.index_select(0, after).add_(lattice.index_select(0, before))
+            lattice = torch.add(lattice, both, alpha=self.stencil.neighbor)
         return lattice
 
     def _slice(self, lattice: Tensor) -> Tensor:
@@ -97,7 +103,19 @@ class PermutohedralLattice:
 def locate(
     features: Tensor, group: Tensor, num_groups: int, factors: Sequence[float], stencil: Stencil
 ) -> tuple[Tensor, Tensor, Keys]:
-    """Simplex key (P,) and weights of its vertices (d+1, P) of every point; the keys' layout."""
+    """Locate points in the lattice.
+
+    Args:
+        features: (d, P).
+        group: (P,) int64.
+        num_groups: number of groups.
+        factors: see `axis_factors`.
+        stencil: decides on self-normalization.
+
+    Returns:
+        the simplex key (P,) of every point, the weights (d+1, P) of the simplex's vertices, and
+        the layout of the keys.
+    """
     d, points = features.shape
     weights = features.new_empty(d + 1, points)
     origin = torch.empty(d + 1, points, dtype=torch.int32, device=features.device)
@@ -118,22 +136,21 @@ def locate(
 
 
 def find_neighbors(vertices: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Row of each vertex's neighbour one step up and one step down an axis.
+    """Indices of each vertex's neighbours one step up and one step down an axis.
 
     Args:
-        vertices: (V,) keys in rising order.
-        step: of the axis (see `Keys.axis_steps`).
+        vertices: (V,) keys in ascending order.
+        step: difference of keys along the axis, see `Keys.axis_steps`.
 
     Returns:
-        Two (V + 1,) int64. Row V stands for a neighbour that does not exist, and is its own
-        neighbour.
+        Two (V + 1,) int64. Index V represents a missing neighbour; its own neighbours are V.
     """
     count = len(vertices)
-    wanted = vertices + step
-    position = positions(vertices, wanted)
-    found = vertices.index_select(0, position.clamp(max=max(0, count - 1))) == wanted
+    shifted = vertices + step
+    index = search_sorted(vertices, shifted)
+    found = vertices.index_select(0, index.clamp(max=max(0, count - 1))) == shifted
     after = torch.full((count + 1,), count, dtype=torch.int64, device=vertices.device)
-    after[:count] = torch.where(found, position, count)
+    after[:count] = torch.where(found, index, count)
     before = torch.full_like(after, count)
     before.scatter_(0, after, torch.arange(count + 1, device=vertices.device))
     before[count] = count

@@ -1,8 +1,17 @@
-"""The permutohedral lattice in Triton: the tables of a pass, and the launches of its kernels.
+"""Gaussian filter on the permutohedral lattice: Triton backend.
 
-The results are those of `lattice_torch`, which is the version to read first. Everything stays on
-the device, and nothing waits for the host. The hash tables cannot overflow, see
-`capacity.capacity_for`.
+Computes the same numbers as the PyTorch backend (`lattice_torch.py`), which is the version to read
+first. All data stays on the device, and nothing synchronizes with the host:
+
+1. `insert_simplices`: finds the simplex of every pixel and inserts it into a hash table.
+2. `insert_vertices`: inserts the d+1 vertices of every simplex into a second table.
+3. `insert_ring`: inserts the 2(d+1) neighbours of every vertex.
+4. `clear`, `splat`, `collect`: sums pixels per simplex and corner, then simplices into vertices.
+5. `blur`, once per axis: both orders of axes in one launch.
+6. `distribute`, `slice_pixels`: vertices to the corners of simplices, then to pixels.
+
+Steps 1 to 3 run once per pass (`Tables`), 4 to 6 once per chunk of maps. Tables are allocated at
+the upper bound of `table_capacity`, so that they cannot overflow.
 """
 
 from collections.abc import Callable
@@ -11,15 +20,22 @@ import torch
 import triton
 from torch import Tensor
 
-from colocam.kernels.launch import Points, Window, block, ceil_div, filter_in_passes, workers
+from colocam.kernels.launch import (
+    Points,
+    Window,
+    block,
+    ceil_div,
+    filter_in_passes,
+    persistent_programs,
+)
 from colocam.kernels.permutohedral.capacity import (
     Capacity,
     axis_steps,
-    capacity_for,
-    check_reach,
+    check_key_range,
     key_bits,
+    table_capacity,
 )
-from colocam.kernels.permutohedral.filter_triton import (
+from colocam.kernels.permutohedral.filter_kernels_triton import (
     blur,
     clear,
     collect,
@@ -28,21 +44,21 @@ from colocam.kernels.permutohedral.filter_triton import (
     splat,
 )
 from colocam.kernels.permutohedral.geometry import Stencil, axis_factors
-from colocam.kernels.permutohedral.tables_triton import (
+from colocam.kernels.permutohedral.insert_kernels_triton import (
     insert_ring,
     insert_simplices,
     insert_vertices,
 )
 
-BLOCK = block(128)  # points per program; not fewer than its threads, see `insert`
-STRIP = 16  # neighbouring points that are summed before the atomics where they share a row
+BLOCK = block(128)  # points per program; at least its threads, see `hash_table_triton.insert`
+STRIP = 16  # neighbouring points that are summed first where they share a simplex
 CHANNELS = 4  # maps filtered at once
 ROW_BLOCK = block(64)  # simplices or vertices per program and iteration
-ROW_WARPS = 2  # of the kernels that insert them: not more threads than rows, see `insert`
+ROW_WARPS = 2  # of programs that insert rows: at most ROW_BLOCK threads, see `insert`
 
 
 class TritonLattice:
-    """Filter for fixed points; `apply` accepts any maps."""
+    """Filter for fixed points; `apply` filters any maps."""
 
     def __init__(
         self,
@@ -53,23 +69,31 @@ class TritonLattice:
         stencil: Stencil,
         ring: bool = True,
     ) -> None:
-        """Sigmas: of the channels of points and, with xy, of column and row.
+        """Computes the layout of the keys.
 
-        `ring` inserts the neighbours of occupied vertices.
+        Args:
+            points: whose channels, and with xy also column and row, are the features.
+            sigmas: one per feature.
+            xy: whether column and row are features.
+            stencil: of the blur.
+            ring: whether to insert the neighbours of occupied vertices.
+
+        Raises:
+            ValueError: keys are too narrow for the number of groups or the sigmas.
         """
         self.points, self.stencil, self.ring, self.xy = points, stencil, ring, xy
         self.d = len(sigmas)
         self.factors = axis_factors(sigmas, stencil.scale)
         self.bits = key_bits(self.d, points.num_groups)
-        self.extents = None
+        self.extents: list[float] | None = None
         if points.colors:
             height, width = points.tensor.shape[2:]
             self.extents = [255.0, 255.0, 255.0, width - 1.0, height - 1.0][: self.d]
-            check_reach(self.factors, self.extents, self.bits, points.num_groups)
+            check_key_range(self.factors, self.extents, self.bits, points.num_groups)
 
     def capacity(self, groups: int) -> Capacity:
-        """Capacity that a pass over a number of groups needs."""
-        return capacity_for(self.points.count, groups, self.factors, self.extents, self.ring)
+        """Capacity that a pass over `groups` groups needs."""
+        return table_capacity(self.points.count, groups, self.factors, self.extents, self.ring)
 
     def apply(self, maps: Tensor, limit: int | None = None) -> Tensor:
         """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous."""
@@ -87,12 +111,21 @@ class TritonLattice:
 
 
 class Tables:
-    """Filled tables of one pass over a lattice."""
+    """Simplices and vertices of one pass, in hash tables filled on construction.
+
+    Attributes:
+        simplex_of: (points,) int32, slot of each point's simplex.
+        simplices, vertices: int64 keys by slot.
+        simplex_list, vertex_list: int32, the occupied slots.
+        corner: (simplex slots, d + 1) int32, slots of a simplex's vertices.
+        counters: (3,) int32: simplices, occupied vertices, vertices added by the ring.
+    """
 
     def __init__(self, lattice: TritonLattice, window: Window, simplex_of: Tensor) -> None:
-        self.lattice, self.simplex_of, self.bad = lattice, simplex_of, window.bad
+        self.lattice, self.simplex_of = lattice, simplex_of
+        self.invalid_groups = window.invalid_groups
         self.range = (window.first, window.last)
-        device, d = window.bad.device, lattice.d
+        device, d = window.invalid_groups.device, lattice.d
         self.slots = lattice.capacity(window.groups).slots
         if max(self.slots) >= 2**31:
             raise ValueError("too many points for method 'permutohedral': filter fewer at a time")
@@ -102,7 +135,7 @@ class Tables:
         self.simplex_list, self.vertex_list = lists.split(self.slots)
         self.corner = torch.empty(self.slots[0], d + 1, dtype=torch.int32, device=device)
         self.counters = torch.zeros(3, dtype=torch.int32, device=device)
-        self.programs = (workers(device),)
+        self.programs = (persistent_programs(device),)
         self._fill()
 
     def _fill(self) -> None:
@@ -110,7 +143,7 @@ class Tables:
         shape = {"D": lattice.d, "BITS": lattice.bits}
         insert_simplices[self._blocks()](
             points.tensor, points.group, self.simplex_of,
-            self.simplices, self.simplex_list, self.counters, self.bad,
+            self.simplices, self.simplex_list, self.counters, self.invalid_groups,
             points.count, *points.plane, *points.tensor.stride(),
             *self._factors(), *self.range, points.num_groups, self.slots[0],
             **shape, XY=lattice.xy, COLORS=points.colors, BLOCK=BLOCK, enable_fp_fusion=False,
@@ -134,48 +167,67 @@ class Tables:
         return [*self.lattice.factors, *[0.0] * (5 - self.lattice.d)]
 
     def filter(self, maps: Tensor, out: Tensor) -> None:
-        """Maps (F, up to CHANNELS, H, W) → out of the same shape, its planes contiguous."""
-        lattice, points, d = self.lattice, self.lattice.points, self.lattice.d
-        count = maps.shape[1]
-        width = (d + 1) * count
+        """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
+        count, width = maps.shape[1], (self.lattice.d + 1) * maps.shape[1]
         sums = torch.empty(self.slots[0], width, dtype=torch.float64, device=maps.device)
         before, after = (
             torch.empty(self.slots[1], 2 * count, dtype=torch.float32, device=maps.device)
             for _ in range(2)
         )
-        pixels = {
-            "D": d, "XY": lattice.xy, "SELF_NORMALIZED": lattice.stencil.self_normalized,
-            "NEIGHBOR": lattice.stencil.neighbor, "BITS": lattice.bits, "MAPS": count,
+        self._splat(maps, sums, before)
+        blurred = self._blur(before, after)
+        self._slice(blurred, sums.view(torch.float32), out)
+
+    def _pixels(self, maps: int) -> dict[str, float]:
+        """Constants of the kernels over pixels."""
+        lattice, width = self.lattice, (self.lattice.d + 1) * maps
+        return {
+            "D": lattice.d, "XY": lattice.xy, "SELF_NORMALIZED": lattice.stencil.self_normalized,
+            "NEIGHBOR": lattice.stencil.neighbor, "BITS": lattice.bits, "MAPS": maps,
             "WIDTH": width, "PADDED": triton.next_power_of_2(width), "BLOCK": BLOCK,
             "enable_fp_fusion": False,
         }  # fmt: skip
-        rows = {"MAPS": count, "BLOCK": ROW_BLOCK}
-        where = (points.count, *points.plane, *points.tensor.stride())
+
+    def _splat(self, maps: Tensor, sums: Tensor, values: Tensor) -> None:
+        """Sum maps per simplex and corner, then per vertex into the first half of values."""
+        points, pixels = self.lattice.points, self._pixels(maps.shape[1])
+        rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK}
         clear[self.programs](
-            self.simplex_list, self.vertex_list, sums, before, self.counters,
-            WIDTH=width, PADDED=pixels["PADDED"], **rows,
+            self.simplex_list, self.vertex_list, sums, values, self.counters,
+            WIDTH=pixels["WIDTH"], PADDED=pixels["PADDED"], **rows,
         )  # fmt: skip
         splat[self._blocks()](
             points.tensor, points.group, self.simplex_of, maps, sums,
-            *where, *maps.stride(), *self._factors(), *self.range, **pixels, STRIP=STRIP,
+            points.count, *points.plane, *points.tensor.stride(), *maps.stride(),
+            *self._factors(), *self.range, **pixels, STRIP=STRIP,
         )  # fmt: skip
         collect[self.programs](
-            self.simplex_list, self.corner, sums, before, self.counters, D=d, **rows
+            self.simplex_list, self.corner, sums, values, self.counters, D=self.lattice.d, **rows
         )
-        steps = axis_steps(d, lattice.bits)
+
+    def _blur(self, before: Tensor, after: Tensor) -> Tensor:
+        """Blur along all axes in both orders; returns the buffer that has the result."""
+        d, rows = self.lattice.d, {"MAPS": before.shape[1] // 2, "BLOCK": ROW_BLOCK}
+        steps = axis_steps(d, self.lattice.bits)
         for axis in range(d + 1):
             blur[self.programs](
                 self.vertices, self.vertex_list, before, after, self.counters, self.slots[1],
-                steps[axis], steps[d - axis], lattice.stencil.neighbor,
+                steps[axis], steps[d - axis], self.lattice.stencil.neighbor,
                 FIRST=axis == 0, **rows,
             )  # fmt: skip
             before, after = after, before
+        return before
+
+    def _slice(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
+        """Read values of the vertices into rows of simplices, and from these into pixels."""
+        lattice, points, count = self.lattice, self.lattice.points, out.shape[1]
         distribute[self.programs](
-            self.simplex_list, self.corner, before, sums.view(torch.float32), self.counters,
-            D=d, **rows,
+            self.simplex_list, self.corner, values, rows, self.counters,
+            D=lattice.d, MAPS=count, BLOCK=ROW_BLOCK,
         )  # fmt: skip
         slice_pixels[self._blocks()](
-            points.tensor, points.group, self.simplex_of, sums.view(torch.float32), self.bad, out,
-            *where, out.stride(0), out.stride(1), 1, *self._factors(), *self.range,
-            points.num_groups, 0.5 * lattice.stencil.amplitude, **pixels,
+            points.tensor, points.group, self.simplex_of, rows, self.invalid_groups, out,
+            points.count, *points.plane, *points.tensor.stride(),
+            out.stride(0), out.stride(1), 1, *self._factors(), *self.range,
+            points.num_groups, 0.5 * lattice.stencil.amplitude, **self._pixels(count),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from colocam.kernels import gaussian_filter
 pytest.importorskip("triton")
 
 from colocam.kernels.launch import Points, Window
-from colocam.kernels.permutohedral.capacity import capacity_for
+from colocam.kernels.permutohedral.capacity import table_capacity
 from colocam.kernels.permutohedral.geometry import (
     STENCILS,
     axis_factors,
@@ -89,7 +89,7 @@ def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
     images[0, :, 0, :8] = corners.T
     group = torch.zeros(1, dtype=torch.int64)
     lattice = lattice_of(images.to(device), group.to(device), 1, sigma, None)
-    by_points = capacity_for(side * side, 1, lattice.factors, None, True)
+    by_points = table_capacity(side * side, 1, lattice.factors, None, True)
     bound = lattice.capacity(1)
     assert bound.vertices < by_points.vertices / 4  # it is the box that bounds
     simplices, occupied, ring = filled(lattice, device)
@@ -136,8 +136,8 @@ def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
     features[:, : 2**d] = torch.tensor(list(itertools.product((0.0, side), repeat=d))).T
     factors = axis_factors([1.0] * d, STENCILS[d].scale)
     simplices, occupied, ring = vertices_and_ring(features, factors)
-    bound = capacity_for(10**9, 1, factors, [side] * d, True)
-    without = capacity_for(10**9, 1, factors, [side] * d, False)
+    bound = table_capacity(10**9, 1, factors, [side] * d, True)
+    without = table_capacity(10**9, 1, factors, [side] * d, False)
     assert simplices <= bound.simplices
     assert occupied <= without.vertices
     assert occupied + ring <= bound.vertices
@@ -184,9 +184,9 @@ def test_the_bounds_hold_for_few_and_many_colours_groups_and_stencils(
         features, group, groups, sigmas=sigmas, stencil=stencil, ring=ring
     )
     for bound in (
-        capacity_for(points, groups, factors, None, ring),
-        capacity_for(10**9, groups, factors, extents, ring),
-        capacity_for(points, groups, factors, extents, ring),
+        table_capacity(points, groups, factors, None, ring),
+        table_capacity(10**9, groups, factors, extents, ring),
+        table_capacity(points, groups, factors, extents, ring),
     ):
         assert simplices <= bound.simplices
         assert lattice.count <= bound.vertices

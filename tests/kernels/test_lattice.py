@@ -19,7 +19,7 @@ from colocam.kernels.permutohedral.geometry import (
     self_weight,
 )
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, find_neighbors
-from colocam.kernels.sorted_keys import distinct, positions
+from colocam.kernels.sorted_keys import search_sorted, sorted_unique
 
 
 def vertex_coordinates(origin, rank):
@@ -104,9 +104,9 @@ def test_keys_of_vertices_and_their_neighbours_never_collide(d):
 @given(st.lists(st.integers(-(2**62), 2**62)), st.lists(st.integers(-(2**62), 2**62)))
 def test_sets_of_keys_are_those_of_torch(keys, wanted):
     keys, wanted = (torch.tensor(k, dtype=torch.int64) for k in (keys, wanted))
-    ordered = distinct(keys)
+    ordered = sorted_unique(keys)
     assert torch.equal(ordered, torch.unique(keys))
-    assert torch.equal(positions(ordered, wanted), torch.searchsorted(ordered, wanted))
+    assert torch.equal(search_sorted(ordered, wanted), torch.searchsorted(ordered, wanted))
 
 
 def test_neighbours_are_found_both_ways_or_not_at_all():

@@ -1,10 +1,9 @@
-"""Kernels that fill the tables of a permutohedral lattice: simplices, vertices, their neighbours.
+"""Kernels that fill the hash tables of the permutohedral lattice.
 
-1. `insert_simplices`: every point inserts its simplex into a hash table. Natural frames have some
-   thousand simplices for colours alone (d = 3); for colour and position (d = 5) a quarter to a half
-   as many as pixels.
-2. `insert_vertices`: every simplex inserts its d+1 vertices into a second table.
-3. `insert_ring`: every vertex inserts its 2(d+1) neighbours.
+A key packs the group and d coordinates with BITS bits each. A simplex's digit holds its origin
+(offset by HALF) and its rank in the lowest three bits. counters: (3,) int32, the number of
+simplices, of occupied vertices, and of vertices that only the one-ring adds; kernels over lists
+loop up to these counts, which stay on the device.
 """
 
 import triton
@@ -13,12 +12,12 @@ import triton.language as tl
 from colocam.kernels.launch import WINDOW
 from colocam.kernels.permutohedral.hash_table_triton import append, insert
 from colocam.kernels.permutohedral.simplex_triton import enclosing_simplex, scaled_features
-from colocam.kernels.points_triton import group_of, mark_invalid, position_of
+from colocam.kernels.points_triton import flag_invalid, group_of, pixel_position
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def insert_simplices(
-    source, group, simplex_of, table, listed, counters, bad,
+    source, group, simplex_of, table, listed, counters, invalid_groups,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
     f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64, num_groups, slots,
     D: tl.constexpr, XY: tl.constexpr, COLORS: tl.constexpr, BITS: tl.constexpr,
@@ -27,21 +26,21 @@ def insert_simplices(
     """Points → simplex_of (points,): the slot of their simplex, -1 for invalid points."""
     HALF: tl.constexpr = 1 << (BITS - 4)
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    frame, y, x = position_of(point, plane, width)
-    number, mine = group_of(group, frame, point, points, first, last)
-    if tl.max(mine.to(tl.int32)) > 0:
+    frame, y, x = pixel_position(point, plane, width)
+    number, in_pass = group_of(group, frame, point, points, first, last)
+    if tl.max(in_pass.to(tl.int32)) > 0:
         features, valid = scaled_features(
-            source, frame, y, x, mine, stride_f, stride_c, stride_y, stride_x,
+            source, frame, y, x, in_pass, stride_f, stride_c, stride_y, stride_x,
             f0, f1, f2, f3, f4, D, XY, COLORS,
         )  # fmt: skip
         origin, rank, _, valid = enclosing_simplex(features, valid, HALF, D)
-        active = mark_invalid(bad, number, num_groups, mine, valid)
+        active = flag_invalid(invalid_groups, number, num_groups, in_pass, valid)
         key = tl.where(active, number, 0)
         for i in tl.static_range(D):
             key = (key << BITS) | (((origin[i] + HALF) << 3) | rank[i]).to(tl.int64)
         slot, created = insert(table, key, active, slots)
         append(listed, counters, 0, slot, created)
-        tl.store(simplex_of + point, tl.where(active, slot, -1), mask=mine)
+        tl.store(simplex_of + point, tl.where(active, slot, -1), mask=in_pass)
 
 
 @triton.jit
@@ -75,7 +74,7 @@ def insert_vertices(
 
 @triton.jit
 def axis_step(axis, D: tl.constexpr, BITS: tl.constexpr):
-    """Difference of a vertex's key for one step up an axis: +1 per coordinate, -(D + 1) at one."""
+    """Key difference of one step up an axis: +1 for all coordinates, and -(D + 1) for one."""
     ones = tl.full((), 0, tl.int64)
     for _ in tl.static_range(D):
         ones = (ones << BITS) + 1
@@ -88,7 +87,7 @@ def insert_ring(
     vertices, vertex_list, counters, slots,
     D: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The neighbours of the counters[1] vertices; program_id(1) is axis and direction."""
+    """Inserts neighbours of the counters[1] vertices; program_id(1): axis and direction."""
     count = tl.load(counters + 1)
     step = axis_step(tl.program_id(1) // 2, D, BITS)
     step = tl.where(tl.program_id(1) % 2 == 0, step, -step)

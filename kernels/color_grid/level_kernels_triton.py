@@ -1,27 +1,30 @@
-"""Kernels of the colour grid for 8-bit colours in cells of several levels.
+"""Kernels of the colour grid for 8-bit colours (`LevelGrid` in `grid_triton.py` launches them).
 
-A pixel touches 27 nodes, but its level within its cell is one of few. So pixels of equal colour are
-summed first, one addition per map instead of 27, and whole cells are splatted:
+A pixel contributes to 27 nodes, but within a cell there are few distinct colours. Pixels of equal
+colour are summed first, one atomic addition per map instead of 27, and the sums of whole cells are
+splatted by a small matrix product:
 
-1. `mark_cells`: the cells that hold a pixel; `number_cells`: a row of the table for each of them.
-   Natural frames fill few cells, so that the rows in use stay in the cache.
-2. `clear_rows`, `sum_levels`: pixels onto the levels of their cells (float64).
-3. `cells_to_nodes`: levels times spline weights, a small matrix product, onto the nodes.
-4. The blur (`nodes_triton.blur_nodes`).
-5. `nodes_to_cells`, `read_levels`: the reverse.
+1. `mark_cells`: marks the occupied cells. `number_cells`: assigns a table row to each of them.
+2. `clear_rows`, `sum_levels`: sums pixels per colour of their cell (float64).
+3. `cells_to_nodes`: sums times spline weights, onto the nodes.
+4. The blur (`blur_triton.py`).
+5. `nodes_to_cells`, `read_levels`: the transpose of 3 and 2.
+
+A "level" is the index of a colour within its cell, 0...SIDE^3-1; a cell of SIDE^3 colours has one
+table row. Kernels with a counter loop over the rows in use, whose number stays on the device.
 """
 
 import triton
 import triton.language as tl
 
-from colocam.kernels.color_grid.nodes_triton import spline_weight
+from colocam.kernels.color_grid.node_kernels_triton import spline_weight
 from colocam.kernels.launch import WINDOW
 from colocam.kernels.points_triton import (
     add_to_rows,
+    flag_invalid,
     group_of,
     is_invalid,
-    mark_invalid,
-    position_of,
+    pixel_position,
     read_points,
 )
 
@@ -31,11 +34,11 @@ def cell_of(
     image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
     SIDE: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Points with 8-bit colours → group, cell in the group, level in the cell, mask."""
+    """Points with 8-bit colours → group, cell in the group, level in the cell, mask of the pass."""
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    frame, y, x = position_of(point, plane, width)
-    number, mine = group_of(group, frame, point, points, first, last)
-    colors = read_points(image, frame, y, x, mine, stride_f, stride_c, stride_y, stride_x, 3)
+    frame, y, x = pixel_position(point, plane, width)
+    number, in_pass = group_of(group, frame, point, points, first, last)
+    colors = read_points(image, frame, y, x, in_pass, stride_f, stride_c, stride_y, stride_x, 3)
     cell = tl.zeros_like(point)
     level = tl.zeros_like(point)
     for axis in tl.static_range(3):
@@ -43,27 +46,28 @@ def cell_of(
         along = color // SIDE
         cell = cell * CELLS + along
         level = level * SIDE + (color - along * SIDE)
-    return number, cell, level, mine
+    return number, cell, level, in_pass
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def mark_cells(
-    image, group, row_of, bad, points, plane, width, stride_f, stride_c, stride_y, stride_x,
+    image, group, row_of, invalid_groups, points, plane, width,
+    stride_f, stride_c, stride_y, stride_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """row_of[group - start, cell] = 1 where there is a pixel."""
-    number, cell, _, mine = cell_of(
+    """row_of[group - start, cell] = 1 where a cell has a pixel."""
+    number, cell, _, in_pass = cell_of(
         image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
         SIDE, CELLS, BLOCK,
     )  # fmt: skip
-    active = mark_invalid(bad, number, num_groups, mine, mine)
+    active = flag_invalid(invalid_groups, number, num_groups, in_pass, in_pass)
     tl.store(row_of + (number - start) * (CELLS * CELLS * CELLS) + cell, 1, mask=active)
 
 
 @triton.jit
 def number_cells(row_of, cell_list, counter, cells, BLOCK: tl.constexpr):
-    """Assigns a row to every marked cell, in any order; cell_list[row] is the cell."""
+    """Replaces the marks in row_of by table rows, in any order; cell_list[row] is the cell."""
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     flags = tl.load(row_of + cell, mask=cell < cells, other=0)
     total = tl.sum(flags, axis=0)
@@ -75,7 +79,7 @@ def number_cells(row_of, cell_list, counter, cells, BLOCK: tl.constexpr):
 
 @triton.jit
 def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """table (rows, WIDTH) float64 = 0 in the rows that are in use."""
+    """table (rows, WIDTH) float64 = 0 in the rows in use."""
     count = tl.load(counter).to(tl.int64) * WIDTH
     stride = tl.num_programs(0).to(tl.int64) * BLOCK
     start = tl.program_id(0).to(tl.int64) * BLOCK
@@ -93,17 +97,17 @@ def sum_levels(
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
     STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """table[row, level, map] += the map."""
-    number, cell, level, mine = cell_of(
+    """table[row, level, map] += the values of the map."""
+    number, cell, level, in_pass = cell_of(
         image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
         SIDE, CELLS, BLOCK,
     )  # fmt: skip
-    active = mine & (number >= 0) & (number < num_groups)
+    active = in_pass & (number >= 0) & (number < num_groups)
     if tl.max(active.to(tl.int32)) > 0:
         at = row_of + (number - start) * (CELLS * CELLS * CELLS) + cell
         row_level = tl.load(at, mask=active, other=0) * (SIDE * SIDE * SIDE) + level
         point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        frame, y, x = position_of(point, plane, width)
+        frame, y, x = pixel_position(point, plane, width)
         values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
@@ -114,7 +118,7 @@ def sum_levels(
 
 @triton.jit
 def cell_weights(level, tap, SIDE: tl.constexpr):
-    """Weight from levels of a cell to its nodes, for the product of the three axes."""
+    """Weights from the levels of a cell to its nodes: the product over the three axes."""
     a, b, c = level // (SIDE * SIDE), level // SIDE % SIDE, level % SIDE
     i, j, k = tap // 9, tap // 3 % 3, tap % 3
     weight = spline_weight(a.to(tl.float32) / SIDE, i)
@@ -139,7 +143,7 @@ def cells_to_nodes(
     SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
     LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """nodes[map, group, i, j, k] += weights times table[row, level, map]."""
+    """nodes[map, group, i, j, k] += weights · table[row, level, map]."""
     VOLUME: tl.constexpr = SIDE * SIDE * SIDE
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
@@ -172,7 +176,10 @@ def nodes_to_cells(
     SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
     LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """table[row, level, map] = weights times nodes; table is the memory of the sums as float32."""
+    """table[row, level, map] = weights · nodes.
+
+    table is the memory of the float64 sums, viewed as float32: rows have twice the length.
+    """
     VOLUME: tl.constexpr = SIDE * SIDE * SIDE
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
@@ -200,24 +207,24 @@ def nodes_to_cells(
 
 @triton.jit(do_not_specialize=WINDOW)
 def read_levels(
-    image, group, table, row_of, bad, out, points, plane, width,
+    image, group, table, row_of, invalid_groups, out, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out[frame, map, pixel] = table[row, level, map]; NaN where bad."""
-    number, cell, level, mine = cell_of(
+    """out[frame, map, pixel] = table[row, level, map]; NaN for points of invalid groups."""
+    number, cell, level, in_pass = cell_of(
         image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
         SIDE, CELLS, BLOCK,
     )  # fmt: skip
-    if tl.max(mine.to(tl.int32)) > 0:
-        active = mine & (number >= 0) & (number < num_groups)
+    if tl.max(in_pass.to(tl.int32)) > 0:
+        active = in_pass & (number >= 0) & (number < num_groups)
         at = row_of + (number - start) * (CELLS * CELLS * CELLS) + cell
         row = tl.load(at, mask=active, other=0).to(tl.int64)
-        invalid = is_invalid(bad, number, num_groups, mine)
+        invalid = is_invalid(invalid_groups, number, num_groups, in_pass)
         point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        frame, _, _ = position_of(point, plane, width)
+        frame, _, _ = pixel_position(point, plane, width)
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.load(
             table + (row * (2 * SIDE * SIDE * SIDE) + level)[:, None] * MAPS + column,
@@ -226,4 +233,4 @@ def read_levels(
         )
         tile = tl.where(invalid[:, None], float("nan"), tile)
         at_out = out + frame * out_f + (point - frame * plane) * out_p
-        tl.store(at_out[:, None] + column * out_c, tile, mask=mine[:, None] & (column < MAPS))
+        tl.store(at_out[:, None] + column * out_c, tile, mask=in_pass[:, None] & (column < MAPS))
