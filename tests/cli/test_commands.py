@@ -266,7 +266,7 @@ def test_a_checkpoint_of_another_model_or_format_is_named(
 def test_a_training_state_used_as_checkpoint_is_named(refused, folder, tiny_run):
     state = next((tiny_run.out / "checkpoints").glob("state-*"))
     message = refused(evaluate, "--ckpt", state, "--data", folder)
-    assert message.startswith(f"{state}: is for --resume alone")
+    assert message.startswith(f"{state}: is a training state for --resume")
 
 
 def test_a_checkpoint_of_another_architecture_is_named_and_not_changed(refused, tiny_run, run_copy):
