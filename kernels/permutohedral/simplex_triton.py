@@ -82,7 +82,8 @@ def enclosing_simplex(features, valid, HALF: tl.constexpr, D: tl.constexpr):
         for i in tl.static_range(SIDES):
             value = tl.where(ranks[i] == r, moved[i], value)
         ordered = ordered + (value,)
-    weights = (1 + ordered[D] - ordered[0],)
+    weights: tl.tuple = ()
+    weights = weights + (1 + ordered[D] - ordered[0],)
     for k in tl.static_range(D):
         weights = weights + (ordered[D - 1 - k] - ordered[D - k],)
     return origin, ranks, weights, valid
