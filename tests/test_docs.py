@@ -56,6 +56,8 @@ def test_links_and_pictures_exist(page):
 def test_files_named_in_code_spans_exist(page):
     named = re.findall(r"`((?:colocam|kernels|bench|docs|tests)/[\w./-]+)`", page.read_text())
     for name in named:
+        if "NAME" in name:  # a pattern
+            continue
         assert (ROOT / name).exists(), f"{name_of(page)}: {name}"
 
 

@@ -90,6 +90,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"formatter_class": HelpFormatter} | kwargs)
+        if self.add_help:  # here --help lists all options; train.py has a shorter --help
+            self.add_argument("--help-all", action="help", help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         """Raises a `UserError`, which ends the command with exit status 2."""

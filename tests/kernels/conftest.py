@@ -1,4 +1,4 @@
-"""Frames to filter: crops of real clips and of drawn ones, and textures made from a seed."""
+"""Frames to filter: crops of real and of drawn clips, and seeded random textures."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colocam.data.layouts.builtin import SIZES
-from colocam.data.layouts.builtin_drawing import draw_shot, draw_video
+from colocam.data.layouts.builtin import SIZES, draw_shot, draw_video
 from colocam.kernels import gaussian_filter
 
 SIGMA_RGB, SIGMA_XY = 15.0, 100.0
@@ -26,7 +25,7 @@ VIDEOS = (
 
 
 class Case(NamedTuple):
-    """Frames and maps with the exact filter of the maps, of ones as the last channel."""
+    """Frames and maps, and the exact filter of maps and of ones (the last channel)."""
 
     name: str
     images: Tensor  # (B, 3, H, W) uint8
@@ -43,7 +42,7 @@ class Case(NamedTuple):
 
 
 def smooth_maps(frames, maps, height, width, seed=0, dtype=torch.float64):
-    """Probability maps that vary from place to place: (frames, maps, height, width)."""
+    """Smooth random probability maps: (frames, maps, height, width)."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(frames, maps, 4, 4, generator=generator, dtype=torch.float64) * 3
     scores = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
@@ -51,7 +50,7 @@ def smooth_maps(frames, maps, height, width, seed=0, dtype=torch.float64):
 
 
 def textured_frames(frames, height, width, seed=0):
-    """Blobs of colour, a slope of light and grain, a little moved in every frame: uint8."""
+    """Colour blobs that move by a pixel per frame, a brightness gradient and noise: uint8."""
     generator = torch.Generator().manual_seed(seed)
     blobs = torch.rand(1, 3, 5, 5, generator=generator) * 200 + 20
     frame = F.interpolate(blobs, (height + frames, width), mode="bicubic", align_corners=False)
@@ -62,19 +61,19 @@ def textured_frames(frames, height, width, seed=0):
 
 
 def features_of(images, sigma_rgb, sigma_xy, dtype=torch.float64):
-    """The contract's features, written down anew: (P, 3) or (P, 5)."""
+    """Features in units of sigma, independent of the implementation: (P, 3) or (P, 5)."""
     frames, _, height, width = images.shape
     columns = [images[:, c].reshape(-1).to(dtype) / sigma_rgb for c in range(3)]
     if sigma_xy is not None:
         rows, cols = np.mgrid[:height, :width]
-        for place in (cols, rows):
-            flat = torch.from_numpy(np.tile(place.reshape(-1), frames)).to(dtype)
+        for position in (cols, rows):
+            flat = torch.from_numpy(np.tile(position.reshape(-1), frames)).to(dtype)
             columns.append(flat / sigma_xy)
     return torch.stack(columns, 1)
 
 
 def naive_filter(values, features, group):
-    """The definition, pair by pair, in Python's own floats: for few points."""
+    """The definition as a double loop over Python floats, for few points."""
     v, f, g = values.tolist(), features.tolist(), group.tolist()
     out = [[0.0] * len(v[0]) for _ in v]
     for i in range(len(v)):
@@ -87,7 +86,7 @@ def naive_filter(values, features, group):
 
 
 def naive_energy(images, probs, group, num_groups, sigma_rgb, sigma_xy, form):
-    """The energies from the full matrix W: for few pixels."""
+    """The energies from the full matrix W, for few pixels."""
     f = features_of(images, sigma_rgb, sigma_xy)
     g = group.repeat_interleave(images[0, 0].numel())
     w = torch.exp(-0.5 * ((f[:, None] - f[None]) ** 2).sum(-1)) * (g[:, None] == g[None])
@@ -114,7 +113,7 @@ def centre_crop(frames: list[np.ndarray], size: int) -> Tensor:
 
 
 def make_case(name, images, sigma_xy):
-    """Frames of one group by colour; a group each by colour and place."""
+    """A case by colour, with one group, or by colour and position, with a group per frame."""
     frames, _, height, width = images.shape
     probs = smooth_maps(frames, 2, height, width)
     group = torch.zeros(frames, dtype=torch.int64) if sigma_xy is None else torch.arange(frames)
@@ -122,7 +121,7 @@ def make_case(name, images, sigma_xy):
     values = probs.permute(0, 2, 3, 1).reshape(-1, 2)
     values = torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], 1)
     pixel_group = group.repeat_interleave(height * width)
-    # float32, for speed: its sums are off by 1e-6
+    # float32 for speed: relative error 1e-6
     exact = gaussian_filter(values.float(), features.float(), pixel_group, method="dense").double()
     return Case(name, images, probs, group, sigma_xy, features, values, exact)
 
@@ -153,7 +152,7 @@ def real_cases(real_clips) -> list[Case]:
 
 @pytest.fixture(scope="session")
 def drawn_cases() -> list[Case]:
-    """Crops of 32 to 128 pixels of three clips as the built-in set has them, one to four frames."""
+    """Crops of 32 to 128 pixels of three clips of the built-in set, one to four frames."""
     clips = {}
     for label, size in enumerate(("large", "default", "default")):
         rng = np.random.default_rng([7, label])
@@ -163,7 +162,7 @@ def drawn_cases() -> list[Case]:
 
 
 def cases_of(clips, size):
-    """Of every clip four frames of 32 pixels and two of `size`; of the first one of 128."""
+    """Per clip a crop of four frames of 32 pixels and two of `size`; of the first one of 128."""
     cases = []
     for k, (name, frames) in enumerate(clips.items()):
         crops = [centre_crop(frames, 32), centre_crop(frames[:2], size)]

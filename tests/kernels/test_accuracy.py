@@ -1,4 +1,4 @@
-"""Every method against the exact filter, on frames that look like frames."""
+"""Accuracy of every method against the exact filter, on real, drawn and synthetic frames."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def by_color(cases):
     return [case for case in cases if case.sigma_xy is None]
 
 
-def by_color_and_place(cases):
+def by_color_and_position(cases):
     return [case for case in cases if case.sigma_xy is not None]
 
 
@@ -70,12 +70,12 @@ def test_the_lattice_of_color_is_within_four_percent(request, cases):
 @pytest.mark.parametrize(
     ("cases", "energy"), [("real_cases", 0.035), ("drawn_cases", 0.04), ("synthetic_cases", 0.035)]
 )
-def test_the_lattice_of_color_and_place_is_within_five_percent(request, cases, energy):
-    check(by_color_and_place(request.getfixturevalue(cases)), "permutohedral", 0.05, energy)
+def test_the_lattice_of_color_and_position_is_within_five_percent(request, cases, energy):
+    check(by_color_and_position(request.getfixturevalue(cases)), "permutohedral", 0.05, energy)
 
 
 def test_the_published_lattice_is_far_too_small_on_real_frames(real_cases):
-    brackets = [(by_color, 0.19, 0.33), (by_color_and_place, 0.39, 0.52)]
+    brackets = [(by_color, 0.19, 0.33), (by_color_and_position, 0.39, 0.52)]
     for chosen, low, high in brackets:
         for case in chosen(real_cases):
             assert low < filter_error(case, "permutohedral-published") < high, case.name
@@ -87,7 +87,7 @@ def test_the_published_lattice_is_far_too_small_on_real_frames(real_cases):
 @pytest.mark.parametrize(
     ("method", "least"), [("dense", 1 - 1e-6), ("grid", 0.995), ("permutohedral", 0.9)]
 )
-def test_the_filter_of_ones_counts_every_pixel_itself(request, cases, method, least):
+def test_filtered_ones_include_each_pixel_itself(request, cases, method, least):
     for case in request.getfixturevalue(cases):
         if method == "permutohedral" or (case.sigma_xy is None and method == "grid"):
             assert filtered(case, method)[:, 2].min() >= least, case.name
@@ -96,7 +96,7 @@ def test_the_filter_of_ones_counts_every_pixel_itself(request, cases, method, le
 
 
 @pytest.mark.parametrize("d", sorted(STENCILS))
-def test_a_pixel_alone_keeps_its_value_wherever_it_lies_in_the_lattice(d):
+def test_a_single_pixel_keeps_its_value_at_any_position_in_the_lattice(d):
     points = torch.rand(4000, d, generator=torch.Generator().manual_seed(d)) * 17
     alone = torch.arange(4000)
     ones = gaussian_filter(torch.ones(4000, 1), points, alone, method="permutohedral")
@@ -120,7 +120,7 @@ def test_the_lattice_is_calibrated_for_every_number_of_features(textured, featur
 
 
 @pytest.mark.parametrize("sigma", [1.0, 5.0, 6.0, 9.5, 15.0, 24.0, 60.0])
-def test_the_grid_is_accurate_at_every_sigma_pixel_by_pixel(textured, features, maps, sigma):
+def test_grid_energy_and_gradient_are_accurate_at_any_sigma(textured, features, maps, sigma):
     images = textured(1, 32, 32)
     values = maps(1, 2, 32, 32)
     energy = {}
@@ -142,7 +142,7 @@ def test_the_grid_is_accurate_at_every_sigma_pixel_by_pixel(textured, features, 
 
 
 @pytest.mark.parametrize("sigma", [3.0, 5.0, 15.0, 40.0])
-def test_the_grid_takes_colours_between_the_levels(textured, maps, sigma):
+def test_the_grid_is_accurate_for_colours_that_are_not_integers(textured, maps, sigma):
     images = textured(1, 32, 32).double() * 0.987 + 0.31
     probs, group = maps(1, 2, 32, 32), torch.zeros(1, dtype=torch.int64)
     grid, dense = (
@@ -153,7 +153,7 @@ def test_the_grid_takes_colours_between_the_levels(textured, maps, sigma):
 
 
 @pytest.mark.parametrize("colour", [0, 2, 5, 127, 250, 255])
-def test_a_frame_of_one_colour_weighs_its_pixels_squared(maps, colour):
+def test_the_energy_of_a_uniform_frame_is_its_squared_sum(maps, colour):
     images = torch.full((1, 3, 20, 20), colour, dtype=torch.uint8)
     probs, group = maps(1, 2, 20, 20), torch.zeros(1, dtype=torch.int64)
     expected = -(probs.sum((0, 2, 3)) ** 2).sum()
@@ -165,7 +165,7 @@ def test_a_frame_of_one_colour_weighs_its_pixels_squared(maps, colour):
 
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral"])
-def test_a_million_pixels_of_one_colour_are_counted_in_full(method):
+def test_a_million_pixels_of_one_colour_are_summed_without_rounding_error(method):
     images = torch.full((1, 3, 1000, 1200), 37, dtype=torch.uint8)
     probs = torch.tensor([0.3, 0.7]).view(1, 2, 1, 1).expand(1, 2, 1000, 1200)
     group = torch.zeros(1, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Every unfit argument is a ValueError that names it."""
+"""Invalid arguments raise a ValueError that starts with their name."""
 
 import pytest
 import torch
@@ -33,12 +33,12 @@ def energy_arguments(**changes):
     return arguments | changes
 
 
-def refused(door, arguments, name):
+def refused(operator, arguments, name):
     with pytest.raises(ValueError, match=rf"^{name}\b"):
-        door(**arguments)
+        operator(**arguments)
 
 
-def test_the_plain_arguments_are_accepted():
+def test_valid_arguments_are_accepted():
     assert gaussian_filter(**filter_arguments()).shape == (6, 2)
     assert crf_energy(**energy_arguments()).shape == (2,)
 
@@ -70,16 +70,16 @@ def test_the_plain_arguments_are_accepted():
         ("backend", "cuda"),
     ],
 )
-def test_the_filter_names_what_does_not_fit(name, value):
+def test_the_filter_names_the_invalid_argument(name, value):
     refused(gaussian_filter, filter_arguments(**{name: value}), name)
 
 
 @pytest.mark.parametrize(("method", "d"), [("grid", 2), ("grid", 5), ("permutohedral", 6)])
-def test_a_number_of_features_that_the_method_does_not_know(method, d):
+def test_an_unsupported_number_of_features_is_refused(method, d):
     refused(gaussian_filter, filter_arguments(method=method, features=torch.rand(6, d)), "features")
 
 
-def test_a_negative_group_without_a_number_of_groups():
+def test_a_negative_group_without_num_groups_is_refused():
     arguments = filter_arguments(group=torch.tensor([0, -1, 0, 0, 0, 0]), num_groups=None)
     refused(gaussian_filter, arguments, "group")
 
@@ -120,16 +120,16 @@ def test_a_negative_group_without_a_number_of_groups():
         ("backend", "cuda"),
     ],
 )
-def test_the_energy_names_what_does_not_fit(name, value):
+def test_the_energy_names_the_invalid_argument(name, value):
     refused(crf_energy, energy_arguments(**{name: value}), name)
 
 
 @pytest.mark.parametrize("sigma_xy", [0.0, -3.0, NAN, INF])
-def test_a_sigma_of_place_that_is_no_width(sigma_xy):
+def test_an_invalid_sigma_xy_is_refused(sigma_xy):
     refused(crf_energy, energy_arguments(method="dense", sigma_xy=sigma_xy), "sigma_xy")
 
 
-def test_a_sigma_too_small_for_the_grid_between_levels():
+def test_a_sigma_too_small_for_a_grid_of_float_colours_is_refused():
     images = torch.full((2, 3, 4, 5), 17.5)
     refused(crf_energy, energy_arguments(images=images, sigma_rgb=1.0), "sigma_rgb")
 
@@ -137,20 +137,20 @@ def test_a_sigma_too_small_for_the_grid_between_levels():
 NO_TRITON = {"method": "grid", "backend": "triton"}
 
 
-def test_triton_without_triton_is_said_to_be_missing(monkeypatch):
+def test_backend_triton_without_triton_is_refused(monkeypatch):
     monkeypatch.setattr(arguments, "TRITON", False)
     with pytest.raises(ValueError, match=r"^backend 'triton' is not available in this install"):
         crf_energy(**energy_arguments(**NO_TRITON))
 
 
-def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
+def test_backend_triton_on_the_cpu_needs_the_interpreter(monkeypatch):
     monkeypatch.setattr(arguments, "INTERPRETED", False)
     monkeypatch.setattr(arguments, "TRITON", True)
     with pytest.raises(ValueError, match=r"^backend 'triton' needs a GPU .* not cpu"):
         crf_energy(**energy_arguments(**NO_TRITON))
 
 
-def test_triton_has_no_exact_filter_and_no_float64():
+def test_backend_triton_refuses_dense_and_float64():
     with pytest.raises(ValueError, match=r"^backend 'triton' .*\b(method 'dense'|not available)"):
         gaussian_filter(**filter_arguments(backend="triton"))
     double = {"probs": torch.full((2, 2, 4, 5), 0.5).double(), **NO_TRITON}
@@ -159,7 +159,7 @@ def test_triton_has_no_exact_filter_and_no_float64():
 
 
 @pytest.mark.parametrize("triton", [True, False])
-def test_auto_is_torch_on_the_cpu_and_for_what_triton_has_not(monkeypatch, triton):
+def test_auto_is_torch_on_the_cpu_and_for_what_triton_lacks(monkeypatch, triton):
     monkeypatch.setattr(arguments, "TRITON", triton)
     on_cpu = torch.zeros(1)
     for method in arguments.METHODS:
@@ -178,11 +178,12 @@ def test_auto_is_torch_on_the_cpu_and_for_what_triton_has_not(monkeypatch, trito
     assert arguments.choose_backend("auto", "grid", torch.float64, OnGpu()) == "torch"
 
 
-def test_too_many_groups_or_too_small_a_sigma_for_the_keys_of_triton():
-    """Keys have 62 bits for group and place: what does not fit is refused, never mixed up."""
+def test_too_many_groups_or_too_small_a_sigma_for_packed_keys_is_refused():
+    """Keys have 62 bits for group and coordinates: keys that would collide are refused."""
     pytest.importorskip("triton")
     from colocam.kernels.launch import Points
-    from colocam.kernels.permutohedral.lattice_triton import TritonLattice, key_bits
+    from colocam.kernels.permutohedral.capacity import key_bits
+    from colocam.kernels.permutohedral.lattice_triton import TritonLattice
 
     with pytest.raises(ValueError, match=r"^num_groups is 4194304: too many"):
         key_bits(5, 2**22)

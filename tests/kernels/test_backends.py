@@ -1,4 +1,4 @@
-"""What every method must keep, through both doors."""
+"""Properties of every method, for both public operators."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from colocam.kernels import backend_torch, crf_energy, gaussian_filter
 
 METHODS = ("dense", "grid", "permutohedral", "permutohedral-published")
 FORMS = ("cut", "association")
-# float32 sums in another order, and lattice cells entered from the other side
+# float32 sums in another order, and points that round to a neighbouring lattice cell
 CLOSE = {"rtol": 2e-5, "atol": 1e-4}
 
 
@@ -43,11 +43,11 @@ def test_the_gradient_of_the_filter_is_its_derivative(method):
     group = torch.tensor([0, 0, 1, 0, 1, 1, 1, 0])
     values = torch.randn(8, 2, dtype=torch.float64, requires_grad=True)
 
-    def door(v):
+    def filtered(v):
         return gaussian_filter(v, features, group, method=method)
 
-    assert torch.autograd.gradcheck(door, (values,))
-    assert torch.autograd.gradgradcheck(door, (values,))
+    assert torch.autograd.gradcheck(filtered, (values,))
+    assert torch.autograd.gradgradcheck(filtered, (values,))
 
 
 @pytest.mark.parametrize("method", ["dense", "permutohedral", "permutohedral-published"])
@@ -66,7 +66,7 @@ def test_the_gradient_is_the_derivative_for_every_number_of_features(method, d):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gradient_of_the_energy_is_its_derivative(textured, maps, method, form, sigma_xy):
     if method == "grid" and sigma_xy is not None:
-        pytest.skip("the grid knows colour only")
+        pytest.skip("the grid uses colour only")
     images, group = textured(3, 3, 4), torch.tensor([1, 0, 1])
     for count in (2, 3):
         probs = maps(3, count, 3, 4).requires_grad_()
@@ -79,7 +79,7 @@ def test_the_gradient_of_the_energy_is_its_derivative(textured, maps, method, fo
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_permuting_frames_changes_nothing(scene, method):
+def test_permuting_frames_permutes_the_gradient(scene, method):
     images, probs, group = scene
     order = torch.tensor([3, 0, 4, 2, 1])
     energy, grad = energy_and_gradient(images, probs.float(), group, method)
@@ -109,7 +109,7 @@ def test_permuting_pixels_permutes_the_result(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_group_does_not_depend_on_its_batch_mates(scene, method):
+def test_a_group_does_not_depend_on_other_groups(scene, method):
     images, probs, group = scene
     images = images.clone()
     images[1], images[4] = 255 - images[1], 255  # other colours than group 0 and 1 ever see
@@ -120,7 +120,7 @@ def test_a_group_does_not_depend_on_its_batch_mates(scene, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_features_of_batch_mates_do_not_move_the_grid_or_lattice(method):
+def test_features_of_other_groups_do_not_shift_the_grid_or_lattice(method):
     torch.manual_seed(5)
     values, features = torch.rand(60, 2), torch.rand(60, 3) * 5
     group = torch.arange(60) % 2
@@ -176,7 +176,7 @@ def test_cut_and_association_differ_by_a_constant(scene, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layout", ["channels last", "strided", "expanded"])
-def test_the_layout_in_memory_changes_nothing(scene, method, layout):
+def test_the_layout_in_memory_does_not_change_the_result(scene, method, layout):
     images, probs, group = scene
     if layout == "expanded":
         images, probs = images[:1].expand(5, -1, -1, -1), probs[:1].expand(5, -1, -1, -1)
@@ -196,7 +196,7 @@ def test_the_layout_in_memory_changes_nothing(scene, method, layout):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_8_bit_and_whole_float_images_are_the_same(scene, method):
+def test_8_bit_and_integer_float_images_give_the_same_energies(scene, method):
     images, probs, group = scene
     for dtype in (torch.float32, torch.float64, torch.float16):
         torch.testing.assert_close(
@@ -208,7 +208,7 @@ def test_8_bit_and_whole_float_images_are_the_same(scene, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_autocast_changes_nothing(scene, method):
+def test_autocast_does_not_change_the_result(scene, method):
     images, probs, group = scene
     plain = energy_and_gradient(images, probs.float(), group, method)
     features = torch.rand(40, 3) * 6
@@ -241,7 +241,7 @@ def test_half_precision_maps_are_summed_in_float32(scene, method, dtype):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 13), (7, 1), (11, 19), (2, 2)])
-def test_odd_and_tiny_frames(textured, maps, naive_crf, method, size):
+def test_frames_of_odd_and_tiny_sizes(textured, maps, naive_crf, method, size):
     images, probs = textured(2, *size), maps(2, 2, *size)
     group = torch.tensor([0, 1])
     sigma_xy = None if method == "grid" else 5.0
@@ -253,7 +253,7 @@ def test_odd_and_tiny_frames(textured, maps, naive_crf, method, size):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_extremes_of_8_bits(method, maps, naive_crf):
+def test_extreme_8_bit_colours(method, maps, naive_crf):
     corners = torch.tensor([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)])
     images = corners.to(torch.uint8).T.reshape(1, 3, 2, 4).repeat(1, 1, 2, 2)
     probs, group = maps(1, 2, 4, 8), torch.zeros(1, dtype=torch.int64)
@@ -265,7 +265,7 @@ def test_the_extremes_of_8_bits(method, maps, naive_crf):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("method", METHODS)
-def test_a_gpu_gives_the_numbers_of_the_cpu(scene, method):
+def test_results_on_a_gpu_match_the_cpu(scene, method):
     images, probs, group = scene
     for dtype in (torch.float64, torch.float32):
         leaf = probs.to("cuda", dtype).requires_grad_()
@@ -352,7 +352,7 @@ def test_any_points(naive, points, d, channels, groups, extent, seed):
 
 @pytest.mark.parametrize("group", [[0, 0, 2, 3, 3], [0, 3, 2, 3, 0], [1, 1, 1, 1, 1]])
 @pytest.mark.parametrize("method", METHODS)
-def test_working_in_parts_changes_nothing(textured, maps, monkeypatch, method, group):
+def test_splitting_into_parts_gives_the_same_result(textured, maps, monkeypatch, method, group):
     images, probs, group = textured(5, 12, 17), maps(5, 2, 12, 17), torch.tensor(group)
     whole = energy_and_gradient(images, probs, group, method, num_groups=5)
     how = (images, probs, group, 5, 15.0, None, "association", method)
@@ -370,7 +370,7 @@ def test_working_in_parts_changes_nothing(textured, maps, monkeypatch, method, g
 @given(
     st.lists(st.integers(0, 6), max_size=30), st.integers(0, 3), st.integers(1, 9),
 )  # fmt: skip
-def test_parts_hold_every_frame_and_group_once(groups, more, most):
+def test_parts_contain_every_frame_and_group_once(groups, more, most):
     group = torch.tensor(sorted(groups), dtype=torch.int64)
     number = max(groups, default=0) + 1 + more
     with pytest.MonkeyPatch.context() as patch:

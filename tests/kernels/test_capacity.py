@@ -1,4 +1,4 @@
-"""The lattice's tables have the capacity for the largest possible number of vertices."""
+"""Capacity of the lattice's tables: at least the largest possible number of vertices."""
 
 import itertools
 import math
@@ -26,18 +26,18 @@ from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 
 def filled(lattice, device):
-    """Simplices, occupied vertices and vertices of the ring that one pass over all groups makes."""
+    """Counters of one pass over all groups: simplices, occupied vertices, vertices of the ring."""
     groups = lattice.points.num_groups
-    bad = torch.zeros(groups + 1, dtype=torch.int32, device=device)
-    window = Window(-(2**62), 2**62, 0, groups, bad)
+    invalid_groups = torch.zeros(groups + 1, dtype=torch.int32, device=device)
+    window = Window(-(2**62), 2**62, 0, groups, invalid_groups)
     simplex_of = torch.empty(lattice.points.count, dtype=torch.int32, device=device)
     tables = Tables(lattice, window, simplex_of)
-    assert not bad.any()
+    assert not invalid_groups.any()
     return tables.counters.tolist()
 
 
 def vertices_and_ring(features, factors):
-    """The same numbers by sets of coordinates, for one group: features (d, P)."""
+    """The same numbers, counted with sets of coordinates for one group: features (d, P)."""
     d = len(features)
     origin, rank, _ = enclosing_simplex(elevate(features, factors))
     simplices, vertices = set(), set()
@@ -61,8 +61,8 @@ def lattice_of(images, group, num_groups, sigma_rgb, sigma_xy):
 
 
 @pytest.mark.parametrize("d", [3, 5])
-def test_points_that_share_nothing_fill_the_tables_to_the_last_place(device, d):
-    """The input that needs the most: every simplex with all its neighbours on its own."""
+def test_points_without_shared_vertices_reach_the_capacity(device, d):
+    """The worst case: no two points share a simplex, a vertex or a neighbour of one."""
     count = 24 if d == 3 else 8
     torch.manual_seed(0)
     features = torch.rand(count, d) + 12 * torch.arange(count)[:, None]
@@ -81,8 +81,8 @@ def test_points_that_share_nothing_fill_the_tables_to_the_last_place(device, d):
 
 
 @pytest.mark.parametrize(("sigma", "side"), [(120.0, 24), (60.0, 40)])
-def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
-    """Noise over the whole cube, more pixels than the cube has simplices: the box's bound holds."""
+def test_noise_over_all_colours_stays_within_the_capacity(device, sigma, side):
+    """More pixels than the colour cube has simplices: the bound by extents applies."""
     torch.manual_seed(0)
     images = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
     corners = torch.tensor(list(itertools.product((0, 255), repeat=3)), dtype=torch.uint8)
@@ -91,7 +91,7 @@ def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
     lattice = lattice_of(images.to(device), group.to(device), 1, sigma, None)
     by_points = table_capacity(side * side, 1, lattice.factors, None, True)
     bound = lattice.capacity(1)
-    assert bound.vertices < by_points.vertices / 4  # it is the box that bounds
+    assert bound.vertices < by_points.vertices / 4  # the bound by extents
     simplices, occupied, ring = filled(lattice, device)
     features = images[0].flatten(1).float()
     assert (simplices, occupied, ring) == vertices_and_ring(features, lattice.factors)
@@ -99,8 +99,8 @@ def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
     assert simplices <= bound.simplices
     maps = torch.rand(1, 2, side, side)
     out = lattice.apply(maps.to(device)).flatten(2)[0].T.cpu()
-    twin = gaussian_filter(maps.flatten(2)[0].T, features.T / sigma, backend="torch")
-    torch.testing.assert_close(out, twin, rtol=1e-4, atol=1e-4)
+    expected = gaussian_filter(maps.flatten(2)[0].T, features.T / sigma, backend="torch")
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(max_examples=12, deadline=None)
@@ -112,7 +112,7 @@ def test_all_colours_stay_within_the_bound_of_the_cube(device, sigma, side):
     width=st.integers(1, 9),
     groups=st.integers(1, 3),
 )
-def test_no_image_needs_more_than_there_is_room_for(
+def test_random_images_stay_within_the_capacity(
     device, seed, sigma_rgb, sigma_xy, height, width, groups
 ):
     generator = torch.Generator().manual_seed(seed)
@@ -127,8 +127,8 @@ def test_no_image_needs_more_than_there_is_room_for(
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5])
-def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
-    """Counted by sets: points as dense as they can be, so that every simplex inside is met."""
+def test_a_densely_filled_box_stays_within_the_bound_by_extents(d):
+    """Counted with sets of coordinates: points so dense that they occupy every simplex."""
     side = {1: 40.0, 2: 5.0, 3: 2.0, 4: 0.8, 5: 0.4}[d]
     torch.manual_seed(0)
     count = 4000
@@ -141,7 +141,7 @@ def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
     assert simplices <= bound.simplices
     assert occupied <= without.vertices
     assert occupied + ring <= bound.vertices
-    assert math.log10(bound.vertices / (occupied + ring)) < 1.5  # and is no idle number
+    assert math.log10(bound.vertices / (occupied + ring)) < 1.5  # and the bound is not too loose
 
 
 @settings(max_examples=60, deadline=None)
@@ -158,10 +158,10 @@ def test_the_bound_of_a_box_holds_for_a_box_filled_densely(d):
 )
 @example((24, 24), 4, 1, 30.0, 1.0, 600, False, False, 0)
 @example((24, 24), 1, 4, 300.0, None, 600, True, False, 1)
-def test_the_bounds_hold_for_few_and_many_colours_groups_and_stencils(
+def test_bounds_hold_for_few_and_many_colours_groups_and_stencils(
     side, frames, groups, sigma, sigma_xy, colours, corners, published, seed
 ):
-    """Counted by the torch twin, which is quick and makes the same simplices and vertices."""
+    """Counted by the PyTorch backend, which builds the same simplices and vertices faster."""
     generator = torch.Generator().manual_seed(seed)
     palette = torch.rand(3, colours, generator=generator) * 255
     if corners:

@@ -1,4 +1,4 @@
-"""The colour grid's fit, and that its ways of splatting give the same numbers."""
+"""Colour grid: the fitted blur, and equal results of its splatters."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from colocam.kernels.color_grid.grid_torch import ColorGrid, Colors, Levels
 
 
 @pytest.mark.parametrize("degree", [0, 2])
-def test_spline_weights_sum_to_one_and_keep_the_place(degree):
+def test_spline_weights_sum_to_one_and_preserve_the_position(degree):
     t = torch.linspace(0, 0.99, 34, dtype=torch.float64)
     weights = geometry.spline_weights(t, degree)
     assert weights.shape == (34, degree + 1)
@@ -21,21 +21,21 @@ def test_spline_weights_sum_to_one_and_keep_the_place(degree):
 
 
 @pytest.mark.parametrize("ratio", [3.0, 3.7, 8.0, 40.0])
-def test_the_fitted_blur_is_the_gaussian_between_any_two_places(ratio):
+def test_the_fitted_blur_is_the_gaussian_between_any_two_positions(ratio):
     spacing = Spacing(1.0, 2)
     factor = geometry.blur_factor(ratio, spacing, 30)
-    places = torch.linspace(0, 27.99, 200, dtype=torch.float64)
-    cell = places.floor()
+    positions = torch.linspace(0, 27.99, 200, dtype=torch.float64)
+    cell = positions.floor()
     splat = torch.zeros(200, 30, dtype=torch.float64)
     splat.scatter_(
-        1, cell.long()[:, None] + torch.arange(3), geometry.spline_weights(places - cell, 2)
+        1, cell.long()[:, None] + torch.arange(3), geometry.spline_weights(positions - cell, 2)
     )
     pairs = splat @ factor @ factor.T @ splat.T
-    gauss = torch.exp(-0.5 * ((places[:, None] - places) / ratio) ** 2)
+    gauss = torch.exp(-0.5 * ((positions[:, None] - positions) / ratio) ** 2)
     assert (pairs - gauss).abs().max() <= 1e-3
 
 
-def test_a_finer_grid_is_a_better_one():
+def test_a_finer_grid_is_more_accurate():
     errors = []
     for ratio in (1.5, 3.0, 6.0):
         fitted = geometry.fit_blur(ratio, Spacing(1.0, 2))
@@ -45,7 +45,7 @@ def test_a_finer_grid_is_a_better_one():
     assert errors[0] > 4 * errors[1] > 16 * errors[2]
 
 
-def test_below_two_levels_a_cell_the_grid_is_exact():
+def test_the_grid_has_a_node_per_level_below_two_levels_per_cell():
     assert geometry.spacing_for_levels(5.9) == Spacing(1, 0)
     assert geometry.spacing_for_levels(6.0) == Spacing(2, 2)
     assert geometry.spacing_for_levels(15.0) == Spacing(5, 2)
@@ -53,7 +53,7 @@ def test_below_two_levels_a_cell_the_grid_is_exact():
 
 
 @pytest.mark.parametrize("sigma", [300.0, 2e5])
-def test_a_very_wide_gaussian_is_fitted_too(sigma):
+def test_a_very_wide_gaussian_is_fitted(sigma):
     factor = geometry.blur_factor(sigma, Spacing(8, 2), 34)
     weights = geometry.spline_weights(torch.tensor([0.3], dtype=torch.float64), 2)[0]
     first, last = weights @ factor[:3], weights @ factor[-3:]
@@ -75,7 +75,7 @@ def grids(monkeypatch, textured, sigma):
     return by_level, by_pixel, real
 
 
-def test_summing_equal_colours_first_changes_nothing(monkeypatch, textured):
+def test_summing_equal_colours_first_gives_the_same_result(monkeypatch, textured):
     monkeypatch.setattr(grid_torch, "LEVELS_PER_PIXEL", 10**6)
     by_level, by_pixel, real = grids(monkeypatch, textured, 15.0)
     assert isinstance(by_level.splatter, Levels)
@@ -87,7 +87,7 @@ def test_summing_equal_colours_first_changes_nothing(monkeypatch, textured):
 
 
 @pytest.mark.parametrize("chunk", [1, 2 * 54**3, 2 * 2 * 54**3])
-def test_groups_in_several_passes_are_groups_in_one(monkeypatch, textured, chunk):
+def test_groups_in_several_chunks_give_the_same_result(monkeypatch, textured, chunk):
     monkeypatch.setattr(grid_torch, "LEVELS_PER_PIXEL", 10**6)
     by_level, by_pixel, _ = grids(monkeypatch, textured, 15.0)
     values = torch.randn(2, 1200, dtype=torch.float64)
@@ -97,7 +97,7 @@ def test_groups_in_several_passes_are_groups_in_one(monkeypatch, textured, chunk
     torch.testing.assert_close(by_pixel.apply(values), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_cells_numbered_by_sorting_are_cells_numbered_by_table(monkeypatch):
+def test_cells_are_numbered_alike_by_sorting_and_by_table(monkeypatch):
     key = torch.randint(50, (200,)) * 7
     occupied, number = grid_torch.number_cells(key, 350)
     monkeypatch.setattr(grid_torch, "TABLE_LIMIT", 10)
@@ -121,7 +121,7 @@ def test_features_too_wide_for_the_grid_are_refused():
         gaussian_filter(torch.ones(2, 1), torch.tensor([[0.0] * 3, [200.0] * 3]), method="grid")
 
 
-def test_features_below_zero_and_far_out_are_as_good(textured, features):
+def test_features_below_zero_and_far_from_it_are_as_accurate(textured, features):
     points = features(textured(1, 16, 16), 15.0, None)
     values = torch.rand(256, 1, dtype=torch.float64)
     moved = gaussian_filter(values, points - 1000.1, method="grid")

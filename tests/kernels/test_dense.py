@@ -1,4 +1,4 @@
-"""The reference itself, against the definition written as a double loop."""
+"""The dense filter against its definition as a double loop."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_dense_is_the_definition(naive, d):
     torch.testing.assert_close(out, naive(values, features, group), rtol=1e-12, atol=1e-12)
 
 
-def test_dense_in_many_blocks_is_dense_in_one(monkeypatch):
+def test_many_blocks_give_the_result_of_one(monkeypatch):
     values, features = torch.randn(50, 3).double(), torch.randn(50, 4).double()
     whole = gaussian_filter(values, features, method="dense")
     monkeypatch.setattr(dense, "BLOCK_PAIRS", 7 * 50)
@@ -45,8 +45,8 @@ def test_the_energy_is_the_formula(textured, maps, naive_crf, form, maps_count, 
     assert energy[2] == 0  # a group without frames
 
 
-def test_a_consistent_map_has_no_cut_left_to_rounding(maps):
-    """Where every pixel is surely one of two far colours, cut is 0, not a difference of sums."""
+def test_the_cut_of_separate_colours_is_zero_without_rounding_error(maps):
+    """Maps of 0 and 1 that follow two distant colours: the cut is 0, not a difference of sums."""
     images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     images[..., 8:] = 255
     probs = torch.zeros(1, 2, 16, 16)

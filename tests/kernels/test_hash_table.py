@@ -1,4 +1,4 @@
-"""The hash table by itself: every key has one slot, and is found there."""
+"""The hash table: every key has one slot, and is found there."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def _find_all(table, keys, slots_out, count, slots, BLOCK: tl.constexpr):
 
 
 @pytest.mark.parametrize(("lanes", "warps"), [(128, 4), (64, 2)])
-def test_many_programs_put_the_same_keys_in_once(device, lanes, warps):
+def test_keys_inserted_by_many_programs_are_created_once(device, lanes, warps):
     distinct = torch.randint(2**62, (48,), generator=torch.Generator().manual_seed(0))
     programs = 20_000 if device.type == "cuda" else 20  # a race needs contention
     keys = distinct.repeat(ceil_div(programs * lanes, len(distinct))).to(device)
@@ -48,7 +48,7 @@ def test_many_programs_put_the_same_keys_in_once(device, lanes, warps):
 
 
 @pytest.mark.parametrize("free", [1, 50])
-def test_every_key_has_one_place_even_where_the_table_is_nearly_full(device, free):
+def test_every_key_has_one_slot_in_a_nearly_full_table(device, free):
     torch.manual_seed(free)
     distinct = torch.unique(torch.randint(2**62, (120,)))
     distinct = torch.cat([distinct, torch.arange(40), torch.tensor([2**62 - 1])])

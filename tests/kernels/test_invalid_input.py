@@ -1,4 +1,4 @@
-"""What Triton's kernels make of input that nobody has checked, as on a GPU: NaN, never a number."""
+"""Invalid input that is not checked, as for Triton on a GPU: results are NaN, never a number."""
 
 import math
 
@@ -14,13 +14,13 @@ from colocam.kernels.launch import ANY, Points, Window
 from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 NAN, INF = float("nan"), float("inf")
-METHODS = ("levels", "nodes", "lattice")  # of 8-bit colours on the grid, of any, of the lattice
+METHODS = ("levels", "nodes", "lattice")  # grid of 8-bit colours, grid of any colours, lattice
 GROUP = torch.tensor([2, 0, 1, 2])
 MARGIN = 512  # entries before and after every buffer
 
 
 def energies(device, images, probs, group, method, num_groups=4):
-    """Energies and half_grad straight from the kernels; group 3 has no frames."""
+    """Energies and half gradient from the kernels, without checks; group 3 has no frames."""
     sigma_xy = 100.0 if method == "spatial" else None
     if method == "nodes":
         images = images.float()
@@ -38,7 +38,7 @@ def scene(textured, maps):
 
 
 class Guards:
-    """Allocates tensors in the middle of larger ones whose ends nobody may write to."""
+    """Allocates tensors in the middle of larger ones, whose ends must remain unchanged."""
 
     def __init__(self):
         self.buffers = []
@@ -52,7 +52,7 @@ class Guards:
         return own.view(shape)
 
     def empty(self, *shape, dtype=torch.float32, device="cpu"):
-        """As torch.empty, filled with what would be noticed if it were read."""
+        """As torch.empty, filled with NaN or the largest integer, so that a read is noticed."""
         fill = NAN if dtype.is_floating_point else torch.iinfo(dtype).max
         return self.allocate(shape, fill, dtype, device)
 
@@ -63,7 +63,7 @@ class Guards:
         return self.allocate(shape, fill, dtype, device)
 
     def intact(self):
-        """Whether all ends are as they were."""
+        """Whether all ends are unchanged."""
         return all(
             (end == 77).all()
             for whole, count in self.buffers
@@ -73,7 +73,7 @@ class Guards:
 
 @pytest.fixture
 def guards(monkeypatch):
-    """All buffers that the kernels get from now on are guarded."""
+    """Guards all buffers allocated during the test."""
     watched = Guards()
     for name in ("empty", "zeros", "full"):
         monkeypatch.setattr(torch, name, getattr(watched, name))
@@ -84,7 +84,7 @@ def guards(monkeypatch):
 
 
 @pytest.mark.parametrize("method", [*METHODS, "spatial"])
-def test_sound_input_writes_and_reads_only_what_is_its_own(request, device, scene, method):
+def test_kernels_read_and_write_only_their_own_buffers(request, device, scene, method):
     expected = energies(device, *scene, method)
     request.getfixturevalue("guards")
     for actual, value in zip(energies(device, *scene, method), expected, strict=True):
@@ -92,7 +92,7 @@ def test_sound_input_writes_and_reads_only_what_is_its_own(request, device, scen
 
 
 def with_number(scene, number):
-    """The scene's corners, one frame of which says it is of that group."""
+    """Crops of the scene, with this group id for the second frame."""
     images, probs, group = scene
     group = group.clone()
     group[1] = number
@@ -103,7 +103,7 @@ def with_number(scene, number):
     ("method", "number"),
     [("levels", -1), ("levels", 4), ("nodes", -(2**62)), ("nodes", 4), ("lattice", 2**40)],
 )
-def test_a_group_that_does_not_exist_spoils_all_energies(device, scene, guards, method, number):
+def test_a_group_that_does_not_exist_makes_all_energies_nan(device, scene, guards, method, number):
     energy, half_grad = energies(device, *with_number(scene, number), method)
     assert energy.isnan().all()  # of groups without frames too
     assert half_grad.isnan().all()
@@ -112,7 +112,7 @@ def test_a_group_that_does_not_exist_spoils_all_energies(device, scene, guards, 
 @pytest.mark.parametrize(
     ("method", "number"), [("levels", 4), ("nodes", -1), ("lattice", 4), ("spatial", -1)]
 )
-def test_also_where_every_group_has_a_pass_of_its_own(
+def test_a_group_that_does_not_exist_makes_all_energies_nan_in_several_passes(
     device, scene, monkeypatch, guards, method, number
 ):
     monkeypatch.setattr(launch, "scratch_bytes", lambda device: 1)
@@ -122,14 +122,14 @@ def test_also_where_every_group_has_a_pass_of_its_own(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_frame_of_no_group_is_not_an_energy_of_nothing(device, scene, method):
+def test_the_energy_of_a_single_frame_without_group_is_nan(device, scene, method):
     images, probs, group = (x[1:2] for x in with_number(scene, 1))
     energy, _ = energies(device, images, probs, group, method, num_groups=1)
     assert energy.isnan().all()
 
 
-def check_spoilt_groups(device, method, images, probs, clean, invalid):
-    """Every frame a group: the invalid ones are NaN, the others as if nothing were wrong."""
+def check_invalid_groups(device, method, images, probs, clean, invalid):
+    """One group per frame: the invalid ones are NaN, the others have their clean results."""
     group = torch.arange(len(images))
     energy, half_grad = energies(device, images, probs, group, method, len(images) + 1)
     expected, expected_half_grad = energies(device, *clean, group, method, len(images) + 1)
@@ -144,28 +144,30 @@ def check_spoilt_groups(device, method, images, probs, clean, invalid):
 
 
 @pytest.mark.parametrize("method", ["nodes", "spatial"])
-def test_a_colour_that_is_none_spoils_its_group_alone(device, textured, maps, guards, method):
+def test_an_invalid_colour_makes_only_its_group_nan(device, textured, maps, guards, method):
     wrong = (NAN, INF, -INF, -0.5, 255.5, 1e30)
     images = textured(8, 40, 40)[..., 9:12, 9:13] * 0.99 + 0.3
     probs, clean = maps(8, 2, 3, 4, dtype=torch.float32), images.clone()
     for k, colour in enumerate(wrong, start=1):
         images[k, k % 3, k % 3, k % 4] = colour
     invalid = [False, *[True] * len(wrong), False]
-    half_grad = check_spoilt_groups(device, method, images, probs, (clean, probs), invalid)
+    half_grad = check_invalid_groups(device, method, images, probs, (clean, probs), invalid)
     assert half_grad.isnan().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_that_is_not_finite_spoils_its_group_alone(device, scene, guards, method):
+def test_a_map_with_nan_makes_only_its_group_nan(device, scene, guards, method):
     images, probs, _ = scene
     wrong = probs.clone()
     wrong[2, 1, 3, 4] = NAN
-    check_spoilt_groups(device, method, images, wrong, (images, probs), [False, False, True, False])
+    check_invalid_groups(
+        device, method, images, wrong, (images, probs), [False, False, True, False]
+    )
 
 
 @pytest.mark.parametrize("method", ["levels", "lattice"])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_an_infinite_map_is_no_finite_energy(device, scene, guards, method):
+def test_an_infinite_map_has_no_finite_energy(device, scene, guards, method):
     images, probs, group = scene
     probs = probs.clone()
     probs[2, 1, 3, 4] = INF
@@ -174,8 +176,8 @@ def test_an_infinite_map_is_no_finite_energy(device, scene, guards, method):
 
 
 @pytest.mark.parametrize("d", [1, 3, 5])
-def test_a_feature_beyond_the_keys_spoils_its_group_alone(device, guards, d):
-    """The keys hold some hundred sigmas for d = 5, many more for d = 1."""
+def test_a_feature_beyond_the_keys_makes_only_its_group_nan(device, guards, d):
+    """Keys cover some hundred sigmas for d = 5, many more for d = 1."""
     generator = torch.Generator().manual_seed(d)
     values = torch.rand(12, 2, generator=generator)
     features = torch.rand(12, d, generator=generator) * 4
@@ -194,8 +196,8 @@ def test_a_feature_beyond_the_keys_spoils_its_group_alone(device, guards, d):
     torch.testing.assert_close(out[valid], expected[valid], rtol=1e-5, atol=1e-6)
 
 
-def test_what_just_fits_the_keys_is_filtered_and_what_just_does_not_is_nan(device):
-    """Never a vertex whose key stands for another place."""
+def test_features_within_the_keys_are_filtered_and_beyond_them_nan(device):
+    """Keys of distinct vertices never collide."""
     group, values = torch.zeros(2, dtype=torch.int64), torch.ones(2, 1)
     seen = set()
     for width in (140.0, 160.0):
@@ -205,15 +207,15 @@ def test_what_just_fits_the_keys_is_filtered_and_what_just_does_not_is_nan(devic
         valid = bool(out.isfinite().all())
         assert valid or out.isnan().all()
         if valid:
-            twin = backend_torch.filtered_values(values, features, group, 1, "permutohedral")
-            torch.testing.assert_close(out, twin, rtol=1e-4, atol=0)
+            expected = backend_torch.filtered_values(values, features, group, 1, "permutohedral")
+            torch.testing.assert_close(out, expected, rtol=1e-4, atol=0)
         seen.add(valid)
     assert seen == {True, False}
 
 
 @pytest.mark.parametrize("wrong", [NAN, INF, 1e30])
-def test_a_feature_off_every_grid_is_refused(device, wrong):
-    """This door waits for the device anyway, to learn how far features reach."""
+def test_a_feature_that_no_grid_covers_is_refused(device, wrong):
+    """This operator synchronizes anyway, to read the range of the features."""
     features = torch.rand(9, 3)
     features[4, 1] = wrong
     arguments = (torch.rand(9, 1), features, torch.zeros(9, dtype=torch.int64))
@@ -223,7 +225,7 @@ def test_a_feature_off_every_grid_is_refused(device, wrong):
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral"])
 @pytest.mark.parametrize("number", [-1, 3])
-def test_a_point_whose_group_does_not_exist_spoils_all(device, guards, method, number):
+def test_a_point_whose_group_does_not_exist_makes_all_results_nan(device, guards, method, number):
     values, features = torch.rand(12, 2).to(device), torch.rand(12, 3).to(device)
     group = torch.arange(12) % 3
     group[5] = number
@@ -231,20 +233,20 @@ def test_a_point_whose_group_does_not_exist_spoils_all(device, guards, method, n
     assert out.isnan().all()
 
 
-def test_points_that_are_not_sound_leave_the_tables_alone(device, guards):
+def test_invalid_points_are_not_inserted(device, guards):
     features = torch.full((6, 3, 1, 1), NAN, device=device)
     points = Points(features, torch.zeros(6, dtype=torch.int64, device=device), 1, colors=False)
     lattice = TritonLattice(points, [1.0] * 3, xy=False, stencil=STENCILS[3])
-    bad = torch.zeros(2, dtype=torch.int32, device=device)
+    invalid_groups = torch.zeros(2, dtype=torch.int32, device=device)
     simplex_of = torch.full((6,), 9, dtype=torch.int32, device=device)
-    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, bad), simplex_of)
+    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, invalid_groups), simplex_of)
     assert tables.counters.tolist() == [0, 0, 0]
-    assert bad.tolist() == [1, 0]
+    assert invalid_groups.tolist() == [1, 0]
     assert simplex_of.tolist() == [-1] * 6
 
 
-def through_the_door(device, backend, **changes):
-    """Energies of two frames in two groups by the public function."""
+def checked_energies(device, backend, **changes):
+    """Energies of two frames in two groups by the public operator."""
     arguments = {
         "images": torch.full((2, 3, 4, 5), 100.0),
         "probs": torch.full((2, 2, 4, 5), 0.5),
@@ -264,17 +266,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_door_tells_on_the_cpu_what_is_wrong_for_triton_too(monkeypatch, name):
+def test_content_is_checked_on_the_cpu_also_for_triton(monkeypatch, name):
     monkeypatch.setattr(arguments, "INTERPRETED", True)
     with pytest.raises(ValueError, match=rf"^{name} "):
-        through_the_door("cpu", "triton", **{name: WRONG[name]})
+        checked_energies("cpu", "triton", **{name: WRONG[name]})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", WRONG)
-def test_on_a_gpu_torch_looks_and_triton_gives_nan(name):
-    """Torch waits for the device anyway, and an index out of bounds would end the process."""
+def test_on_a_gpu_torch_checks_content_and_triton_returns_nan(name):
+    """The PyTorch backend synchronizes anyway; an index out of bounds would abort the process."""
     wrong = {name: WRONG[name]}
     with pytest.raises(ValueError, match=rf"^{name} "):
-        through_the_door("cuda", "torch", **wrong)
-    assert through_the_door("cuda", "triton", **wrong).isnan().all()
+        checked_energies("cuda", "torch", **wrong)
+    assert checked_energies("cuda", "triton", **wrong).isnan().all()

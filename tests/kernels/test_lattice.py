@@ -1,4 +1,4 @@
-"""The permutohedral lattice's geometry, and that its key space holds."""
+"""Permutohedral lattice: geometry, keys, symmetry of the filter."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_a_point_is_the_weighted_mean_of_its_vertices(d):
 
 
 @pytest.mark.parametrize("d", sorted(STENCILS))
-def test_ranks_are_permutations_even_on_vertices_and_edges(d):
+def test_ranks_are_permutations_also_on_vertices_and_edges(d):
     whole = torch.tensor(list(itertools.product((-1.0, 0.0, 0.5, 2.0), repeat=d))).T
     origin, rank, weights = enclosing_simplex(torch.cat([whole, -whole.sum(0, keepdim=True)]))
     expected = torch.arange(d + 1, dtype=torch.int32)[:, None].expand_as(rank)
@@ -67,7 +67,7 @@ def test_elevation_keeps_distances_up_to_one_factor(d):
 
 @pytest.mark.parametrize("d", sorted(STENCILS))
 def test_keys_of_vertices_and_their_neighbours_never_collide(d):
-    """Keys agree exactly where group and coordinates agree, on vertices and two steps around."""
+    """Two keys are equal exactly if group and coordinates are, up to two steps from a vertex."""
     torch.manual_seed(d)
     points, groups = 60, 3
     group = torch.randint(groups, (points,))
@@ -102,14 +102,14 @@ def test_keys_of_vertices_and_their_neighbours_never_collide(d):
 
 
 @given(st.lists(st.integers(-(2**62), 2**62)), st.lists(st.integers(-(2**62), 2**62)))
-def test_sets_of_keys_are_those_of_torch(keys, wanted):
-    keys, wanted = (torch.tensor(k, dtype=torch.int64) for k in (keys, wanted))
+def test_sorted_keys_match_torch(keys, searched):
+    keys, searched = (torch.tensor(k, dtype=torch.int64) for k in (keys, searched))
     ordered = sorted_unique(keys)
     assert torch.equal(ordered, torch.unique(keys))
-    assert torch.equal(search_sorted(ordered, wanted), torch.searchsorted(ordered, wanted))
+    assert torch.equal(search_sorted(ordered, searched), torch.searchsorted(ordered, searched))
 
 
-def test_neighbours_are_found_both_ways_or_not_at_all():
+def test_neighbours_are_mutual():
     keys = torch.tensor([1, 4, 5, 9, 14])
     after, before = find_neighbors(keys, 4)
     assert after.tolist() == [2, 5, 3, 5, 5, 5]
@@ -120,23 +120,23 @@ def test_neighbours_are_found_both_ways_or_not_at_all():
 
 
 @pytest.mark.parametrize("d", sorted(STENCILS))
-def test_the_self_weight_is_what_a_pixel_among_many_gets_back(d):
-    """Unleveled, in a lattice that is occupied all around: the filter's own diagonal."""
+def test_self_weight_is_the_diagonal_of_the_unnormalized_filter(d):
+    """In a lattice without missing vertices around the pixels."""
     torch.manual_seed(d)
-    crowd = torch.rand(d, {1: 50, 2: 400, 3: 2000, 4: 6000, 5: 20000}[d], dtype=torch.float64) * 5
-    crowd[:, :5] = 2 + torch.rand(d, 5, dtype=torch.float64)
+    points = torch.rand(d, {1: 50, 2: 400, 3: 2000, 4: 6000, 5: 20000}[d], dtype=torch.float64) * 5
+    points[:, :5] = 2 + torch.rand(d, 5, dtype=torch.float64)
     plain = Stencil(0.9, 0.55, 1.0, self_normalized=False)
-    lattice = PermutohedralLattice(crowd, torch.zeros_like(crowd[0]).long(), 1, stencil=plain)
-    single = torch.zeros(5, crowd.shape[1], dtype=torch.float64)
+    lattice = PermutohedralLattice(points, torch.zeros_like(points[0]).long(), 1, stencil=plain)
+    single = torch.zeros(5, points.shape[1], dtype=torch.float64)
     single[:, :5] = torch.eye(5)
     diagonal = lattice.apply(single)[:, :5].diagonal()
-    _, _, weights = enclosing_simplex(elevate(crowd[:, :5], axis_factors([1.0] * d, 0.9)))
+    _, _, weights = enclosing_simplex(elevate(points[:, :5], axis_factors([1.0] * d, 0.9)))
     torch.testing.assert_close(diagonal, self_weight(weights, 0.55), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("d", [3, 5])
 @pytest.mark.parametrize("ring", [True, False])
-def test_the_lattice_is_symmetric_where_vertices_are_missing(d, ring):
+def test_the_filter_is_symmetric_where_vertices_are_missing(d, ring):
     torch.manual_seed(0)
     lattice = PermutohedralLattice(
         torch.rand(d, 40, dtype=torch.float64) * 6, torch.zeros(40, dtype=torch.int64), 1, ring=ring
@@ -146,25 +146,25 @@ def test_the_lattice_is_symmetric_where_vertices_are_missing(d, ring):
     torch.testing.assert_close(matrix, matrix.T, atol=1e-12, rtol=0)
 
 
-def test_the_ring_gives_passage_between_pixels_that_do_not_touch():
-    """Two pixels 1.7 sigma apart, nothing between them: without the ring they do not meet."""
+def test_the_ring_connects_pixels_without_common_vertices():
+    """Two pixels 1.7 sigma apart, none between them: without the ring their weight is too small."""
     torch.manual_seed(1)
     start = torch.rand(200, 3, dtype=torch.float64) * 9
-    way = torch.nn.functional.normalize(torch.randn(200, 3, dtype=torch.float64), dim=1) * 1.7
-    points = torch.stack([start, start + way], 1).view(-1, 3)
+    offset = torch.nn.functional.normalize(torch.randn(200, 3, dtype=torch.float64), dim=1) * 1.7
+    points = torch.stack([start, start + offset], 1).view(-1, 3)
     pairs = torch.arange(400) // 2
     values = torch.tensor([[1.0], [0.0]], dtype=torch.float64).repeat(200, 1)
-    met = {}
+    weight = {}
     for ring in (True, False):
         lattice = PermutohedralLattice(points.T, pairs, 200, ring=ring)
-        met[ring] = float(lattice.apply(values.T)[0, 1::2].mean())
+        weight[ring] = float(lattice.apply(values.T)[0, 1::2].mean())
     exact = float(torch.exp(torch.tensor(-0.5 * 1.7**2)))
-    assert abs(met[True] / exact - 1) < 0.12
-    assert met[False] < 0.85 * met[True]
+    assert abs(weight[True] / exact - 1) < 0.12
+    assert weight[False] < 0.85 * weight[True]
 
 
-def test_every_pixel_on_its_own_simplex_fits():
-    """The input that needs the most vertices: none shared, (d+1) a pixel, and all their rings."""
+def test_pixels_without_shared_simplices_are_filtered():
+    """Nearly the largest number of vertices: (d+1) per pixel and their rings, few shared."""
     d, points = 5, 300
     features = torch.rand(points, d, generator=torch.Generator().manual_seed(0)) * 150
     lattice = PermutohedralLattice(features.T, torch.zeros(points, dtype=torch.int64), 1)
@@ -184,6 +184,6 @@ def test_the_published_amplitude_is_the_published_one():
     assert stencil.amplitude == pytest.approx(1 / 1.125)
     assert stencil.neighbor == 0.5
     single = gaussian_filter(torch.ones(1, 1), torch.zeros(1, 3), method="permutohedral-published")
-    # the four vertices of a simplex are a ring of one step along each axis: besides 1, a
-    # value reaches itself once around it
+    # the four vertices of a simplex form a cycle of one step along each axis: besides 1, a value
+    # reaches its own vertex once around it
     assert float(single) == pytest.approx((1 + 0.5**4) / 1.125, rel=1e-6)

@@ -1,4 +1,4 @@
-"""The doors as torch.library operators: torch.compile, derivatives, CUDA graphs, no waiting."""
+"""torch.library operators: torch.compile, derivatives, CUDA graphs, no synchronization."""
 
 import shutil
 
@@ -13,7 +13,7 @@ IDS = ["grid", "colour", "spatial"]
 
 def frames_and_scores(device, textured, frames=3, height=12, width=9):
     torch.manual_seed(0)
-    # cut out of larger frames: neighbours alike, as natural ones are, and fewer vertices
+    # cut out of larger frames: neighbouring pixels are similar, so that there are fewer vertices
     images = textured(frames, 64, 64)[..., 20 : 20 + height, 20 : 20 + width].to(device)
     images = images.contiguous()
     scores = torch.randn(frames, 2, height, width, device=device, requires_grad=True)
@@ -25,7 +25,7 @@ def frames_and_scores(device, textured, frames=3, height=12, width=9):
     [*((*case, backend) for case in CASES for backend in ("torch", "triton")),
      ("dense", None, "torch")],
 )  # fmt: skip
-def test_the_energy_is_a_well_behaved_operator(device, textured, method, sigma_xy, backend):
+def test_the_energy_passes_opcheck(device, textured, method, sigma_xy, backend):
     images, scores, group = frames_and_scores(device, textured, 2, 4, 5)
     probs = scores.detach().softmax(1).requires_grad_()
     arguments = (images, probs, group, 2, 26.0, sigma_xy, "cut", method, backend)
@@ -42,23 +42,22 @@ def test_the_energy_is_a_well_behaved_operator(device, textured, method, sigma_x
         ("permutohedral", "triton"),
     ],
 )
-def test_the_filter_is_a_well_behaved_operator(device, method, backend):
+def test_the_filter_passes_opcheck(device, method, backend):
     torch.manual_seed(0)
     values = torch.rand(10, 2, device=device, requires_grad=True)
     features, group = torch.rand(10, 3, device=device), torch.arange(10, device=device) % 2
     torch.library.opcheck(ops.filter_values, (values, features, group, 2, method, backend))
 
 
-def test_the_gradient_is_a_well_behaved_operator(device):
+def test_the_gradient_passes_opcheck(device):
     half_grad, grad = torch.rand(2, 2, 4, 3, device=device), torch.rand(2, device=device)
-    torch.library.opcheck(
-        ops.scaled_half_grad, (half_grad, grad, torch.tensor([1, 0], device=device))
-    )
+    group = torch.tensor([1, 0], device=device)
+    torch.library.opcheck(ops.scaled_half_grad, (half_grad, grad, group))
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
-def test_a_step_compiles_whole_and_gives_the_same(device, textured, method, sigma_xy, backend):
+def test_a_step_compiles_to_one_graph(device, textured, method, sigma_xy, backend):
     images, scores, group = frames_and_scores(device, textured, 2, 4, 5)
 
     def loss(scores):
@@ -81,7 +80,7 @@ def test_a_step_compiles_whole_and_gives_the_same(device, textured, method, sigm
 @pytest.mark.skipif(
     not (torch.cuda.is_available() or shutil.which("g++")), reason="the compiler needs g++ on a CPU"
 )
-def test_the_default_compiler_takes_it_too(device, textured):
+def test_the_default_compiler_gives_the_same_gradient(device, textured):
     images, scores, group = frames_and_scores(device, textured)
 
     def loss(scores):
@@ -98,7 +97,7 @@ def test_the_default_compiler_takes_it_too(device, textured):
 
 
 def test_a_second_derivative_of_the_energy_is_refused(device, textured):
-    """It would take another filtering; a number without it would be wrong."""
+    """It would need another filtering."""
     images, scores, group = frames_and_scores(device, textured)
     energy = crf_energy(
         images, scores.softmax(1), group, num_groups=2, sigma_rgb=15.0, form="cut", method="grid"
@@ -108,8 +107,7 @@ def test_a_second_derivative_of_the_energy_is_refused(device, textured):
         torch.autograd.grad(gradient.square().sum(), scores)
 
 
-def test_nothing_is_filtered_for_the_pull_nobody_asked_about(device, textured, monkeypatch):
-    """One filtering serves value and gradient."""
+def test_value_and_gradient_take_one_filtering(device, textured, monkeypatch):
     images, scores, group = frames_and_scores(device, textured)
     from colocam.kernels.color_grid.grid_torch import ColorGrid
 
@@ -139,7 +137,7 @@ def energy_and_gradient(images, probs, group, method, sigma_xy):
 
 @needs_gpu
 @pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
-def test_forward_and_backward_do_not_wait_for_the_host(textured, method, sigma_xy):
+def test_forward_and_backward_do_not_synchronize(textured, method, sigma_xy):
     images, scores, group = frames_and_scores(torch.device("cuda"), textured, 4, 40, 30)
     probs = scores.detach().softmax(1).requires_grad_()
     # the first call compiles, and fills caches
@@ -153,7 +151,7 @@ def test_forward_and_backward_do_not_wait_for_the_host(textured, method, sigma_x
 
 
 @needs_gpu
-def test_the_filter_of_so_many_groups_does_not_wait_either():
+def test_the_filter_with_num_groups_does_not_synchronize():
     torch.manual_seed(0)
     values = torch.rand(500, 2, device="cuda", requires_grad=True)
     features, group = torch.rand(500, 4, device="cuda") * 9, torch.arange(500, device="cuda") % 3

@@ -1,4 +1,4 @@
-"""What holds for any frames, points and sigmas: nearness to the exact filter, and symmetries."""
+"""Properties for any frames, points and sigmas: accuracy against the exact filter, symmetries."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from colocam.kernels import arguments, crf_energy, gaussian_filter
 
 FAST = ("permutohedral", "grid")
-# Relative errors of the filtered maps over 400 drawn cases: 4.0 % (colour), 4.7 % (and place) on
-# textures, 0.03 % by the grid; 11 % (0.1 %) on a handful of colours far apart and on noise.
+# Relative errors of the filtered maps over 400 random cases: on textures 4.0 % (colour), 4.7 %
+# (colour and position), 0.03 % (grid); on a few distant colours and on noise 11 % (grid: 0.1 %).
 NEAR = {"textured": {"permutohedral": 0.07, "grid": 0.005}}
 NEAR["any"] = {"permutohedral": 0.2, "grid": 0.005}
 LEAST = {"dense": 1 - 1e-6, "grid": 0.995, "permutohedral": 0.8}
@@ -26,7 +26,7 @@ LEAST = {"dense": 1 - 1e-6, "grid": 0.995, "permutohedral": 0.8}
     sigma_xy=st.one_of(st.none(), st.floats(3.0, 200.0)),
     seed=st.integers(0, 10**6),
 )
-def test_filtered_maps_are_near_the_exact_ones_and_pixels_count_themselves(
+def test_filtered_maps_are_close_to_exact_and_include_each_pixel_itself(
     textured, features, maps, kind, frames, height, width, count, sigma, sigma_xy, seed
 ):
     images = textured(frames, 64, 64, seed)[..., 10 : 10 + height, 20 : 20 + width]
@@ -63,7 +63,7 @@ def points_and_groups(count, d, groups, extent, seed, dtype):
 
 
 def check_symmetries(device, backend, method, count, d, groups, extent, seed, dtype, bound):
-    """Order and names mean nothing, and each group is filtered as if it were alone."""
+    """Permuting points, renumbering groups and removing other groups do not change results."""
     drawn = points_and_groups(count, d, groups, extent, seed, dtype)
     values, features, group, names, order = (x.to(device) for x in drawn)
     options = {"method": method, "backend": backend, "num_groups": groups}
@@ -86,17 +86,17 @@ def check_symmetries(device, backend, method, count, d, groups, extent, seed, dt
     extent=st.floats(0.0, 12.0),
     seed=st.integers(0, 10**6),
 )
-def test_order_and_names_of_groups_and_their_mates_mean_nothing(
+def test_results_are_independent_of_order_group_ids_and_other_groups(
     method, count, d, groups, extent, seed
 ):
     d = 3 if method == "grid" else d
-    bound = 1e-5 if method == "grid" else 1e-9  # the grid's blur leaves out 1e-6 of its largest
+    bound = 1e-5 if method == "grid" else 1e-9  # the blur's eigenvalues below 1e-6 are dropped
     check_symmetries("cpu", "torch", method, count, d, groups, extent, seed, torch.float64, bound)
 
 
 @pytest.mark.skipif(not arguments.TRITON, reason="needs triton")
 @pytest.mark.parametrize(("method", "d"), [("grid", 3), ("permutohedral", 3), ("permutohedral", 2)])
-def test_nor_do_they_to_the_kernels(device, method, d):
+def test_kernel_results_are_independent_of_order_group_ids_and_other_groups(device, method, d):
     check_symmetries(device, "triton", method, 30, d, 3, 4.0, d, torch.float32, 2e-5)
 
 
@@ -107,7 +107,7 @@ def test_nor_do_they_to_the_kernels(device, method, d):
     extent=st.floats(0.0, 40.0),
     seed=st.integers(0, 10**6),
 )
-def test_every_point_anywhere_counts_itself(count, d, extent, seed):
+def test_filtered_ones_include_each_point_itself(count, d, extent, seed):
     _, features, _, _, _ = points_and_groups(count, d, 1, extent, seed, torch.float32)
     for method in ("dense", "permutohedral") + (("grid",) if d == 3 else ()):
         ones = gaussian_filter(torch.ones(count, 1), features, method=method)
@@ -115,8 +115,8 @@ def test_every_point_anywhere_counts_itself(count, d, extent, seed):
         assert ones.max() <= 1.2 * count, method
 
 
-def test_first_used_without_gradients_and_then_with(textured, maps):
-    """What is kept for the next call must not be what only inference may touch."""
+def test_a_call_in_inference_mode_does_not_affect_later_gradients(textured, maps):
+    """Cached tensors must not be inference tensors."""
     images, probs = textured(1, 9, 9), maps(1, 2, 9, 9, dtype=torch.float32)
     group = torch.zeros(1, dtype=torch.int64)
 

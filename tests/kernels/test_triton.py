@@ -1,6 +1,6 @@
-"""Triton's kernels give the numbers of their torch twins: on a GPU, or in Triton's interpreter.
+"""The Triton backend matches the PyTorch backend: on a GPU, or in Triton's interpreter.
 
-The twins run on the CPU. Interpreted kernels are slow: frames are small here.
+The PyTorch backend runs on the CPU. Interpreted kernels are slow, so that frames are small.
 """
 
 from unittest.mock import Mock
@@ -14,7 +14,7 @@ from colocam.kernels import crf_energy, gaussian_filter
 
 pytest.importorskip("triton")
 
-from colocam.kernels.color_grid import grid_torch, grid_triton
+from colocam.kernels.color_grid import blur_triton, grid_torch, grid_triton
 from colocam.kernels.color_grid.geometry import Spacing, spacing_for_colors
 from colocam.kernels.color_grid.grid_triton import LevelGrid, NodeGrid, grid_for_features
 from colocam.kernels.dense import DensePairs
@@ -23,22 +23,22 @@ from colocam.kernels.permutohedral import lattice_triton
 from colocam.kernels.permutohedral.geometry import STENCILS, stencil_of
 from colocam.kernels.permutohedral.lattice_triton import TritonLattice
 
-CLOSE = 1e-4  # of the largest number
+CLOSE = 1e-4  # relative to the largest value
 METHODS = ("grid", "permutohedral", "spatial")
-MIXED = torch.tensor([0, 3, 1, 3, 3])  # frames of unequal groups in mixed order, none in group 2
+MIXED = torch.tensor([0, 3, 1, 3, 3])  # groups of unequal size in mixed order; group 2 is empty
 
 
 def assert_near(actual, expected, bound=CLOSE):
-    """No number off by more than `bound` of the largest one."""
+    """No error larger than `bound` times the largest value."""
     assert actual.shape == expected.shape
     actual, expected = actual.detach().cpu().double(), expected.detach().cpu().double()
     scale = expected.abs().max().clamp_min(1e-30) if expected.numel() else 1
     error = (actual - expected).abs().amax() / scale if expected.numel() else 0
-    assert error <= bound, f"off by {error:.2e}"
+    assert error <= bound, f"relative error {error:.2e}"
 
 
 def energy_and_gradient(images, probs, group, backend, method, *, num_groups=None, **options):
-    """Energies, and the gradient of their sum with weights 1, 2, ...; "spatial" has place too."""
+    """Energies, and the gradient of their sum with weights 1, 2, ...; "spatial": with position."""
     if method.startswith("spatial"):
         options = {"sigma_xy": 100.0, **options}
         method = method.replace("spatial", "permutohedral")
@@ -57,8 +57,8 @@ def energy_and_gradient(images, probs, group, backend, method, *, num_groups=Non
     return energy.detach(), leaf.grad
 
 
-def check_twins(device, images, probs, group, method, **options):
-    """The same energies, group by group, and the same gradient; returns them."""
+def compare_backends(device, images, probs, group, method, **options):
+    """Both backends give the same energies and gradient; returns those of Triton."""
     expected = energy_and_gradient(images, probs, group, "torch", method, **options)
     on_device = (images.to(device), probs.to(device), group.to(device))
     energy, grad = energy_and_gradient(*on_device, "triton", method, **options)
@@ -69,7 +69,7 @@ def check_twins(device, images, probs, group, method, **options):
 
 @pytest.fixture(scope="module")
 def small(textured):
-    """Frames cut out of larger ones: few colours lie in few cells, as in natural frames."""
+    """Frames cut out of larger ones: their colours occupy few cells, as in real frames."""
 
     def cut(frames, height, width):
         return textured(frames, 64, 64)[..., 20 : 20 + height, 20 : 20 + width]
@@ -92,74 +92,74 @@ def scene(small, maps):
         ("spatial", "cut"),
     ],
 )
-def test_energies_and_gradients_are_those_of_the_twin(device, scene, method, form):
-    energy, _ = check_twins(device, *scene, method, form=form)
+def test_energies_and_gradients_match_the_torch_backend(device, scene, method, form):
+    energy, _ = compare_backends(device, *scene, method, form=form)
     assert energy[2] == 0  # a group without frames
 
 
-def test_the_published_lattice_is_that_of_the_twin(device, scene):
-    check_twins(device, *scene, "spatial-published")
+def test_the_published_lattice_matches_the_torch_backend(device, scene):
+    compare_backends(device, *scene, "spatial-published")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_real_frames_are_filtered_as_by_the_twin(device, real_clips, maps, method):
+def test_energies_of_real_frames_match_the_torch_backend(device, real_clips, maps, method):
     crops = [torch.from_numpy(frames[0][60:80, 60:78].copy()) for frames in real_clips.values()]
     images = torch.stack(crops).permute(0, 3, 1, 2)  # channels last in memory, as decoded
     group = torch.tensor([0, 2, 1, 2, 0])
     probs = maps(5, 2, 20, 18, dtype=torch.float32)
-    check_twins(device, images, probs, group, method, sigma_rgb=15.0)
+    compare_backends(device, images, probs, group, method, sigma_rgb=15.0)
 
 
 @pytest.mark.parametrize(
     ("method", "count", "form"),
     [("grid", 3, "cut"), ("grid", 5, "association"), ("permutohedral", 5, "cut")],
 )
-def test_more_maps_than_are_filtered_at_once(device, small, maps, method, count, form):
+def test_more_maps_than_one_launch_filters(device, small, maps, method, count, form):
     limits = {"grid": grid_triton.CHANNELS, "permutohedral": lattice_triton.CHANNELS}
     assert count > limits[method]
     probs = maps(2, count, 5, 7, dtype=torch.float32)
-    check_twins(device, small(2, 5, 7), probs, torch.tensor([1, 0]), method, form=form)
+    compare_backends(device, small(2, 5, 7), probs, torch.tensor([1, 0]), method, form=form)
 
 
-def test_five_maps_by_colour_and_place(device, small, maps):
+def test_five_maps_by_colour_and_position(device, small, maps):
     probs = maps(1, 5, 4, 7, dtype=torch.float32)
-    check_twins(device, small(1, 4, 7), probs, torch.tensor([0]), "spatial", form="cut")
+    compare_backends(device, small(1, 4, 7), probs, torch.tensor([0]), "spatial", form="cut")
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [(1, 1), (13, 5)])
 def test_frames_of_one_pixel_and_of_prime_sides(device, small, maps, method, size):
     probs = maps(2, 2, *size, dtype=torch.float32)
-    check_twins(device, small(2, *size), probs, torch.tensor([1, 0]), method, sigma_rgb=19.0)
+    compare_backends(device, small(2, *size), probs, torch.tensor([1, 0]), method, sigma_rgb=19.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("colours", ["one", "extremes"])
-def test_one_colour_and_the_corners_of_the_cube(device, maps, method, colours):
+def test_uniform_frames_and_the_corners_of_the_colour_cube(device, maps, method, colours):
     images = torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)
     if colours == "extremes":
         corners = [[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)]
         rows = torch.tensor(corners, dtype=torch.uint8).T.reshape(3, 8, 1)
         images = rows.expand(2, 3, 8, 8).contiguous()
     probs = maps(2, 2, 8, 8, dtype=torch.float32)
-    check_twins(device, images, probs, torch.tensor([0, 0]), method)
+    compare_backends(device, images, probs, torch.tensor([0, 0]), method)
 
 
 @pytest.mark.parametrize(
     ("kind", "sigma"), [("levels", 6.5), ("levels", 300.0), ("colours", 4.0), ("colours", 24.0)]
 )
-def test_the_grid_of_every_cell_size(device, scene, monkeypatch, sigma, kind):
-    """Two and eight levels a cell, or one; a cube of 32 colours keeps the grid small."""
+def test_grids_of_different_cell_sizes(device, scene, monkeypatch, sigma, kind):
+    """One, two and eight levels per cell; colours 0...31 keep the grid small."""
     for module in (grid_triton, grid_torch):
         monkeypatch.setattr(module, "LEVELS", 32)
     images, probs, group = scene
     images = images // 8
     if kind == "colours":
         images = images * 0.987 + 0.31
-    check_twins(device, images, probs, group, "grid", sigma_rgb=sigma)
+    compare_backends(device, images, probs, group, "grid", sigma_rgb=sigma)
 
 
-def test_the_grid_with_a_node_for_every_colour_is_exact(device, scene, monkeypatch):
+def test_a_grid_with_a_node_per_colour_is_exact(device, scene, monkeypatch):
     monkeypatch.setattr(grid_triton, "LEVELS", 32)
     images, probs, group = scene
     images = images // 8
@@ -173,14 +173,14 @@ def test_the_grid_with_a_node_for_every_colour_is_exact(device, scene, monkeypat
 @pytest.mark.parametrize(
     ("method", "dtype"), [("grid", torch.float16), ("permutohedral", torch.float64)]
 )
-def test_colours_between_the_levels(device, scene, method, dtype):
+def test_colours_that_are_not_integers(device, scene, method, dtype):
     images, probs, group = scene
     images = (images * 0.984375 + 0.5).to(dtype)
-    check_twins(device, images, probs, group, method)
+    compare_backends(device, images, probs, group, method)
 
 
 def points_of(count, d, channels, groups, extent, seed=0):
-    """Values, features and unsorted groups of so many points; the last group is empty."""
+    """Values, features and unsorted groups of random points; the last group is empty."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(count, channels, generator=generator)
     features = (torch.rand(count, d, generator=generator) - 0.3) * extent
@@ -191,7 +191,7 @@ def points_of(count, d, channels, groups, extent, seed=0):
     ("d", "method"),
     [*((d, "permutohedral") for d in sorted(STENCILS)), (3, "permutohedral-published")],
 )
-def test_any_points_are_filtered_as_by_the_twin(device, d, method):
+def test_filtered_points_match_the_torch_backend(device, d, method):
     values, features, group = points_of(300 // d**2 + 10, d, 3, 4, 5.0)
     expected = gaussian_filter(values, features, group, num_groups=4, method=method)
     on_device = (values.to(device), features.to(device), group.to(device))
@@ -199,7 +199,7 @@ def test_any_points_are_filtered_as_by_the_twin(device, d, method):
     assert_near(out, expected)
 
 
-def test_features_on_the_grid_are_filtered_as_by_the_twin(device):
+def test_features_filtered_on_the_grid_match_the_torch_backend(device):
     values, features, group = points_of(200, 3, 3, 3, 7.0)
     for shift in (0.0, -50.0):
         expected = gaussian_filter(values, features + shift, group, num_groups=3, method="grid")
@@ -208,8 +208,8 @@ def test_features_on_the_grid_are_filtered_as_by_the_twin(device):
         assert_near(out, expected)
 
 
-def test_features_on_the_border_of_a_grid_cell_stay_on_the_grid(device):
-    """Thirds are where quotient and product round to different cells."""
+def test_features_on_the_border_of_a_cell_are_on_the_grid(device):
+    """At thirds quotient and product round to different cells."""
     thirds = torch.tensor([5 / 3, 7 / 3, torch.nextafter(torch.tensor(-63.0), torch.tensor(-64.0))])
     for end in thirds.tolist():
         for side in (1, -1):
@@ -222,12 +222,12 @@ def test_features_on_the_border_of_a_grid_cell_stay_on_the_grid(device):
 
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral"])
-def test_the_gradient_of_the_filter_and_its_derivative(device, method):
+def test_first_and_second_derivatives_match_the_torch_backend(device, method):
     values, features, group = points_of(40, 3, 2, 3, 5.0)
     results = {}
-    for backend, place in (("torch", torch.device("cpu")), ("triton", device)):
-        leaf = values.to(place).requires_grad_()
-        where = (features.to(place), group.to(place))
+    for backend, target in (("torch", torch.device("cpu")), ("triton", device)):
+        leaf = values.to(target).requires_grad_()
+        where = (features.to(target), group.to(target))
         out = gaussian_filter(leaf, *where, num_groups=3, method=method, backend=backend)
         (grad,) = torch.autograd.grad(out.square().sum(), leaf, create_graph=True)
         (second,) = torch.autograd.grad(grad.sum(), leaf)
@@ -247,7 +247,7 @@ def test_the_gradient_of_the_filter_and_its_derivative(device, method):
         ("spatial", "strided"),
     ],
 )
-def test_any_layout_in_memory(device, scene, method, layout):
+def test_the_memory_layout_does_not_change_the_result(device, scene, method, layout):
     images, probs, group = (x[:3].to(device) for x in scene)
     if layout == "expanded":
         images, probs = images[:1].expand(3, -1, -1, -1), probs[:1].expand(3, -1, -1, -1)
@@ -270,7 +270,7 @@ def test_any_layout_in_memory(device, scene, method, layout):
     assert_near(actual[1], expected[1], 1e-6)
 
 
-def test_strided_and_expanded_values_and_features(device):
+def test_strided_and_expanded_values_and_features_give_the_same_result(device):
     values, features, group = (x.to(device) for x in points_of(40, 3, 2, 3, 5.0))
     arguments = {"num_groups": 3, "method": "permutohedral", "backend": "triton"}
     expanded = values[:1].expand(40, 2)
@@ -283,7 +283,7 @@ def test_strided_and_expanded_values_and_features(device):
 
 
 def filters_of(images):
-    """Every filter of four images in three groups, one of them empty, by name."""
+    """Filters of four images in three groups, one of them empty, by name."""
     group = torch.tensor([2, 0, 0, 2], device=images.device)
     points = Points(images, group, 3, colors=True)
     floats = Points(images.float(), group, 3, colors=True)
@@ -301,7 +301,7 @@ def filters_of(images):
 
 
 @pytest.mark.parametrize("name", ["levels", "nodes", "features", "lattice"])
-def test_a_pass_for_every_group_gives_what_one_pass_gives(device, small, maps, name):
+def test_a_pass_per_group_gives_the_result_of_one_pass(device, small, maps, name):
     images = small(4, 4, 6).to(device)
     values = maps(4, 2, 4, 6, dtype=torch.float32).to(device)
     built = filters_of(images)[name]
@@ -311,13 +311,14 @@ def test_a_pass_for_every_group_gives_what_one_pass_gives(device, small, maps, n
 
 
 @pytest.mark.parametrize("name", ["levels", "nodes", "lattice"])
-def test_blocks_as_small_as_a_gpu_has_them(device, small, maps, monkeypatch, name):
-    """Many programs a launch, and several turns of those that walk through lists."""
+def test_small_blocks_give_the_same_result(device, small, maps, monkeypatch, name):
+    """Many programs per launch, and several iterations of those that loop over lists."""
     images = small(4, 8, 6).to(device)
     values = maps(4, 2, 8, 6, dtype=torch.float32).to(device)
     expected = filters_of(images)[name].apply(values)
     sizes = {grid_triton: {"BLOCK": 32}, lattice_triton: {"BLOCK": 128}}
-    sizes[grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16, "BLUR_LINES": 512}
+    sizes[grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16}
+    sizes[blur_triton] = {"BLUR_LINES": 512}
     sizes[lattice_triton] |= {"ROW_BLOCK": 256}
     for module, changed in sizes.items():
         for constant, size in changed.items():
@@ -326,7 +327,7 @@ def test_blocks_as_small_as_a_gpu_has_them(device, small, maps, monkeypatch, nam
     assert_near(filters_of(images)[name].apply(values), expected, 1e-6)
 
 
-def test_a_node_grid_of_unequal_sides_is_exact_where_nodes_are_colours(device):
+def test_a_grid_of_unequal_sides_with_a_node_per_colour_is_exact(device):
     generator = torch.Generator().manual_seed(0)
     sides = torch.tensor([5, 9, 3])
     colours = (torch.rand(40, 3, generator=generator) * sides).floor()
@@ -338,7 +339,7 @@ def test_a_node_grid_of_unequal_sides_is_exact_where_nodes_are_colours(device):
 
 
 @pytest.mark.parametrize("method", ["grid", "spatial"])
-def test_two_runs_agree_and_twice_the_values_give_twice_the_result(device, scene, method):
+def test_two_runs_agree_and_doubled_values_scale_the_result(device, scene, method):
     images, probs, group = (x[:3].to(device) for x in scene)
     first = energy_and_gradient(images, probs, group, "triton", method)
     second = energy_and_gradient(images, probs, group, "triton", method)
@@ -365,7 +366,7 @@ def test_half_precision_and_autocast_are_computed_in_float32(device, scene, meth
 
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral", "dense"])
-def test_the_twins_keep_float32_where_faster_products_are_allowed(device, scene, method):
+def test_the_torch_backend_ignores_reduced_matmul_precision(device, scene, method):
     images, probs, group = (x[:3].to(device) for x in scene)
     expected = energy_and_gradient(images, probs, group, "torch", method, num_groups=4)
     torch.set_float32_matmul_precision("high")
@@ -386,8 +387,8 @@ def test_half_precision_values_are_filtered_in_float32(device):
     assert_near(out, expected.half(), 1e-6)
 
 
-def test_a_million_pixels_of_one_colour_are_counted_in_full_here_too(device):
-    size = (1000, 1200) if device.type == "cuda" else (100, 120)  # the interpreter takes its time
+def test_a_million_pixels_of_one_colour_are_summed_without_rounding_error(device):
+    size = (1000, 1200) if device.type == "cuda" else (100, 120)  # the interpreter is slow
     images = torch.full((1, 3, *size), 37, dtype=torch.uint8, device=device)
     single = torch.tensor([0.3, 0.7], device=device).view(1, 2, 1, 1)
     group = torch.zeros(1, dtype=torch.int64, device=device)
@@ -410,14 +411,14 @@ def test_a_million_pixels_of_one_colour_are_counted_in_full_here_too(device):
         )
 
 
-def test_more_points_than_kernels_can_count_are_refused():
+def test_more_points_than_int32_indexes_are_refused():
     images = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(2**15, 3, 2**8, 2**8)
     points = Points(images, torch.zeros(2**15, dtype=torch.int64), 1, colors=True)
     with pytest.raises(ValueError, match="2147483648 pixels or points"):
         filter_in_passes(points, images[:, :2], 4, lambda groups, maps: 0, lambda window: None)
 
 
-def test_a_pass_uses_more_memory_where_a_gpu_has_it(monkeypatch):
+def test_scratch_memory_grows_with_the_memory_of_the_gpu(monkeypatch):
     for whole, expected in ((8 * 2**30, SCRATCH_BYTES), (80 * 2**30, 5 * 2**30)):
         monkeypatch.setattr(
             torch.cuda, "get_device_properties", lambda _, whole=whole: Mock(total_memory=whole)
@@ -427,7 +428,7 @@ def test_a_pass_uses_more_memory_where_a_gpu_has_it(monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_to_filter(device, method):
+def test_empty_input_gives_empty_results(device, method):
     images = torch.zeros(0, 3, 4, 4, dtype=torch.uint8, device=device)
     probs, group = torch.zeros(0, 2, 4, 4, device=device), torch.zeros(0, device=device).long()
     energy, grad = energy_and_gradient(images, probs, group, "triton", method, num_groups=3)
@@ -450,7 +451,7 @@ def test_nothing_to_filter(device, method):
     spread=st.sampled_from((0, 3, 20)),
     seed=st.integers(0, 10**6),
 )
-def test_any_frames_as_by_the_twin(
+def test_energies_of_any_frames_match_the_torch_backend(
     device, maps, sizes, height, width, sigma, sigma_xy, form, spread, seed
 ):
     generator = torch.Generator().manual_seed(seed)
@@ -460,4 +461,4 @@ def test_any_frames_as_by_the_twin(
     images, probs = images.to(torch.uint8), maps(len(group), 2, height, width, seed)
     options = {"sigma_rgb": sigma, "form": form, "num_groups": len(sizes)}
     for method in ("permutohedral",) + (("grid",) if sigma_xy is None else ()):
-        check_twins(device, images, probs.float(), group, method, sigma_xy=sigma_xy, **options)
+        compare_backends(device, images, probs.float(), group, method, sigma_xy=sigma_xy, **options)
