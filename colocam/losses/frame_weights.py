@@ -1,4 +1,4 @@
-"""How much a frame counts: frames without the object carry the video's tag all the same."""
+"""Frame weights: a frame inherits the tag of its video even where the object is not visible."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""CoLoc: one colour-only random field over all pixels of a video's frames (CoLo-CAM, Eq. 4)."""
+"""CoLoc: a colour-only CRF over all pixels of several frames of a video (CoLo-CAM, Eq. 4)."""
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class JointColorCRF(nn.Module):
         num_sequences: int | None = None,
         frame_weights: Tensor | None = None,
     ) -> Tensor:
-        """One energy a sequence, 0 for a sequence of one frame.
+        """Returns one energy per sequence, 0 for a sequence of one frame.
 
         A pair of pixels counts by the weights of both its frames. Energies are divided by the
         square of the sequence's weight (`sequence_weights`), so that equal weights change nothing,
@@ -62,7 +62,7 @@ class JointColorCRF(nn.Module):
 def sequence_weights(
     sequence: Tensor, num_sequences: int, frame_weights: Tensor | None = None
 ) -> Tensor:
-    """How much each sequence counts: the mean weight of its frames that count at all.
+    """Weights of the sequences: the mean weight of their frames with a weight above 0.
 
     0 where fewer than two of them do.
 

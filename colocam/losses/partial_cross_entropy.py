@@ -1,4 +1,4 @@
-"""PL: cross-entropy of the maps against the seeds, where there are seeds (CoLo-CAM, Eq. 1)."""
+"""PL: partial cross-entropy of the maps on the seed pixels (CoLo-CAM, Eq. 1)."""
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +34,10 @@ def partial_cross_entropy(
             f"got {tuple(seeds.shape)}"
         )
     maps = maps if maps.dtype == torch.float64 else maps.float()
-    known = seeds != IGNORED
+    is_labelled = seeds != IGNORED
     # −log softmax of two maps is the softplus of their difference: other map − labelled map.
     difference = torch.where(seeds == FOREGROUND, maps[:, 0] - maps[:, 1], maps[:, 1] - maps[:, 0])
-    losses = F.softplus(difference).masked_fill(~known, 0.0)
+    losses = F.softplus(difference).masked_fill(~is_labelled, 0.0)
     if frame_weights is not None:
         losses = frame_weights * losses.sum((1, 2))
     if labelled is None:
@@ -48,5 +48,5 @@ def partial_cross_entropy(
 
 def labelled_pixels(seeds: Tensor, frame_weights: Tensor | None = None) -> Tensor:
     """Labelled pixels of seeds (B, H, W): scalar float32; by the frames' weights (B,) if given."""
-    known = (seeds != IGNORED).sum((1, 2)).float()  # (B,)
-    return (known if frame_weights is None else frame_weights * known).sum()
+    labelled = (seeds != IGNORED).sum((1, 2)).float()  # (B,)
+    return (labelled if frame_weights is None else frame_weights * labelled).sum()

@@ -1,4 +1,4 @@
-"""ASC: both areas as large as possible, by an extended log barrier (CoLo-CAM, Eq. 3)."""
+"""ASC: absolute size constraint, an extended log barrier on both areas (CoLo-CAM, Eq. 3)."""
 
 import math
 

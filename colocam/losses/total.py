@@ -42,7 +42,7 @@ class LossSettings:
 
 
 class Counts(NamedTuple):
-    """What the means of the terms are taken over: scalars, all but the last by weights.
+    """Denominators of the means of the terms: scalars, all but the last weighted.
 
     Where a step is spread over several batches or processes, each divides by the counts of all of
     them, so that the sum of its parts is the loss of the whole.
@@ -104,7 +104,7 @@ class LocalizerLoss(nn.Module):
         counts: Counts | None = None,
         frame_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The weighted terms that are on at `epoch`, and their sum under "total".
+        """Returns the weighted terms that are active at `epoch`, and their sum under "total".
 
         Args:
             images: (B, 3, H, W) uint8 frames as the network saw them.
@@ -113,8 +113,8 @@ class LocalizerLoss(nn.Module):
             sequence: (B,) integers 0…G−1.
             num_sequences: G.
             epoch: counted from 0, fractional within an epoch.
-            counts: what the means are taken over; None: this batch.
-            frame_weights: (B,) float32, how much each frame counts, ≥ 0, in every term; None: 1
+            counts: denominators of the means; None: those of this batch.
+            frame_weights: (B,) float32 ≥ 0, weight of each frame in every term; None: 1
                 each.
         """
         settings = self.settings

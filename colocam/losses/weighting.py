@@ -1,4 +1,4 @@
-"""Weights of the terms: adaptive, and over the epochs."""
+"""Weights of the terms: adaptive weight and schedule."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ def adaptive_weight(energy: Tensor, weight: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a term acts, and how much.
+    """Schedule of a term: its weight over the epochs.
 
     Attributes:
         weight: its weight when fully on; 0 switches the term off.
