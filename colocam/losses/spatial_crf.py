@@ -1,4 +1,4 @@
-"""CRF: the dense conditional random field of one frame, over colour and position (CoLo-CAM, Eq. 2)."""
+"""CRF: dense conditional random field of one frame, over colour and position (CoLo-CAM, Eq. 2)."""
 
 import torch
 from torch import Tensor, nn
