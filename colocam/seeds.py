@@ -1,4 +1,4 @@
-"""Pseudo-labels (seeds) from normalized CAMs: whole batches at once, on the device of the CAMs.
+"""Seeds: pixel pseudo-labels sampled from normalized CAMs, in batches, on the CAMs' device.
 
 Seeds are (B, H, W) uint8: `BACKGROUND`, `FOREGROUND`, or `IGNORED`.
 """
@@ -19,24 +19,24 @@ _LEVELS = 256
 
 
 def otsu_level(cams: Tensor) -> Tensor:
-    """Otsu's threshold of each map: pixels whose level is above it are foreground.
+    """Otsu's threshold of each map: pixels with a level above it are foreground.
 
-    The first level that maximizes the variance between the two sides (Otsu 1979). Sums are whole
-    numbers, so that levels without pixels tie exactly on every device.
+    The first level that maximizes the between-class variance (Otsu 1979). Sums are integers, so
+    that levels without pixels tie exactly on every device.
 
     Args:
         cams: (B, H, W) float in [0, 1]; quantized to 256 levels by truncation of 255·cam.
 
     Returns:
-        (B,) integers 0…255; 255 where all pixels have one level: nothing is above it.
+        (B,) integers 0…255; 255 where all pixels have the same level (no foreground).
     """
     levels = quantized(cams).flatten(1)  # (B, P)
     counts = torch.zeros(len(cams), _LEVELS, device=cams.device, dtype=torch.long)
     counts.scatter_add_(1, levels, torch.ones_like(levels))
-    below = counts.cumsum(1)  # (B, 256) pixels at or below a level
+    below = counts.cumsum(1)  # (B, 256) number of pixels at or below a level
     sum_below = (counts * torch.arange(_LEVELS, device=cams.device)).cumsum(1)  # of their levels
     pixels, total = below[:, -1:], sum_below[:, -1:]
-    # P⁴ times the variance between the sides, which is 0 where one side is empty.
+    # P⁴ times the between-class variance, which is 0 where one class is empty.
     between = (total * below - pixels * sum_below).double() ** 2 / (
         (below * (pixels - below)).clamp(min=1).double()
     )
@@ -44,25 +44,25 @@ def otsu_level(cams: Tensor) -> Tensor:
 
 
 def quantized(cams: Tensor) -> Tensor:
-    """Maps in [0, 1] to integer levels 0…255 by truncation of 255·cam."""
+    """Quantize maps in [0, 1] to integer levels 0…255 by truncation of 255·cam."""
     return (cams * (_LEVELS - 1)).long().clamp(0, _LEVELS - 1)
 
 
 def foreground_region(cams: Tensor) -> Tensor:
-    """Pixels above Otsu's threshold: (B, H, W) bool; all False where a map is constant."""
+    """Mask of pixels above Otsu's threshold: (B, H, W) bool; all False for a constant map."""
     return quantized(cams) > otsu_level(cams)[:, None, None]
 
 
 def connected_regions(mask: Tensor) -> Tensor:
-    """Labels the 4-connected regions of each mask.
+    """Label the 4-connected regions of each mask.
 
-    By OpenCV on a CPU, by `regions_by_hooking` elsewhere.
+    Uses OpenCV on the CPU, and `regions_by_hooking` on other devices.
 
     Args:
         mask: (B, H, W) bool.
 
     Returns:
-        (B, H, W) integers: the index (within the batch) of the first pixel of the pixel's
+        (B, H, W) integers: the flat index within the batch of the first pixel of each pixel's
         region; B·H·W outside the mask.
     """
     if mask.device.type != "cpu":
@@ -71,43 +71,48 @@ def connected_regions(mask: Tensor) -> Tensor:
     for number, of_image in enumerate(mask.numpy()):
         count, labels = cv2.connectedComponents(of_image.view(np.uint8), connectivity=4)
         first = np.empty(count, np.int64)
-        # The last one written stays: from the end, that is the first pixel of each label.
+        # Repeated indices keep the last value: in reverse order, the first pixel of each label.
         first[labels.ravel()[::-1]] = np.arange(labels.size - 1, -1, -1) + number * labels.size
         regions[number][mask[number]] = torch.from_numpy(first[labels])[mask[number]]
     return regions
 
 
 def regions_by_hooking(mask: Tensor, rounds: int | None = None) -> Tensor:
-    """What `connected_regions` gives, whole batches at once and without waiting for the device.
+    """`connected_regions` in tensor operations, without synchronization.
 
-    Each round hooks every pixel's parent to the smallest grandparent beside it and shortens all
-    paths (min-label hooking with pointer jumping, as in FastSV, Zhang et al. 2020).
+    Min-label hooking with pointer jumping, as in FastSV (Zhang et al. 2020): each round sets the
+    parent of every pixel's parent to the smallest grandparent among the pixel's neighbours, then
+    shortens all paths.
 
     Args:
         mask: (B, H, W) bool.
-        rounds: how many; None: 2·log₂(H·W). Spirals, combs, mazes and masks bred to be slow need
-            a quarter of them, at any size: 7 of 32 at 224×224.
+        rounds: number of rounds; None: 2·log₂(H·W). Spirals, combs, mazes and masks searched for
+            slow convergence need a quarter of them at any size: 7 of 32 at 224×224.
+
+    Returns:
+        as of `connected_regions`.
     """
     if rounds is None:
         rounds = 2 * max(1, (mask.shape[1] * mask.shape[2]).bit_length())
     total = mask.numel()
     index = torch.arange(total, device=mask.device).view(mask.shape)
     parent = torch.where(mask, index, total).flatten()
-    parent = torch.cat([parent, parent.new_full((1,), total)])  # (B·H·W + 1,) a forest
+    parent = torch.cat([parent, parent.new_full((1,), total)])  # (B·H·W + 1,) forest of labels
     for _ in range(rounds):
         grand = parent[parent]
-        beside = _smallest_beside(grand[:-1].view(mask.shape), mask, total).flatten()
-        # hook the roots; who has nothing to say names itself, as atomics on one root would queue
-        hooks = torch.where(beside < grand[:-1], parent[:-1], index.flatten())
-        parent = parent.scatter_reduce(0, hooks, beside, "amin")
-        parent[:-1] = torch.minimum(parent[:-1], beside)
+        smallest = _smallest_neighbor(grand[:-1].view(mask.shape), mask, total).flatten()
+        # hook the roots; pixels without a smaller neighbour update themselves instead, since
+        # atomics of many pixels on one root would be serialized
+        hooks = torch.where(smallest < grand[:-1], parent[:-1], index.flatten())
+        parent = parent.scatter_reduce(0, hooks, smallest, "amin")
+        parent[:-1] = torch.minimum(parent[:-1], smallest)
         parent = torch.minimum(parent, parent[parent])
         parent = parent[parent]
     return parent[:-1].view(mask.shape)
 
 
-def _smallest_beside(labels: Tensor, mask: Tensor, outside: int) -> Tensor:
-    """The smallest label among a pixel and its four neighbours; `outside` off the mask."""
+def _smallest_neighbor(labels: Tensor, mask: Tensor, outside: int) -> Tensor:
+    """Smallest label among a pixel and its four neighbours; `outside` where mask is False."""
     best = labels.clone()
     best[:, 1:] = torch.minimum(best[:, 1:], labels[:, :-1])
     best[:, :-1] = torch.minimum(best[:, :-1], labels[:, 1:])
@@ -117,36 +122,36 @@ def _smallest_beside(labels: Tensor, mask: Tensor, outside: int) -> Tensor:
 
 
 def largest_region(mask: Tensor) -> Tensor:
-    """The largest 4-connected region of each mask (B, H, W) bool; the first of equals."""
+    """Largest 4-connected region of each mask (B, H, W) bool; the first one of equal regions."""
     labels = _region_labels(mask)
-    return _named(labels, _sums(labels).argmax(1), mask)
+    return _with_label(labels, _sums(labels).argmax(1), mask)
 
 
 def densest_region(mask: Tensor, cams: Tensor, least_share: float = 0.05) -> Tensor:
-    """The 4-connected region with the largest mean CAM among those that are not too small.
+    """4-connected region with the largest mean CAM among those of at least `least_share`.
 
-    Where every region is too small, the largest. The first of equals. Sums are whole numbers, as
+    If every region is smaller, the largest. The first one of equal regions. Sums are integers, as
     in `otsu_level`.
 
     Args:
         mask: (B, H, W) bool.
         cams: (B, H, W) float in [0, 1].
-        least_share: share of the image that a region must have.
+        least_share: smallest area of a region, as a share of the image.
 
     Returns:
-        (B, H, W) bool, within `mask`; empty where the mask is.
+        (B, H, W) bool, within `mask`; empty for an empty mask.
     """
     labels = _region_labels(mask)
-    sizes = _sums(labels)  # (B, P) of the region that begins at a pixel; 0 where none does
+    sizes = _sums(labels)  # (B, P) area of the region whose first pixel this is, else 0
     weights = (cams.float() * 2**20).round().long().flatten(1)
     mean = _sums(labels, weights) / sizes.clamp(min=1).double()
     large = (sizes > 0) & (sizes.double() / labels.shape[1] >= least_share)
     densest = mean.masked_fill(~large, -torch.inf).argmax(1)
-    return _named(labels, torch.where(large.any(1), densest, sizes.argmax(1)), mask)
+    return _with_label(labels, torch.where(large.any(1), densest, sizes.argmax(1)), mask)
 
 
 def _region_labels(mask: Tensor) -> Tensor:
-    """(B, P) index of the first pixel of the pixel's region, within its image; P off the mask."""
+    """(B, P) index in the image of the first pixel of each pixel's region; P outside the mask."""
     labels = connected_regions(mask).flatten(1)
     batch, pixels = labels.shape
     first = torch.arange(batch, device=mask.device)[:, None] * pixels
@@ -154,21 +159,21 @@ def _region_labels(mask: Tensor) -> Tensor:
 
 
 def _sums(labels: Tensor, values: Tensor | None = None) -> Tensor:
-    """Sum of whole numbers (None: ones) over the pixels of each label 0…P−1: (B, P)."""
+    """Sum of integer values (None: ones) over the pixels of each label 0…P−1: (B, P)."""
     values = torch.ones_like(labels) if values is None else values
-    sums = F.pad(torch.zeros_like(labels), (0, 1))  # the last one gathers what is off the mask
+    sums = F.pad(torch.zeros_like(labels), (0, 1))  # the last one is for pixels outside the mask
     return sums.scatter_add_(1, labels, values)[:, :-1]
 
 
-def _named(labels: Tensor, name: Tensor, mask: Tensor) -> Tensor:
-    """The pixels of each image's label `name` (B,), within the mask: (B, H, W) bool."""
-    return (labels == name[:, None]).view(mask.shape) & mask
+def _with_label(labels: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+    """Pixels of the mask with a label (B,) per image: (B, H, W) bool."""
+    return (labels == label[:, None]).view(mask.shape) & mask
 
 
 def bounding_box(mask: Tensor) -> Tensor:
-    """The mask of each mask's bounding box: (B, H, W) bool; empty stays empty."""
+    """Fill the bounding box of each mask: (B, H, W) bool; an empty mask remains empty."""
 
-    def span(line: Tensor) -> Tensor:  # (B, N) bool to all between the first and the last True
+    def span(line: Tensor) -> Tensor:  # (B, N) bool: True from the first to the last True
         return (line.cumsum(1) > 0) & (line.flip(1).cumsum(1).flip(1) > 0)
 
     return span(mask.any(2))[:, :, None] & span(mask.any(1))[:, None, :]
@@ -177,19 +182,19 @@ def bounding_box(mask: Tensor) -> Tensor:
 def region_of_interest(
     above: Tensor, cams: Tensor, region: Region = "largest", box: bool = True
 ) -> Tensor:
-    """Where the published scheme looks for foreground.
+    """Region of interest, in which the published scheme samples foreground.
 
     Args:
         above: (B, H, W) bool, the pixels above Otsu's threshold (`foreground_region`).
         cams: (B, H, W) float in [0, 1].
-        region: "none": the whole frame; "all": all that is above the threshold; "largest": its
-            largest 4-connected region; "densest": the one with the largest mean CAM among those
-            of at least 5 % of the image, the largest where none is.
-        box: take the bounding box of that instead; of "all" one box around all of its parts
-            (the papers do not say).
+        region: "none": the whole frame; "all": all pixels above the threshold; "largest": their
+            largest 4-connected region; "densest": the region with the largest mean CAM among those
+            of at least 5 % of the image, or the largest if all are smaller.
+        box: whether to return the bounding box of the region; for "all" one box around all parts
+            (the papers do not specify this).
 
     Returns:
-        (B, H, W) bool; but for "none", empty where `above` is.
+        (B, H, W) bool; empty where `above` is empty, except for "none".
 
     Raises:
         ValueError: unknown region.
@@ -215,32 +220,33 @@ def sample_seeds(
     region: Region = "largest",
     box: bool = True,
 ) -> Tensor:
-    """Draws seeds for a batch of CAMs.
+    """Sample seeds from a batch of CAMs.
 
-    "text" (CoLo-CAM, Sec. 3): one foreground pixel above Otsu's threshold, by multinomial
-    sampling with the CAM as weights; one background pixel, uniformly, from the rest.
+    "text" (CoLo-CAM, Sec. 3): one foreground pixel above Otsu's threshold, sampled with the CAM as
+    weights; one background pixel, sampled uniformly from the other pixels.
 
-    "published" (what published training runs): of the pixels of a region of interest (see
-    `region_of_interest`; CoLo-CAM's is the bounding box of the largest 4-connected region above
-    Otsu's threshold) the strongest `foreground_share`, `pixels` of them drawn without replacement
-    with the CAM as weights; of all pixels the weakest `background_share`, `pixels` of them drawn
-    uniformly. Each set is dilated by a 3×3 square; pixels in both are dropped.
+    "published" (as in published training): `pixels` foreground pixels, sampled without replacement
+    with the CAM as weights from the strongest `foreground_share` of a region of interest (see
+    `region_of_interest`; CoLo-CAM uses the bounding box of the largest 4-connected region above
+    Otsu's threshold); `pixels` background pixels, sampled uniformly from the weakest
+    `background_share` of the frame. Each set is dilated by a 3×3 square; pixels in both are
+    dropped.
 
     Args:
         cams: (B, H, W) float in [0, 1].
         scheme: "published" or "text".
-        pixels: pixels drawn a side and frame in "published".
+        pixels: number of pixels per class and frame in "published".
         foreground_share: strongest share of the region of interest, in (0, 1].
         background_share: weakest share of the frame, in (0, 1].
-        generator: source of randomness, on the device of `cams`.
-        region: of interest in "published", see `region_of_interest`.
-        box: whether its bounding box stands for it.
+        generator: random generator on the device of `cams`; None: torch's default.
+        region: region of interest in "published", see `region_of_interest`.
+        box: whether to use the bounding box of the region.
 
     Returns:
-        (B, H, W) uint8 seeds; all `IGNORED` where a CAM is constant.
+        (B, H, W) uint8 seeds; all `IGNORED` for a constant CAM.
 
     Raises:
-        ValueError: unknown scheme, or region in "published".
+        ValueError: unknown scheme, or unknown region in "published".
     """
     above = foreground_region(cams)
     noise = torch.rand((2, *cams.shape), device=cams.device, generator=generator)
@@ -255,14 +261,14 @@ def sample_seeds(
         background = _dilated(_draw(weakest, None, pixels, noise[1]))
     else:
         raise ValueError(f"scheme: unknown {scheme!r}; known: published, text")
-    usable = above.any(2).any(1)[:, None, None]  # a constant CAM says nothing
+    usable = above.any(2).any(1)[:, None, None]  # a constant CAM has no foreground
     seeds = torch.full(cams.shape, IGNORED, dtype=torch.uint8, device=cams.device)
     seeds.masked_fill_(foreground & ~background & usable, FOREGROUND)
     return seeds.masked_fill_(background & ~foreground & usable, BACKGROUND)
 
 
 def strongest_share(scores: Tensor, mask: Tensor, share: float) -> Tensor:
-    """The ⌈share · n⌉ strongest of the n pixels in each mask; equals of the last are all taken.
+    """Select the ⌈share · n⌉ largest scores of the n pixels in each mask, ties included.
 
     Args:
         scores: (B, H, W) float.
@@ -279,7 +285,7 @@ def strongest_share(scores: Tensor, mask: Tensor, share: float) -> Tensor:
 
 
 def weakest_share(scores: Tensor, share: float) -> Tensor:
-    """The ⌈share · n⌉ weakest of the n pixels of each map; equals of the last are all taken.
+    """Select the ⌈share · n⌉ smallest scores of the n pixels of each map, ties included.
 
     Args:
         scores: (B, H, W) float.
@@ -290,15 +296,15 @@ def weakest_share(scores: Tensor, share: float) -> Tensor:
     """
     flat = scores.flatten(1)
     count = max(1, math.ceil(flat.shape[1] * share))
-    last = flat.kthvalue(count, dim=1).values[:, None, None]  # of equal counts: no sorting
+    last = flat.kthvalue(count, dim=1).values[:, None, None]  # one count for all: no sort
     return scores <= last
 
 
 def _draw(mask: Tensor, weights: Tensor | None, count: int, noise: Tensor) -> Tensor:
-    """Draws `count` pixels (fewer where there are fewer) of each mask without replacement.
+    """Sample `count` pixels of each mask without replacement, or all if it has fewer.
 
     Gumbel top-k (Kool et al. 2019): the k largest of log w + Gumbel noise are a weighted sample
-    without replacement. Uniform where `weights` is None; a pixel of weight 0 is never drawn.
+    without replacement. Uniform if `weights` is None; pixels of weight 0 are never sampled.
     """
     tiny = torch.finfo(noise.dtype).tiny
     keys = -torch.log(-torch.log(noise.clamp(tiny, 1 - 1e-7)))
@@ -312,5 +318,5 @@ def _draw(mask: Tensor, weights: Tensor | None, count: int, noise: Tensor) -> Te
 
 
 def _dilated(mask: Tensor) -> Tensor:
-    """Each True grows to its 3×3 square."""
+    """Dilate each mask by a 3×3 square."""
     return F.max_pool2d(mask[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0

@@ -1,4 +1,4 @@
-"""Seeds: Otsu's threshold, regions of interest, and the two schemes of drawing."""
+"""Seeds: Otsu's threshold, regions of interest, both sampling schemes."""
 
 from fractions import Fraction
 
@@ -15,7 +15,7 @@ from colocam import seeds
 from colocam.seeds import BACKGROUND, FOREGROUND, IGNORED
 
 REGIONS = ["none", "all", "largest", "densest"]
-WAYS = [("text", "largest"), *(("published", region) for region in REGIONS)]
+SCHEMES = [("text", "largest"), *(("published", region) for region in REGIONS)]
 
 
 def cam_like(count: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -37,14 +37,14 @@ def maps_of_levels(levels: np.ndarray) -> torch.Tensor:
 
 
 def cv2_regions(mask: np.ndarray) -> np.ndarray:
-    """Of each pixel: index of its region's first pixel by OpenCV; −1 outside."""
+    """Index of the first pixel of each pixel's region by OpenCV; −1 outside the mask."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     _, first = np.unique(labels.reshape(-1), return_index=True)
     return np.where(mask, first[labels - labels.min()], -1)
 
 
 def expected_labels(masks: np.ndarray) -> np.ndarray:
-    """What `connected_regions` promises, by OpenCV, image by image."""
+    """Expected result of `connected_regions`, computed by OpenCV image by image."""
     pixels = masks[0].size
     return np.stack(
         [
@@ -58,7 +58,7 @@ def expected_labels(masks: np.ndarray) -> np.ndarray:
 
 
 def between_classes(levels: np.ndarray, threshold: int) -> Fraction:
-    """Variance between the pixels above a level and the others, exactly."""
+    """Exact between-class variance of the pixels above a level and the others."""
     above, rest = levels[levels > threshold].tolist(), levels[levels <= threshold].tolist()
     if not above or not rest:
         return Fraction(0)
@@ -70,11 +70,11 @@ def between_classes(levels: np.ndarray, threshold: int) -> Fraction:
     npst.arrays(np.uint8, (6, 6), elements=st.integers(0, 255) | st.sampled_from([0, 9, 10, 255]))
 )
 @settings(deadline=None, max_examples=40)
-def test_otsu_is_the_first_level_of_the_largest_variance_between_the_sides(levels):
+def test_otsu_is_the_first_level_of_largest_between_class_variance(levels):
     got = int(seeds.otsu_level(maps_of_levels(levels)[None]))
     if levels.min() == levels.max():
         assert got == 255
-    else:  # between two levels that occur the variance is flat: the first is one that occurs
+    else:  # between occurring levels the variance is constant: the first maximum occurs
         occurring = np.unique(levels).tolist()
         variances = [between_classes(levels, level) for level in occurring]
         assert got == occurring[variances.index(max(variances))]
@@ -82,8 +82,8 @@ def test_otsu_is_the_first_level_of_the_largest_variance_between_the_sides(level
 
 @given(npst.arrays(np.uint8, (12, 12), elements=st.integers(0, 255)))
 @settings(deadline=None, max_examples=100)
-def test_otsu_splits_as_opencv_does_unless_two_splits_are_equally_good(levels):
-    """OpenCV finds its level in rounded numbers: among equal variances it may take another."""
+def test_otsu_matches_opencv_unless_two_levels_are_equally_good(levels):
+    """OpenCV computes in floating point: it may choose another level of equal variance."""
     cams = maps_of_levels(levels)[None]
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     got = int(seeds.otsu_level(cams))
@@ -96,7 +96,7 @@ def test_otsu_splits_as_opencv_does_unless_two_splits_are_equally_good(levels):
 
 
 @pytest.mark.parametrize("side", [28, 96, 224])
-def test_on_cams_the_foreground_is_opencvs(side):
+def test_the_foreground_of_cams_matches_opencv(side):
     cams = cam_like(8, side)
     region = seeds.foreground_region(cams).numpy()
     for cam, got in zip(cams, region, strict=True):
@@ -112,11 +112,11 @@ def test_levels_are_truncated_not_rounded():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.5, 1.0])
-def test_a_constant_map_has_no_foreground_and_gives_no_seeds(value):
+def test_a_constant_map_has_no_foreground_and_no_seeds(value):
     cams = cam_like(3, 16)
     cams[1] = value
     assert not seeds.foreground_region(cams)[1].any()
-    for scheme, region in WAYS:
+    for scheme, region in SCHEMES:
         drawn = seeds.sample_seeds(cams, scheme, 5, region=region)
         assert (drawn[1] == IGNORED).all()
         for i in (0, 2):
@@ -127,7 +127,7 @@ def test_a_constant_map_has_no_foreground_and_gives_no_seeds(value):
 
 
 def spiral(side: int) -> np.ndarray:
-    """One path, a pixel wide, from the corner to the middle."""
+    """A path of one pixel width from the corner to the centre."""
     mask = np.zeros((side, side), bool)
     lengths = [side - 1] * 3 + [n for n in range(side - 3, 0, -2) for _ in (0, 1)]
     y = x = 0
@@ -150,7 +150,7 @@ def snake(side: int) -> np.ndarray:
 
 
 def comb(side: int) -> np.ndarray:
-    """Teeth whose first pixels meet only in the last row."""
+    """Columns that are connected in the last row only."""
     mask = np.zeros((side, side), bool)
     mask[:, ::2] = True
     mask[-1] = True
@@ -158,7 +158,7 @@ def comb(side: int) -> np.ndarray:
 
 
 def maze(side: int, seed: int) -> np.ndarray:
-    """A random spanning tree of winding corridors (depth first)."""
+    """A random spanning tree of corridors (depth first)."""
     rng, cells = np.random.default_rng(seed), (side + 1) // 2
     mask = np.zeros((2 * cells, 2 * cells), bool)
     path = [(int(rng.integers(cells)), int(rng.integers(cells)))]
@@ -178,45 +178,45 @@ def maze(side: int, seed: int) -> np.ndarray:
 
 
 def winding(side: int) -> np.ndarray:
-    """Masks on which labels travel far, each turned in four ways: (N, side, side)."""
+    """Masks with long paths, each in four rotations: (N, side, side)."""
     drawn = [spiral(side), snake(side), comb(side), maze(side, 0), maze(side, 1)]
     return np.stack([np.rot90(mask, turn) for mask in drawn for turn in range(4)])
 
 
-WAYS_TO_REGIONS = [seeds.connected_regions, seeds.regions_by_hooking]
+LABELLINGS = [seeds.connected_regions, seeds.regions_by_hooking]
 
 
-@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
+@pytest.mark.parametrize("regions_of", LABELLINGS)
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=12)))
 @settings(deadline=None, max_examples=100)
-def test_regions_are_opencvs_named_by_their_first_pixel(regions_of, masks):
+def test_regions_match_opencv_and_are_labelled_by_their_first_pixel(regions_of, masks):
     np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
-@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
+@pytest.mark.parametrize("regions_of", LABELLINGS)
 @pytest.mark.parametrize("share", [0.3, 0.55, 0.6, 0.65, 0.9])
-def test_regions_of_scattered_pixels_are_opencvs(regions_of, share):
+def test_regions_of_random_pixels_match_opencv(regions_of, share):
     masks = np.random.default_rng(4).random((4, 60, 70)) < share
     np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
-@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
-def test_regions_of_every_small_mask_are_found(regions_of):
+@pytest.mark.parametrize("regions_of", LABELLINGS)
+def test_regions_of_every_small_mask_match_opencv(regions_of):
     bits = np.arange(2**12)[:, None] >> np.arange(12) & 1
     masks = bits.reshape(-1, 3, 4).astype(bool)
     np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
-@pytest.mark.parametrize("regions_of", WAYS_TO_REGIONS)
+@pytest.mark.parametrize("regions_of", LABELLINGS)
 @pytest.mark.parametrize("side", [63, 64])
-def test_winding_regions_are_found(regions_of, side):
+def test_winding_regions_match_opencv(regions_of, side):
     masks = winding(side).copy()
     np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
 
 
 @pytest.mark.parametrize("side", [16, 64, 224])
-def test_winding_regions_need_less_than_half_of_the_fixed_rounds(side):
-    """They settle in a quarter."""
+def test_winding_regions_converge_in_half_of_the_rounds(side):
+    """They converge in a quarter."""
     masks = [spiral(side), snake(side), comb(side), maze(side, 0), maze(side, 0).T]
     for mask in masks:
         masks_of_one = mask.copy()[None]
@@ -226,7 +226,7 @@ def test_winding_regions_need_less_than_half_of_the_fixed_rounds(side):
 
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=10)))
 @settings(deadline=None, max_examples=100)
-def test_the_largest_region_is_opencvs_and_the_first_of_equals(masks):
+def test_the_largest_region_matches_opencv_and_is_the_first_of_equals(masks):
     got = seeds.largest_region(torch.from_numpy(masks)).numpy()
     for mask, region in zip(masks, got, strict=True):
         first = cv2_regions(mask)
@@ -237,7 +237,7 @@ def test_the_largest_region_is_opencvs_and_the_first_of_equals(masks):
 
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=9)))
 @settings(deadline=None, max_examples=60)
-def test_bounding_boxes_are_opencvs(masks):
+def test_bounding_boxes_match_opencv(masks):
     got = seeds.bounding_box(torch.from_numpy(masks)).numpy()
     for mask, box in zip(masks, got, strict=True):
         expected = np.zeros_like(mask)
@@ -265,7 +265,7 @@ SPOT = filled((14, 15, 3, 3))  # 9 pixels: less
 
 @pytest.fixture
 def parts() -> torch.Tensor:
-    """(1, 20, 20): the larger a part, the weaker; a ground of many weak levels."""
+    """(1, 20, 20): three regions, the larger the weaker; a background of many weak levels."""
     cam = torch.linspace(0, 0.1, 400).view(20, 20)
     for part, value in ((ANGLE, 0.5), (SQUARE, 0.7), (SPOT, 0.9)):
         cam[part] = value
@@ -285,7 +285,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("region", "box"), EXPECTED)
-def test_each_region_of_interest_is_the_one_that_its_name_tells(region, box, parts):
+def test_regions_of_interest_match_their_definition(region, box, parts):
     above = seeds.foreground_region(parts)
     assert torch.equal(above[0], ANGLE | SQUARE | SPOT)
     assert torch.equal(
@@ -294,8 +294,8 @@ def test_each_region_of_interest_is_the_one_that_its_name_tells(region, box, par
 
 
 @pytest.mark.parametrize(("region", "box"), EXPECTED)
-def test_published_seeds_lie_in_the_region_of_interest(region, box, parts, undilated):
-    """All of it is asked for: but for pixels of CAM 0 and of both sides, all of it is drawn."""
+def test_published_foreground_is_within_the_region_of_interest(region, box, parts, undilated):
+    """`pixels` above its area: all of it is sampled, except pixels of CAM 0 or of both classes."""
     drawn = seeds.sample_seeds(
         parts, pixels=400, foreground_share=1.0, background_share=0.02, region=region, box=box
     )[0]
@@ -304,7 +304,7 @@ def test_published_seeds_lie_in_the_region_of_interest(region, box, parts, undil
 
 
 @pytest.mark.parametrize("box", [False, True])
-def test_the_strongest_share_is_that_of_the_region_of_interest(box, parts, undilated):
+def test_the_strongest_share_refers_to_the_region_of_interest(box, parts, undilated):
     drawn = seeds.sample_seeds(parts, pixels=400, foreground_share=0.3, box=box)[0]
     if box:  # 36 of 120 pixels: the square's in the box first, then the angle's, which are equals
         assert torch.equal(drawn == FOREGROUND, EXPECTED["largest", True] & (ANGLE | SQUARE))
@@ -312,7 +312,7 @@ def test_the_strongest_share_is_that_of_the_region_of_interest(box, parts, undil
         assert torch.equal(drawn == FOREGROUND, ANGLE)
 
 
-def test_where_no_region_is_large_enough_the_densest_is_the_largest(parts):
+def test_without_a_large_enough_region_the_densest_is_the_largest(parts):
     above = SQUARE | SPOT
     densest = seeds.densest_region(above[None], parts, least_share=0.07)
     assert torch.equal(densest[0], SQUARE)
@@ -322,7 +322,7 @@ def test_where_no_region_is_large_enough_the_densest_is_the_largest(parts):
 
 
 @pytest.mark.parametrize(("height", "width", "needed"), [(20, 20, 20), (10, 14, 7), (7, 9, 4)])
-def test_a_region_of_just_five_percent_is_large_enough(height, width, needed):
+def test_a_region_of_exactly_five_percent_is_large_enough(height, width, needed):
     large = torch.zeros(1, height, width, dtype=torch.bool)
     large[:, :2] = True
     for size in (needed, needed - 1):
@@ -332,7 +332,7 @@ def test_a_region_of_just_five_percent_is_large_enough(height, width, needed):
         assert torch.equal(found, dense if size == needed else large)
 
 
-def test_of_equally_dense_and_of_equally_large_regions_the_first_is_taken():
+def test_the_first_of_equally_dense_or_large_regions_is_selected():
     first, second, third = filled((2, 12, 4, 6)), filled((8, 1, 4, 6)), filled((14, 3, 6, 4))
     mask, cam = (first | second | third)[None], torch.full((1, 20, 20), 0.3)
     assert torch.equal(seeds.densest_region(mask, cam)[0], first)
@@ -347,7 +347,7 @@ def test_of_equally_dense_and_of_equally_large_regions_the_first_is_taken():
     st.sampled_from([0.0, 0.05, 0.1, 0.3]),
 )
 @settings(deadline=None, max_examples=100)
-def test_the_densest_region_is_that_of_opencvs_regions_and_exact_means(masks, levels, share):
+def test_the_densest_region_matches_opencv_regions_and_exact_means(masks, levels, share):
     cams = torch.from_numpy(levels / np.float32(64))
     found = seeds.densest_region(torch.from_numpy(masks), cams, share).numpy()
     for mask, of_image, region in zip(masks, levels, found, strict=True):
@@ -365,7 +365,7 @@ def test_the_densest_region_is_that_of_opencvs_regions_and_exact_means(masks, le
 
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("region", REGIONS)
-def test_the_order_of_a_batch_changes_no_region_of_interest(region, box):
+def test_regions_of_interest_do_not_depend_on_the_batch(region, box):
     cams = torch.cat([cam_like(5, 24), torch.zeros(1, 24, 24)])
     above = seeds.foreground_region(cams)
     together = seeds.region_of_interest(above, cams, region, box)
@@ -387,10 +387,10 @@ def test_an_unknown_region_of_interest_is_refused(parts):
         seeds.sample_seeds(parts, region="biggest")
 
 
-# The strongest
+# Strongest and weakest shares
 
 
-def test_the_strongest_share_is_rounded_up_and_takes_all_equals_of_the_last():
+def test_the_strongest_share_is_rounded_up_and_includes_ties():
     scores = torch.tensor([[[5.0, 4.0, 3.0, 3.0, 3.0, 1.0, 9.0]]])
     mask = torch.tensor([[[1, 1, 1, 1, 1, 1, 0]]]).bool()
 
@@ -409,7 +409,7 @@ def test_the_strongest_share_is_rounded_up_and_takes_all_equals_of_the_last():
     st.sampled_from([0.1, 0.45, 0.7, 1.0]),
 )
 @settings(deadline=None, max_examples=60)
-def test_the_strongest_share_is_that_of_a_sorted_list(scores, masks, share):
+def test_the_strongest_share_matches_a_sorted_list(scores, masks, share):
     got = seeds.strongest_share(torch.from_numpy(scores), torch.from_numpy(masks), share).numpy()
     for values, mask, strongest in zip(scores, masks, got, strict=True):
         ranked = np.sort(values[mask])[::-1]
@@ -423,14 +423,14 @@ def test_the_strongest_share_is_that_of_a_sorted_list(scores, masks, share):
     st.sampled_from([0.01, 0.1, 0.45, 0.7, 1.0]),
 )
 @settings(deadline=None, max_examples=60)
-def test_the_weakest_share_is_that_of_a_sorted_list(scores, share):
+def test_the_weakest_share_matches_a_sorted_list(scores, share):
     got = seeds.weakest_share(torch.from_numpy(scores), share).numpy()
     for values, weakest in zip(scores, got, strict=True):
         ranked = np.sort(values, axis=None)
         np.testing.assert_array_equal(weakest, values <= ranked[int(np.ceil(30 * share)) - 1])
 
 
-# Drawing
+# Sampling
 
 
 def close_to(counts: np.ndarray, probabilities: np.ndarray, draws: int) -> None:
@@ -441,20 +441,20 @@ def close_to(counts: np.ndarray, probabilities: np.ndarray, draws: int) -> None:
 
 @pytest.fixture
 def undilated(monkeypatch):
-    """Seeds as drawn, before each grows to its 3×3 square."""
+    """Seeds as sampled, before the dilation by a 3×3 square."""
     monkeypatch.setattr(seeds, "_dilated", lambda mask: mask)
 
 
 @pytest.fixture
 def cam() -> torch.Tensor:
-    """(6, 7): a body above Otsu's threshold with a bright spot, a ground with many weak pixels."""
+    """(6, 7): a region above Otsu's threshold with a maximum, a background of many weak pixels."""
     cam = torch.linspace(0, 0.15, 42).view(6, 7)
     cam[1:4, 2:6] = torch.linspace(0.5, 0.9, 12).view(3, 4)
     cam[2, 3] = 1.0
     return cam
 
 
-def test_text_draws_one_pixel_of_each_side(cam):
+def test_text_samples_one_pixel_per_class(cam):
     drawn = seeds.sample_seeds(
         torch.stack([cam, cam.flip(0), torch.zeros(6, 7), cam.flip(1)]),
         "text",
@@ -465,7 +465,7 @@ def test_text_draws_one_pixel_of_each_side(cam):
         assert (drawn == side).sum((1, 2)).tolist() == [1, 1, 0, 1]
 
 
-def test_text_draws_foreground_by_the_cam_and_background_evenly(cam):
+def test_text_samples_foreground_by_the_cam_and_background_uniformly(cam):
     draws = 20_000
     drawn = seeds.sample_seeds(
         cam.expand(draws, -1, -1), "text", generator=torch.Generator().manual_seed(1)
@@ -478,7 +478,7 @@ def test_text_draws_foreground_by_the_cam_and_background_evenly(cam):
 
 
 def published_candidates(cam: np.ndarray, weakest=0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Where the published scheme may draw, one image at a time by OpenCV and sorting."""
+    """Candidates of the published scheme for one image, by OpenCV and sorting."""
     levels = levels_of(cam)
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     mask = (levels > threshold).astype(np.uint8)
@@ -497,14 +497,14 @@ def grown(mask: np.ndarray) -> np.ndarray:
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
-def test_published_draws_within_its_candidates_and_drops_conflicts():
-    """With more draws than pixels every candidate is drawn, and the seeds are known exactly."""
+def test_published_samples_from_its_candidates_and_drops_conflicts():
+    """With more samples than pixels every candidate is sampled, so that seeds are deterministic."""
     cams = cam_like(6, 48)
     few = seeds.sample_seeds(cams, pixels=30, generator=torch.Generator().manual_seed(0))
     every = seeds.sample_seeds(cams, pixels=10_000, background_share=0.8)
     for cam, drawn, all_drawn in zip(cams.numpy(), few.numpy(), every.numpy(), strict=True):
         strong, weak = published_candidates(cam, 0.8)
-        assert (grown(strong) & grown(weak)).any()  # there are conflicts to drop
+        assert (grown(strong) & grown(weak)).any()  # there are conflicts
         expected = np.full(cam.shape, IGNORED)
         expected[grown(strong) & ~grown(weak)] = FOREGROUND
         expected[grown(weak) & ~grown(strong)] = BACKGROUND
@@ -516,7 +516,7 @@ def test_published_draws_within_its_candidates_and_drops_conflicts():
             assert 9 <= (drawn == side).sum() <= 30 * 9
 
 
-def test_published_draws_as_many_pixels_as_asked_and_none_twice(undilated):
+def test_published_samples_the_given_number_of_distinct_pixels(undilated):
     cams = cam_like(6, 48)
     drawn = seeds.sample_seeds(cams, pixels=40, generator=torch.Generator().manual_seed(0))
     for cam, one in zip(cams.numpy(), drawn.numpy(), strict=True):
@@ -528,7 +528,7 @@ def test_published_draws_as_many_pixels_as_asked_and_none_twice(undilated):
         assert weak[one == BACKGROUND].all()
 
 
-def test_one_published_draw_grows_to_a_square_cut_by_the_border():
+def test_one_published_pixel_is_dilated_to_a_square_within_the_frame():
     cams = cam_like(4, 32)
     drawn = seeds.sample_seeds(cams, pixels=1, generator=torch.Generator().manual_seed(3))
     for one in drawn.numpy():
@@ -541,7 +541,7 @@ def test_one_published_draw_grows_to_a_square_cut_by_the_border():
             assert np.ptp(x) == 2 or x.min() == 0 or x.max() == 31
 
 
-def test_published_draws_foreground_by_the_cam_and_background_evenly(cam, undilated):
+def test_published_samples_foreground_by_the_cam_and_background_uniformly(cam, undilated):
     draws = 20_000
     drawn = seeds.sample_seeds(
         cam.expand(draws, -1, -1), pixels=1, generator=torch.Generator().manual_seed(1)
@@ -554,7 +554,7 @@ def test_published_draws_foreground_by_the_cam_and_background_evenly(cam, undila
     close_to((drawn == BACKGROUND).sum(0).numpy(), weak / weak.sum(), draws)
 
 
-def test_two_draws_are_those_of_an_urn_without_putting_back():
+def test_two_pixels_are_sampled_without_replacement():
     weights = torch.tensor([[[1.0, 0.5, 0.25, 0.75, 0.9]]])
     mask = torch.tensor([[[1, 1, 1, 1, 0]]]).bool()
     draws = 20_000
@@ -571,7 +571,7 @@ def test_two_draws_are_those_of_an_urn_without_putting_back():
 
 @given(npst.arrays(np.bool_, (3, 4, 5)), st.integers(1, 25), st.integers(0, 2**31))
 @settings(deadline=None, max_examples=60)
-def test_as_many_are_drawn_as_asked_or_as_there_are(masks, count, seed):
+def test_the_given_number_of_pixels_is_sampled_or_all(masks, count, seed):
     mask = torch.from_numpy(masks)
     noise = torch.rand(mask.shape, generator=torch.Generator().manual_seed(seed))
     drawn = seeds._draw(mask, None, count, noise)
@@ -579,15 +579,15 @@ def test_as_many_are_drawn_as_asked_or_as_there_are(masks, count, seed):
     assert drawn.sum((1, 2)).tolist() == mask.sum((1, 2)).clamp(max=count).tolist()
 
 
-def test_extreme_noise_still_draws_every_pixel_of_a_mask():
+def test_every_pixel_of_a_mask_is_sampled_with_extreme_noise():
     noise = torch.tensor([[[0.0, 1 - 2**-24, 0.5, 1e-30]]])
     mask = torch.ones(1, 1, 4, dtype=torch.bool)
     assert seeds._draw(mask, None, 4, noise).all()
     assert seeds._draw(mask, torch.full((1, 1, 4), 1e-30), 4, noise).all()
 
 
-def test_a_pixel_without_weight_is_never_drawn(undilated):
-    """A thin diagonal: its box holds pixels of CAM 0, which weigh nothing."""
+def test_a_pixel_of_weight_zero_is_never_sampled(undilated):
+    """A diagonal: its bounding box contains pixels of CAM 0."""
     cams = torch.eye(6)[None]
     drawn = seeds.sample_seeds(cams, pixels=100, foreground_share=1.0, background_share=0.01)
     assert ((drawn == FOREGROUND) <= (cams > 0)).all()
@@ -596,8 +596,8 @@ def test_a_pixel_without_weight_is_never_drawn(undilated):
     assert torch.equal(seeds._draw(everywhere, cams, 100, noise), cams > 0)
 
 
-@pytest.mark.parametrize(("scheme", "region"), WAYS)
-def test_an_image_is_drawn_alike_whatever_stands_beside_it(scheme, region, monkeypatch):
+@pytest.mark.parametrize(("scheme", "region"), SCHEMES)
+def test_seeds_do_not_depend_on_other_images_of_the_batch(scheme, region, monkeypatch):
     cams = cam_like(5, 24)
     noise = torch.rand(2, 5, 24, 24, generator=torch.Generator().manual_seed(9))
     chosen = [0, 1, 2, 3, 4]
@@ -609,7 +609,7 @@ def test_an_image_is_drawn_alike_whatever_stands_beside_it(scheme, region, monke
 
 
 @pytest.mark.parametrize("scheme", ["published", "text"])
-def test_the_same_seed_draws_the_same_and_another_differs(scheme):
+def test_a_generator_seed_determines_the_sample(scheme):
     cams = cam_like(3, 32)
 
     def drawn(seed):
@@ -625,7 +625,7 @@ def test_the_same_seed_draws_the_same_and_another_differs(scheme):
     st.sampled_from(["published", "text"]),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
-def test_any_map_gives_labels_of_its_size_and_both_sides_or_none(maps, scheme):
+def test_any_map_gives_seeds_of_its_size_with_both_classes_or_none(maps, scheme):
     drawn = seeds.sample_seeds(torch.from_numpy(maps), scheme, 3)
     assert drawn.shape == maps.shape
     assert drawn.dtype == torch.uint8
@@ -635,9 +635,9 @@ def test_any_map_gives_labels_of_its_size_and_both_sides_or_none(maps, scheme):
         assert torch.equal(*sides)
 
 
-@pytest.mark.parametrize(("scheme", "region"), WAYS)
-def test_nothing_in_the_drawing_reads_the_data(scheme, region):
-    """On the meta device tensors have no data: any look at them would raise."""
+@pytest.mark.parametrize(("scheme", "region"), SCHEMES)
+def test_sampling_does_not_synchronize(scheme, region):
+    """Meta tensors have no data: reading them raises an error."""
     cams = torch.empty(4, 20, 30, device="meta")
     drawn = seeds.sample_seeds(cams, scheme, region=region)
     assert drawn.shape == cams.shape
@@ -645,8 +645,8 @@ def test_nothing_in_the_drawing_reads_the_data(scheme, region):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(("scheme", "region"), WAYS)
-def test_on_a_gpu_nothing_waits_and_the_regions_are_those_of_the_cpu(scheme, region):
+@pytest.mark.parametrize(("scheme", "region"), SCHEMES)
+def test_on_a_gpu_sampling_does_not_synchronize_and_regions_match_the_cpu(scheme, region):
     cams, masks = cam_like(4, 96), torch.from_numpy(winding(64).copy())
     on_gpu, masks_on_gpu = cams.cuda(), masks.cuda()
     generator = torch.Generator("cuda").manual_seed(0)

@@ -1,4 +1,4 @@
-"""Activation maps of the frozen classifier, and their temporal max pooling."""
+"""Class activation maps (CAMs), their normalization, and temporal max pooling."""
 
 from colocam.cam.activation import ActivationMap, Method
 from colocam.cam.normalized import normalized_map

@@ -1,4 +1,4 @@
-"""From activation maps to maps in [0, 1] at the size of the frame."""
+"""Normalization of activation maps: upsampled to the frame, min-max normalized to [0, 1]."""
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,6 @@ def normalized_map(maps: Tensor, size: tuple[int, int]) -> Tensor:
     maps = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     span = high - low
-    # Upsampling a constant leaves differences of some last digits: no map to stretch.
+    # Upsampling a constant map leaves rounding errors, which must not be stretched to [0, 1].
     flat = span <= 16 * torch.finfo(maps.dtype).eps * torch.maximum(high, -low)
     return torch.where(flat, 0.0, (maps - low) / span.masked_fill(flat, 1.0))

@@ -5,40 +5,40 @@ from torch import Tensor
 
 
 def temporal_max(maps: Tensor, sequence: Tensor, window: int | None = None) -> Tensor:
-    """Pixelwise maximum over a frame's map and those of earlier frames of its sequence.
+    """Pixelwise maximum over a frame's map and the maps of earlier frames of its sequence.
 
-    A map counts as much as its values: normalize each to [0, 1] before. Earlier frames that are
-    not in the batch cannot take part: a sequence's first frame keeps its map.
+    Maps should be normalized to [0, 1] first, so that none dominates by its scale. Only frames in
+    the batch are pooled: the first frame of a sequence keeps its map.
 
     Args:
         maps: (B, h, w).
-        sequence: (B,) integers, the sequence that each frame belongs to; the frames of one follow
-            each other in time, wherever they stand in the batch.
-        window: n, frames counted with the frame itself (the paper's n counts the earlier ones
-            only); None: all earlier frames of the sequence.
+        sequence: (B,) integers, the sequence of each frame; frames of one sequence are in temporal
+            order, but need not be adjacent in the batch.
+        window: number of frames pooled, the frame itself included (the paper's n counts earlier
+            frames only); None: all earlier frames of the sequence.
 
     Returns:
         (B, h, w).
 
     Raises:
-        ValueError: `sequence` does not fit `maps`, or a window below 1.
+        ValueError: the shape of `sequence` does not match `maps`, or `window` is below 1.
     """
     if maps.ndim != 3 or sequence.shape != maps.shape[:1]:
         raise ValueError(
             f"sequence: {tuple(sequence.shape)} does not fit maps {tuple(maps.shape)}; "
-            "one integer a map (B, h, w) is needed"
+            "pass one integer per map (B, h, w)"
         )
     if window is not None and window < 1:
-        raise ValueError(f"window: {window} frames; at least 1, the frame itself, is needed")
+        raise ValueError(f"window: {window} frames; it must be at least 1, the frame itself")
     order = sequence.argsort(stable=True)
     sequence, pooled = sequence[order], maps[order]
-    wanted = len(maps) if window is None else min(window, len(maps))
-    reach = 1  # frames that each map covers so far
-    while reach < wanted:
-        step = min(reach, wanted - reach)
-        beside = (sequence[step:] == sequence[:-step])[:, None, None]
-        # Where the map `step` before is another sequence's, all of its own are covered already.
-        later = torch.where(beside, torch.maximum(pooled[step:], pooled[:-step]), pooled[step:])
+    target = len(maps) if window is None else min(window, len(maps))
+    covered = 1  # frames pooled into each map so far
+    while covered < target:
+        step = min(covered, target - covered)
+        same = (sequence[step:] == sequence[:-step])[:, None, None]
+        # Where the map `step` frames earlier is of another sequence, all frames are pooled already.
+        later = torch.where(same, torch.maximum(pooled[step:], pooled[:-step]), pooled[step:])
         pooled = torch.cat([pooled[:step], later])
-        reach += step
+        covered += step
     return pooled[order.argsort()]

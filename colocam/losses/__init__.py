@@ -1,4 +1,4 @@
-"""The terms of Eq. 5, one file each, and their sum."""
+"""Losses of the decoder: the four terms of CoLo-CAM, Eq. 5, one file each, and their sum."""
 
 from colocam.losses.frame_weights import TagWeighting, tag_weights
 from colocam.losses.joint_color_crf import JointColorCRF

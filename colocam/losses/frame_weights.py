@@ -1,4 +1,4 @@
-"""Frame weights: a frame inherits the tag of its video even where the object is not visible."""
+"""Frame weights from the classifier: frames without the object carry the video's tag as well."""
 
 from typing import Literal
 
@@ -10,15 +10,14 @@ TagWeighting = Literal["off", "weight", "discard"]
 def tag_weights(
     logits: Tensor, labels: Tensor, weighting: TagWeighting, threshold: float
 ) -> Tensor | None:
-    """Weights of frames from the classifier's probability p of their video's tag.
+    """Weights of frames by the classifier's probability p of their video's tag.
 
-    The paper (CoLo-CAM, Section 5) leaves frames without the object as an open problem.
+    Frames without the object are an open problem of the paper (CoLo-CAM, Section 5).
 
     Args:
-        logits: (B, K) of a trained classifier.
-        labels: (B,) class numbers, the tags.
-        weighting: "off": every frame counts alike; "weight": by p; "discard": not at all where
-            p < `threshold`, else 1.
+        logits: (B, K) class scores of a trained classifier.
+        labels: (B,) class indices, the tags.
+        weighting: "off": no weights; "weight": p; "discard": 0 where p < `threshold`, else 1.
         threshold: in [0, 1].
 
     Returns:

@@ -1,4 +1,4 @@
-"""CoLoc: a colour-only CRF over all pixels of several frames of a video (CoLo-CAM, Eq. 4)."""
+"""CoLoc: colour-only CRF over all pixels of a sequence of frames (CoLo-CAM, Eq. 4)."""
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +9,12 @@ from colocam.kernels import crf_energy
 class JointColorCRF(nn.Module):
     """Energy over all pairs of pixels of a sequence, W_ij = exp(−|c_i−c_j|²/2σ_rgb²).
 
-    Position and frame number play no part. Forms as in `SpatialCRF`.
+    Independent of position and frame number. Forms as in `SpatialCRF`.
 
     Args:
         sigma_rgb: colour bandwidth, in levels 0…255.
         form: "association" (published training; λ_c refers to it) or "cut".
-        method: filter behind it: "grid", "permutohedral" or "dense".
+        method: Gaussian filter: "grid", "permutohedral" or "dense".
     """
 
     def __init__(
@@ -31,18 +31,18 @@ class JointColorCRF(nn.Module):
         num_sequences: int | None = None,
         frame_weights: Tensor | None = None,
     ) -> Tensor:
-        """Returns one energy per sequence, 0 for a sequence of one frame.
+        """One energy per sequence, 0 for a sequence of one frame.
 
-        A pair of pixels counts by the weights of both its frames. Energies are divided by the
-        square of the sequence's weight (`sequence_weights`), so that equal weights change nothing,
-        and a frame of weight 0 is as if it were not there.
+        A pair of pixels is weighted by the product of the weights of its frames. Energies are
+        divided by the square of the sequence's weight (`sequence_weights`): equal weights give the
+        unweighted energy, and a frame of weight 0 is ignored.
 
         Args:
             images: (B, 3, H, W) uint8 or float 0…255.
             probs: (B, K, H, W) summing to 1 over K ≥ 2.
-            sequence: (B,) integers 0…G−1: the sequence that each frame belongs to.
-            num_sequences: G; None: read from `sequence`, which waits for the device.
-            frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
+            sequence: (B,) integers 0…G−1, the sequence of each frame.
+            num_sequences: G; None: read from `sequence`, which synchronizes with the device.
+            frame_weights: (B,), ≥ 0; None: 1 each.
 
         Returns:
             (G,) energies, differentiable in `probs`.
@@ -62,9 +62,9 @@ class JointColorCRF(nn.Module):
 def sequence_weights(
     sequence: Tensor, num_sequences: int, frame_weights: Tensor | None = None
 ) -> Tensor:
-    """Weights of the sequences: the mean weight of their frames with a weight above 0.
+    """Weight of each sequence: the mean over its frames with a weight above 0.
 
-    0 where fewer than two of them do.
+    0 where fewer than two frames have a weight above 0.
 
     Args:
         sequence: (B,) integers 0…G−1.

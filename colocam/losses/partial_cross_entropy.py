@@ -1,4 +1,4 @@
-"""PL: partial cross-entropy of the maps on the seed pixels (CoLo-CAM, Eq. 1)."""
+"""PL: partial cross-entropy of the maps at the seeds (CoLo-CAM, Eq. 1)."""
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +18,15 @@ def partial_cross_entropy(
     Args:
         maps: (B, 2, H, W) before softmax.
         seeds: (B, H, W) uint8: 0 background, 1 foreground, 255 ignored.
-        labelled: scalar to divide the sum by, where the mean goes over more than this batch; None:
-            its own labelled pixels, each counted as its frame is.
-        frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
+        labelled: scalar that the sum is divided by, for a mean over several batches; None: the
+            labelled pixels of this batch, weighted by their frames.
+        frame_weights: (B,), ≥ 0; None: 1 each.
 
     Returns:
         scalar, float32 or wider.
 
     Raises:
-        ValueError: the shapes do not belong together.
+        ValueError: the shapes of `maps` and `seeds` do not match.
     """
     if maps.shape[1] != 2 or maps.shape[:1] + maps.shape[2:] != seeds.shape:
         raise ValueError(
@@ -47,6 +47,6 @@ def partial_cross_entropy(
 
 
 def labelled_pixels(seeds: Tensor, frame_weights: Tensor | None = None) -> Tensor:
-    """Labelled pixels of seeds (B, H, W): scalar float32; by the frames' weights (B,) if given."""
+    """Number of labelled pixels of seeds (B, H, W), weighted by frames (B,): scalar float32."""
     labelled = (seeds != IGNORED).sum((1, 2)).float()  # (B,)
     return (labelled if frame_weights is None else frame_weights * labelled).sum()

@@ -14,6 +14,9 @@ def log_barrier(constraint: Tensor, z: float) -> Tensor:
     Args:
         constraint: f, any shape.
         z: sharpness, > 0.
+
+    Returns:
+        tensor of the shape of `constraint`.
     """
     bound = -1 / z**2
     inside = constraint <= bound
@@ -25,14 +28,14 @@ def log_barrier(constraint: Tensor, z: float) -> Tensor:
 def size_barrier(
     probs: Tensor, z: float, frames: Tensor | None = None, frame_weights: Tensor | None = None
 ) -> Tensor:
-    """Barrier of f = −area, averaged over the two maps and over frames.
+    """Log barrier of f = −area, averaged over the two maps and over frames.
 
     Args:
         probs: (B, 2, H, W) maps after softmax; an area is their sum over pixels.
         z: sharpness of the barrier, see `barrier_sharpness`.
-        frames: scalar to divide the frames' sum by, where the mean goes over more than this batch;
-            None: the sum of their weights.
-        frame_weights: (B,) how much each frame counts, ≥ 0; None: 1 each.
+        frames: scalar that the sum over frames is divided by, for a mean over several batches;
+            None: the sum of the frame weights.
+        frame_weights: (B,), ≥ 0; None: 1 each.
 
     Returns:
         scalar.
@@ -52,5 +55,5 @@ def size_barrier(
 def barrier_sharpness(
     epoch: int, first: float = 1.0, growth: float = 1.01, last: float = 10.0
 ) -> float:
-    """z of an epoch counted from 0: `first`, growing by `growth` an epoch, at most `last`."""
+    """Sharpness z at an epoch (from 0): `first` times `growth` per epoch, at most `last`."""
     return min(last, first * growth**epoch)

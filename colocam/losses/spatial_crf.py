@@ -1,4 +1,4 @@
-"""CRF: dense conditional random field of one frame, over colour and position (CoLo-CAM, Eq. 2)."""
+"""CRF: dense conditional random field over colour and position of a frame (CoLo-CAM, Eq. 2)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,9 @@ class SpatialCRF(nn.Module):
 
     Args:
         sigma_rgb: colour bandwidth, in levels 0…255.
-        sigma_xy: spatial bandwidth, in pixels; 100 is for 224 pixels and scales with the side.
-        form: "association" (published training) or "cut" (the text); they differ by 1ᵀW1.
-        method: filter behind it: "permutohedral" or "dense".
+        sigma_xy: position bandwidth, in pixels; 100 is for 224×224, scale it with the side.
+        form: "association" (published training) or "cut" (the paper's text); they differ by 1ᵀW1.
+        method: Gaussian filter: "permutohedral" or "dense".
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class SpatialCRF(nn.Module):
         self.sigma_rgb, self.sigma_xy, self.form, self.method = sigma_rgb, sigma_xy, form, method
 
     def forward(self, images: Tensor, probs: Tensor) -> Tensor:
-        """Returns one energy per frame.
+        """One energy per frame.
 
         Args:
             images: (B, 3, H, W) uint8 or float 0…255.

@@ -1,4 +1,4 @@
-"""The loss of stage 2: the sum of the four terms of Eq. 5, each with its schedule."""
+"""Loss of stage 2: sum of the four terms of CoLo-CAM, Eq. 5, each with its schedule."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
 
-REFERENCE_SIDE = 224  # the papers' λ of the CRF terms and σ_xy belong to 224×224
+REFERENCE_SIDE = 224  # side of the frames that the papers' λ of the CRF terms and σ_xy are for
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights, schedules and bandwidths of Eq. 5, as for 224×224; scaled to other sizes.
+    """Weights, schedules and bandwidths of Eq. 5 for frames of 224×224; scaled to other sizes.
 
     Attributes:
         pl, crf, asc, coloc: schedules of the terms. `coloc.weight` is λ_c under the adaptive
@@ -26,7 +26,7 @@ class LossSettings:
         form: "association" or "cut".
         sigma_rgb: of both CRF terms, in levels.
         sigma_xy: of the spatial term, in pixels at 224×224.
-        spatial_method, joint_method: filters behind the two CRF terms.
+        spatial_method, joint_method: Gaussian filters of the two CRF terms.
     """
 
     pl: Schedule = field(default=Schedule(1.0))
@@ -42,16 +42,16 @@ class LossSettings:
 
 
 class Counts(NamedTuple):
-    """Denominators of the means of the terms: scalars, all but the last weighted.
+    """Denominators of the means in the loss: scalars, weighted by frames except for the last.
 
-    Where a step is spread over several batches or processes, each divides by the counts of all of
-    them, so that the sum of its parts is the loss of the whole.
+    If a step has several batches or processes, each divides by the counts of all of them, so that
+    the parts sum to the loss over all frames.
     """
 
-    labelled: Tensor  # pixels with a label
+    labelled: Tensor  # labelled pixels
     frames: Tensor
     joined: Tensor  # sequences of two frames or more
-    present: Tensor  # frames, whatever they count
+    present: Tensor  # frames, unweighted
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Counts(NamedTuple):
         num_sequences: int,
         frame_weights: Tensor | None = None,
     ) -> "Counts":
-        """The counts of one batch, float32; arguments as of `LocalizerLoss`."""
+        """Counts of one batch, float32; arguments as of `LocalizerLoss.forward`."""
         present = torch.full((), len(seeds), device=seeds.device, dtype=torch.float32)
         return cls(
             labelled_pixels(seeds, frame_weights),
@@ -76,8 +76,8 @@ class LocalizerLoss(nn.Module):
 
     Args:
         settings: weights and schedules.
-        size: (H, W) of the frames. Energies grow with the square of the number of pixels, so
-            constant weights of the CRF terms act as λ·(224²/HW)²; σ_xy scales with the side.
+        size: (H, W) of the frames. Energies grow with the square of the number of pixels:
+            constant weights of the CRF terms are scaled to λ·(224²/HW)², and σ_xy with the side.
     """
 
     def __init__(self, settings: LossSettings, size: tuple[int, int]) -> None:
@@ -104,23 +104,26 @@ class LocalizerLoss(nn.Module):
         counts: Counts | None = None,
         frame_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Returns the weighted terms that are active at `epoch`, and their sum under "total".
+        """Weighted terms that are active at `epoch`, and their sum.
 
         Args:
-            images: (B, 3, H, W) uint8 frames as the network saw them.
+            images: (B, 3, H, W) uint8, the frames that the network was applied to.
             maps: (B, 2, H, W) before softmax.
             seeds: (B, H, W) uint8, see `colocam.seeds`.
             sequence: (B,) integers 0…G−1.
             num_sequences: G.
             epoch: counted from 0, fractional within an epoch.
             counts: denominators of the means; None: those of this batch.
-            frame_weights: (B,) float32 ≥ 0, weight of each frame in every term; None: 1
-                each.
+            frame_weights: (B,) float32, ≥ 0, weights of the frames in every term; None: 1 each.
+
+        Returns:
+            active terms by name ("pl", "crf", "asc", "coloc"), and their sum under "total".
         """
         settings = self.settings
         if counts is None:
             counts = Counts.of(seeds, sequence, num_sequences, frame_weights)
-        counts = Counts(*(count + (count == 0) for count in counts))  # no frame: 0, not NaN
+        # a term without frames is 0, not NaN
+        counts = Counts(*(count + (count == 0) for count in counts))
         maps = maps.float()
         probs = maps.softmax(1)
         terms: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Weights of the terms: adaptive weight and schedule."""
+"""Weights of loss terms: adaptive weight, schedule over epochs."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,31 @@ from torch import Tensor
 def adaptive_weight(energy: Tensor, weight: float) -> Tensor:
     """weight · energy / |energy.detach()|, elementwise; 0 where the energy is 0 (CoLo-CAM, Eq. 5).
 
-    The value is ±weight whatever the energy's size; the gradient is that of the energy scaled to
-    its size. The mean over videos is taken after it.
+    The value is ±weight for any energy; the gradient is that of the energy divided by its
+    magnitude. Means over videos are taken afterwards.
 
     Args:
         energy: any shape.
         weight: λ_c.
+
+    Returns:
+        tensor of the shape of `energy`.
     """
-    size = energy.detach().abs()
-    return torch.where(size == 0, 0.0, weight * energy / size.masked_fill(size == 0, 1))
+    magnitude = energy.detach().abs()
+    return torch.where(
+        magnitude == 0, 0.0, weight * energy / magnitude.masked_fill(magnitude == 0, 1)
+    )
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Schedule of a term: its weight over the epochs.
+    """Weight of a loss term over the epochs.
 
     Attributes:
-        weight: its weight when fully on; 0 switches the term off.
+        weight: weight after the ramp; 0 disables the term.
         first_epoch: first epoch with the term, counted from 0.
-        last_epoch: last epoch with the term; None: to the end.
-        ramp: epochs over which the weight grows from 0; 0: at once.
+        last_epoch: last epoch with the term; None: the last of the training.
+        ramp: epochs over which the weight grows linearly from 0; 0: no ramp.
     """
 
     weight: float
@@ -37,7 +42,7 @@ class Schedule:
     ramp: float = 0.0
 
     def at(self, epoch: float) -> float:
-        """Weight at `epoch`, which may be fractional within an epoch; 0 when the term is off."""
+        """Weight at `epoch`, fractional within an epoch; 0 before the first and after the last."""
         after_last = self.last_epoch is not None and epoch >= self.last_epoch + 1
         if epoch < self.first_epoch or after_last:
             return 0.0

@@ -1,4 +1,4 @@
-"""A small classifier with random weights, in which no layer is trivial."""
+"""A small classifier with random weights, without trivial layers."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ NUM_CLASSES = 5
 
 
 def _randomize(model: nn.Module) -> None:
-    """Batch norm with random statistics and slopes; a head whose maps have both signs."""
+    """Batch norm with random statistics and weights; a head whose maps have both signs."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -27,7 +27,7 @@ def _randomize(model: nn.Module) -> None:
 
 @pytest.fixture(scope="session")
 def make_classifier():
-    """Makes a Localizer of so many classes: encoder's name, pooling; in eval mode."""
+    """Factory of a Localizer in eval mode, by encoder name and pooling."""
 
     def make(encoder: str = "resnet18", pooling: str = "wgap") -> Localizer:
         torch.manual_seed(0)
@@ -40,7 +40,7 @@ def make_classifier():
 
 @pytest.fixture(scope="session")
 def model(make_classifier) -> Localizer:
-    """ResNet18 with average pooling; frozen; not to be changed."""
+    """ResNet18 with average pooling, frozen; tests must not change it."""
     return make_classifier().requires_grad_(False)
 
 
@@ -52,6 +52,6 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def features(model, images) -> list[torch.Tensor]:
-    """The encoder's maps of the images."""
+    """Feature maps of the images."""
     with torch.no_grad():
         return model.encoder(images)

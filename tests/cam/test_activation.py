@@ -1,4 +1,4 @@
-"""Activation maps by name: closed form, autograd at any layer, and what is refused."""
+"""ActivationMap: closed form, autograd at any layer, refused arguments."""
 
 from typing import get_args
 
@@ -44,7 +44,7 @@ def test_closed_form_and_autograd_agree_at_the_last_map(pooled, images, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_features_in_hand_give_the_same_maps_as_images(model, images, features, method):
+def test_features_give_the_same_maps_as_images(model, images, features, method):
     maps = ActivationMap(model, method)
     assert not maps.needs_images
     want = maps(images, CLASSES)
@@ -70,8 +70,8 @@ def test_with_average_pooling_methods_coincide_as_documented(model, features):
         assert (a - b).abs().max() > 0.05
 
 
-def test_cam_averaged_over_places_is_the_class_score(model, features):
-    """Zhou et al. 2016: the score is the CAM's mean, and the bias."""
+def test_cam_averaged_over_positions_is_the_class_score(model, features):
+    """Zhou et al. 2016: the score is the mean of the CAM plus the bias."""
     maps = ActivationMap(model, "cam").from_features(features, CLASSES)
     scores = model.classify(features).gather(1, CLASSES[:, None])[:, 0]
     got = maps.mean((1, 2)) + model.head.bias[CLASSES]
@@ -79,7 +79,7 @@ def test_cam_averaged_over_places_is_the_class_score(model, features):
 
 
 class Tail(nn.Module):
-    """The ResNet from one of its four stages on, and the head."""
+    """The stages of a ResNet from index `begin`, and the head."""
 
     def __init__(self, model, begin: int) -> None:
         super().__init__()
@@ -92,8 +92,8 @@ class Tail(nn.Module):
 
 
 @pytest.mark.parametrize(("layer", "index"), [("layer1", 1), ("layer2", 2), ("layer3", 3)])
-def test_maps_at_a_layer_are_their_definition_image_by_image(model, features, images, layer, index):
-    """A and g found without hooks, for one image and one class at a time."""
+def test_maps_at_a_layer_match_their_definition(model, features, images, layer, index):
+    """A and g without hooks, for one image and one class at a time."""
     tail = Tail(model, index)
     got = {
         name: ActivationMap(model, name, layer)(images, SEVERAL)
@@ -115,7 +115,7 @@ def test_maps_at_a_layer_are_their_definition_image_by_image(model, features, im
 
 
 def test_smooth_gradcam_plus_plus_at_a_layer_averages_over_noisy_images(model, images):
-    """Without noise it is GradCAM++; with noise it is not, and a seed repeats it."""
+    """Equal to GradCAM++ without noise, different with noise, repeatable with a seed."""
     plain = ActivationMap(model, "gradcam++", "layer3")(images, CLASSES)
     still = ActivationMap(model, "smoothgradcam++", "layer3", samples=2, noise=0.0)
     torch.testing.assert_close(still(images, CLASSES), plain)
@@ -130,7 +130,7 @@ def test_smooth_gradcam_plus_plus_at_a_layer_averages_over_noisy_images(model, i
 
 @pytest.mark.parametrize("layer", [None, "layer3"])
 @pytest.mark.parametrize("method", BY_GRADIENT)
-def test_several_classes_at_once_are_one_class_at_a_time(model, images, method, layer):
+def test_several_classes_give_the_maps_of_single_classes(model, images, method, layer):
     def maps(classes):
         return ActivationMap(model, method, layer, generator=seeded())(images, classes)
 
@@ -141,9 +141,7 @@ def test_several_classes_at_once_are_one_class_at_a_time(model, images, method, 
 
 
 @pytest.mark.parametrize("at_once", [1, 6, 10**6])
-def test_maps_do_not_depend_on_how_many_classes_one_backward_takes(
-    model, images, monkeypatch, at_once
-):
+def test_maps_do_not_depend_on_the_classes_per_backward_pass(model, images, monkeypatch, at_once):
     want = ActivationMap(model, "layercam", "layer2")(images, SEVERAL)
     monkeypatch.setattr(gradients_module, "AT_ONCE", at_once)
     got = ActivationMap(model, "layercam", "layer2")(images, SEVERAL)
@@ -152,7 +150,7 @@ def test_maps_do_not_depend_on_how_many_classes_one_backward_takes(
 
 @pytest.mark.parametrize("layer", [None, "layer2"])
 @pytest.mark.parametrize("method", ["gradcam++", "layercam", "xgradcam"])
-def test_one_images_map_does_not_depend_on_the_others(model, images, method, layer):
+def test_maps_do_not_depend_on_other_images(model, images, method, layer):
     maps = ActivationMap(model, method, layer)
     together = maps(images, CLASSES)
     alone = maps(images[1:2], CLASSES[1:2])
@@ -160,17 +158,16 @@ def test_one_images_map_does_not_depend_on_the_others(model, images, method, lay
 
 
 @pytest.mark.parametrize("layer", ["layer3.0.bn1", "layer4.1.bn2", "stem.1"])
-def test_a_layer_whose_output_is_then_changed_in_place_is_taken_before(model, images, layer):
-    """Batch norm, whose output the ReLU (or a sum) after it overwrites."""
+def test_the_output_of_a_layer_is_taken_before_it_is_changed_in_place(model, images, layer):
+    """Batch norm, whose output is overwritten by the following ReLU or sum."""
     seen = []
     handle = model.encoder.get_submodule(layer).register_forward_hook(
         lambda module, inputs, output: seen.append(output.clone())
     )
     got = ActivationMap(model, "gradcam", layer)(images, CLASSES)
     handle.remove()
-    scores_need = seen[0].min() < 0
-    assert scores_need, "the ReLU has overwritten it"
-    # GradCAM of the same maps, its gradient found by a change in the forward pass.
+    assert seen[0].min() < 0, "the ReLU has overwritten it"
+    # GradCAM of the same maps, with the gradient of a shift added in the forward pass.
     shift = torch.zeros_like(seen[0], requires_grad=True)
     handle = model.encoder.get_submodule(layer).register_forward_hook(
         lambda module, inputs, output: output + shift
@@ -198,11 +195,11 @@ def test_other_backbones_have_maps_at_their_layers(make_classifier, encoder, lay
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("layer", [None, "layer3"])
-def test_callers_without_gradients_get_the_same_maps(model, images, mode, layer):
+def test_no_grad_and_inference_mode_give_the_same_maps(model, images, mode, layer):
     maps = ActivationMap(model, "gradcam++", layer, autograd=True)
     want = maps(images, SEVERAL)
     with mode():
-        got = maps(images * 1, SEVERAL * 1)  # made in that mode
+        got = maps(images * 1, SEVERAL * 1)  # created in that mode
         features = model.encoder(images)
         assert not torch.is_grad_enabled()
     torch.testing.assert_close(got, want)
@@ -214,9 +211,7 @@ def test_callers_without_gradients_get_the_same_maps(model, images, mode, layer)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_frozen_or_not_parameters_and_their_gradients_stay_as_they_are(
-    make_classifier, images, frozen
-):
+def test_parameters_and_their_gradients_are_unchanged(make_classifier, images, frozen):
     model = make_classifier().requires_grad_(not frozen)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     maps = ActivationMap(model, "layercam", "layer3")(images, CLASSES)
@@ -226,9 +221,7 @@ def test_frozen_or_not_parameters_and_their_gradients_stay_as_they_are(
 
 
 @pytest.mark.parametrize(("layer", "autograd"), [(None, False), (None, True), ("layer3", True)])
-def test_maps_are_computed_in_single_precision_whatever_autocast_says(
-    model, images, layer, autograd
-):
+def test_maps_are_computed_in_float32_under_autocast(model, images, layer, autograd):
     maps = ActivationMap(model, "layercam", layer, autograd=autograd)
     want = maps(images, CLASSES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -238,7 +231,7 @@ def test_maps_are_computed_in_single_precision_whatever_autocast_says(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_half_precision_features_give_single_precision_maps(model, features, method):
+def test_half_precision_features_give_float32_maps(model, features, method):
     half = [one.bfloat16() for one in features]
     maps = ActivationMap(model, method)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -253,12 +246,12 @@ def hooks(model) -> int:
     )
 
 
-def test_no_hook_stays_on_the_model(model, images):
+def test_hooks_are_removed_from_the_model(model, images):
     ActivationMap(model, "layercam", "layer3")(images, CLASSES)
     assert hooks(model) == 0
 
 
-def test_no_hook_stays_on_the_model_after_an_error(model, images):
+def test_hooks_are_removed_from_the_model_after_an_error(model, images):
     maps = ActivationMap(model, "layercam", "layer3")
     with pytest.raises(RuntimeError):
         maps(images[:, :2], CLASSES)  # two colour channels
@@ -287,15 +280,15 @@ def test_features_alone_are_refused_where_images_are_needed(model, features):
         ActivationMap(model, "layercam", "layer3").from_features(features, CLASSES)
 
 
-def test_the_last_layer_by_its_name_is_the_last_map(model, images):
+def test_the_last_layer_by_name_gives_the_maps_of_last(model, images):
     by_name = ActivationMap(model, "layercam", "layer4")(images, CLASSES)
     last = ActivationMap(model, "layercam", "last")(images, CLASSES)
     assert relative_difference(by_name, last) < 1e-5
 
 
 @pytest.mark.parametrize("pooling", ["wgap", "max", "lse"])
-def test_the_closed_form_waits_for_no_device(pooling):
-    """Fake tensors of a GPU have no data: any look at them, for which one waits, would raise."""
+def test_the_closed_form_does_not_synchronize(pooling):
+    """Fake GPU tensors have no data: reading them, which would synchronize, raises an error."""
     with FakeTensorMode(), torch.device("cuda"):
         model = Localizer("resnet18", NUM_CLASSES, pooling=pooling).eval()
         images, classes = torch.empty(2, 3, 32, 32), torch.empty(2, 3, dtype=torch.long)
@@ -308,7 +301,7 @@ def test_the_closed_form_waits_for_no_device(pooling):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("layer", [None, "layer3"])
 @pytest.mark.parametrize("method", BY_GRADIENT)
-def test_maps_on_a_gpu_are_those_on_the_cpu(make_classifier, images, method, layer):
+def test_maps_on_a_gpu_match_the_cpu(make_classifier, images, method, layer):
     model = make_classifier()
     want = ActivationMap(model, method, layer, noise=0.0)(images, SEVERAL)
     model.cuda()
@@ -316,31 +309,31 @@ def test_maps_on_a_gpu_are_those_on_the_cpu(make_classifier, images, method, lay
     assert relative_difference(got.cpu(), want) < 1e-2  # TF32 may be on
 
 
-def test_an_unknown_method_is_named_and_the_known_are_listed(model):
+def test_an_unknown_method_is_refused_with_the_known_ones(model):
     with pytest.raises(ValueError, match=r"method: unknown 'scorecam'; known: cam, gradcam, .*"):
         ActivationMap(model, "scorecam")
 
 
 @pytest.mark.parametrize("layer", ["layer9", "", "layer3.7.conv1"])
-def test_an_unknown_layer_is_named_and_the_top_ones_are_listed(model, layer):
+def test_an_unknown_layer_is_refused_with_the_top_level_ones(model, layer):
     with pytest.raises(ValueError, match=f"layer: unknown '{layer}'; known: last, stem, pool, lay"):
         ActivationMap(model, "layercam", layer)
 
 
-def test_cam_elsewhere_than_at_the_last_map_is_refused(model):
+def test_cam_at_another_layer_than_the_last_is_refused(model):
     with pytest.raises(ValueError, match=r"'cam' is defined at the last .* not at layer 'layer3'"):
         ActivationMap(model, "cam", "layer3")
 
 
 @pytest.mark.parametrize(("index", "classes"), [(5, [0, 5, 1]), (-1, [0, -1, 1])])
 @pytest.mark.parametrize("layer", [None, "layer3"])
-def test_a_class_out_of_range_is_named(model, images, layer, index, classes):
+def test_a_class_out_of_range_is_refused(model, images, layer, index, classes):
     with pytest.raises(ValueError, match=f"classes: unknown index {index}; known: 0 to 4"):
         ActivationMap(model, "layercam", layer)(images, torch.tensor(classes))
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 1, 1), ()])
-def test_classes_that_do_not_fit_the_batch_are_refused(model, images, shape):
+def test_classes_that_do_not_match_the_batch_are_refused(model, images, shape):
     with pytest.raises(ValueError, match="classes"):
         ActivationMap(model, "layercam")(images, torch.zeros(shape, dtype=torch.long))
 

@@ -1,4 +1,4 @@
-"""Each map against its definition, written out place by place in float64."""
+"""Each formula against its definition, computed position by position in float64."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def layercam(a, g):
 
 
 def gradcam_plus_plus(a, g):
-    """The paper's α with its squares and cubes, place by place; α = 0 where g is."""
+    """The paper's α with squares and cubes, position by position; α = 0 where g is 0."""
     out = np.zeros((H, W))
     for k in range(C):
         weight = 0.0
@@ -56,7 +56,7 @@ def rng():
 
 
 def activations_and_gradients(rng):
-    """Not negative, as after a ReLU, with a dead channel; gradients with zeros."""
+    """Activations as after a ReLU, with a channel of zeros; gradients with zeros."""
     a = rng.normal(0.3, 1.0, (B, C, H, W)).clip(min=0)
     a[1, 2] = 0
     g = rng.normal(0.1, 0.5, (B, M, C, H, W))
@@ -70,8 +70,8 @@ def expected(definition, a, g):
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_maps_of_any_gradient_are_their_definition(name, signed, rng):
-    """Also of activations below zero, as before a ReLU."""
+def test_maps_of_any_gradient_match_their_definition(name, signed, rng):
+    """Also for activations below zero, as before a ReLU."""
     formula, definition = DEFINITIONS[name]
     a, g = activations_and_gradients(rng)
     if signed:
@@ -84,16 +84,16 @@ def test_maps_of_any_gradient_are_their_definition(name, signed, rng):
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("same_everywhere", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_maps_of_a_gradient_that_factors_are_their_definition(name, same_everywhere, rng):
+def test_maps_of_a_factored_gradient_match_their_definition(name, constant, rng):
     formula, definition = DEFINITIONS[name]
     a, _ = activations_and_gradients(rng)
     rows = rng.normal(0.1, 0.5, (B, M, C, 1, 1))
-    place = rng.uniform(size=(1, 1, 1, 1) if same_everywhere else (B, M, H, W))
-    place.flat[0] *= same_everywhere  # a place of weight 0 otherwise
-    g = np.broadcast_to(rows * place[:, :, None], (B, M, C, H, W))
-    gradient = Gradient(torch.from_numpy(rows), torch.from_numpy(place))
+    spatial = rng.uniform(size=(1, 1, 1, 1) if constant else (B, M, H, W))
+    spatial.flat[0] *= constant  # otherwise one position has weight 0
+    g = np.broadcast_to(rows * spatial[:, :, None], (B, M, C, H, W))
+    gradient = Gradient(torch.from_numpy(rows), torch.from_numpy(spatial))
     got = formula(torch.from_numpy(a), gradient).numpy()
     np.testing.assert_allclose(got, expected(definition, a, g), rtol=1e-10, atol=1e-12)
 
@@ -111,33 +111,31 @@ def test_cam_weights_the_channels_and_may_be_negative(rng):
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-def test_gradcam_plus_plus_is_finite_where_its_denominator_vanishes():
-    """Below zero activations allow it: 2 + g·ΣA = 0 with g = 1, ΣA = −2."""
+def test_gradcam_plus_plus_is_finite_for_a_denominator_of_zero():
+    """Possible with negative activations: 2 + g·ΣA = 0 with g = 1, ΣA = −2."""
     a = torch.full((1, 1, 1, 2), -1.0)
     gradient = Gradient(torch.ones(1, 1, 1, 1, 2), torch.ones(1, 1, 1, 1))
     assert formulas.gradcam_plus_plus(a, gradient).isfinite().all()
 
 
-def test_gradcam_plus_plus_keeps_gradients_whose_cube_underflows():
-    """α is ½ there, whatever constant others add to g²."""
+def test_gradcam_plus_plus_handles_gradients_whose_cube_underflows():
+    """α is ½, without a constant added to g²."""
     a = torch.ones(1, 1, 2, 2)
     gradient = Gradient(torch.full((1, 1, 1, 2, 2), 1e-20), torch.ones(1, 1, 1, 1))
     got = formulas.gradcam_plus_plus(a, gradient)
     torch.testing.assert_close(got, torch.full((1, 1, 2, 2), 4 * 0.5e-20), rtol=1e-5, atol=0.0)
 
 
-def test_moments_of_one_image_make_gradcam_plus_plus(rng):
+def test_moments_of_one_image_give_gradcam_plus_plus(rng):
     a, g = (torch.from_numpy(x) for x in activations_and_gradients(rng))
-    everywhere = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    ones = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     slope, curvature = formulas.moments(iter([g]))
-    got = formulas.gradcam_plus_plus(
-        a, Gradient(slope, everywhere), Gradient(curvature, everywhere)
-    )
-    want = formulas.gradcam_plus_plus(a, Gradient(g, everywhere))
+    got = formulas.gradcam_plus_plus(a, Gradient(slope, ones), Gradient(curvature, ones))
+    want = formulas.gradcam_plus_plus(a, Gradient(g, ones))
     torch.testing.assert_close(got, want)
 
 
-def test_moments_average_derivatives_before_they_are_divided(rng):
+def test_moments_are_averaged_before_the_division(rng):
     """Omeiza et al. 2019, with D² as α's numerator."""
     a, _ = activations_and_gradients(rng)
     noisy = rng.normal(0.1, 0.5, (6, B, M, C, H, W))
@@ -151,8 +149,8 @@ def test_moments_average_derivatives_before_they_are_divided(rng):
     want = relu(np.einsum("bmc,bcij->bmij", weights, a))
 
     slope, curvature = formulas.moments(torch.from_numpy(one) for one in noisy)
-    everywhere = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    ones = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     got = formulas.gradcam_plus_plus(
-        torch.from_numpy(a), Gradient(slope, everywhere), Gradient(curvature, everywhere)
+        torch.from_numpy(a), Gradient(slope, ones), Gradient(curvature, ones)
     )
     np.testing.assert_allclose(got.numpy(), want, rtol=1e-10, atol=1e-12)

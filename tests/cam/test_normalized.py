@@ -1,4 +1,4 @@
-"""Maps stretched to [0, 1] at the size of the frame."""
+"""Maps upsampled to the frame and min-max normalized to [0, 1]."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from colocam.cam import normalized_map
 
 
-def test_normalized_maps_are_upsampled_and_stretched_each_by_itself():
+def test_maps_are_upsampled_and_normalized_individually():
     maps = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0)) * 7 - 2
     got = normalized_map(maps, (20, 30))
     for one, result in zip(maps, got, strict=True):
@@ -24,7 +24,7 @@ def test_normalized_maps_are_upsampled_and_stretched_each_by_itself():
     st.sampled_from([(3, 4), (7, 9), (24, 32)]),
 )
 @settings(deadline=None, max_examples=60)
-def test_normalized_maps_span_zero_to_one_or_are_zero(maps, size):
+def test_normalized_maps_range_from_zero_to_one_or_are_zero(maps, size):
     got = normalized_map(torch.from_numpy(maps), size)
     assert got.shape == (2, *size)
     for one in got:
@@ -42,13 +42,13 @@ def test_a_constant_map_becomes_zero(value, side, size):
     assert got[1].max() == 1
 
 
-def test_a_faint_map_is_still_stretched():
+def test_a_map_of_tiny_values_is_normalized():
     maps = torch.zeros(1, 4, 4)
     maps[0, 1, 1] = 1e-30
     assert normalized_map(maps, (16, 16)).max() == 1
 
 
-def test_nothing_in_the_normalization_reads_the_data():
-    """On the meta device tensors have no data: any look at them would raise."""
+def test_the_normalization_does_not_synchronize():
+    """Meta tensors have no data: reading them raises an error."""
     maps = torch.empty(2, 5, 5, device="meta")
     assert normalized_map(maps, (40, 40)).shape == (2, 40, 40)

@@ -1,4 +1,4 @@
-"""The same maps as pytorch-grad-cam's, before its resizing and its normalization."""
+"""Maps match those of pytorch-grad-cam before its resizing and normalization."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ class Scores(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def learning(make_classifier):
-    """Their hooks want parameters that require gradients."""
+def trainable(make_classifier):
+    """The hooks of pytorch-grad-cam need parameters that require gradients."""
     return make_classifier()
 
 
 def raw_maps(peer_class, model, layer, images, scale=1.0):
-    """Their `get_cam_image` of the layer, of activations over `scale` and gradients times it."""
+    """`get_cam_image` of the peer for activations divided and gradients multiplied by `scale`."""
     module = model.encoder.get_submodule(layer)
     with peer_class(Scores(model), [module]) as peer:
         scores = peer.activations_and_grads(images)
@@ -39,7 +39,7 @@ def raw_maps(peer_class, model, layer, images, scale=1.0):
         a, g = a.double().numpy() / scale, g.double().numpy() * scale
         maps = peer.get_cam_image(images, module, None, a, g, False)
     model.zero_grad()
-    return np.maximum(maps, 0)  # as their compute_cam_per_layer does next
+    return np.maximum(maps, 0)  # as compute_cam_per_layer does next
 
 
 def compare(got, want):
@@ -51,30 +51,30 @@ def compare(got, want):
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1.conv2", "layer4"])
 @pytest.mark.parametrize(("method", "name"), [("gradcam", "GradCAM"), ("layercam", "LayerCAM")])
-def test_gradcam_and_layercam_are_theirs_at_any_layer(learning, images, method, name, layer):
-    want = raw_maps(getattr(peers, name), learning, layer, images)
-    compare(ActivationMap(learning, method, layer)(images, CLASSES), want)
+def test_gradcam_and_layercam_match_at_any_layer(trainable, images, method, name, layer):
+    want = raw_maps(getattr(peers, name), trainable, layer, images)
+    compare(ActivationMap(trainable, method, layer)(images, CLASSES), want)
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.0", "layer4"])
-def test_xgradcam_is_theirs_behind_a_relu(learning, images, layer):
-    """They add 1e-7 to ΣA, which only counts where a channel is all but dead."""
+def test_xgradcam_matches_after_a_relu(trainable, images, layer):
+    """The peer adds 1e-7 to ΣA, which matters only for channels of nearly zero."""
     compare(
-        ActivationMap(learning, "xgradcam", layer)(images, CLASSES),
-        raw_maps(peers.XGradCAM, learning, layer, images),
+        ActivationMap(trainable, "xgradcam", layer)(images, CLASSES),
+        raw_maps(peers.XGradCAM, trainable, layer, images),
     )
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.0", "layer4"])
-def test_gradcam_plus_plus_is_theirs_but_for_their_constant(learning, images, layer):
-    """They add 1e-6 to 2g² + g³ΣA, which the paper does not.
+def test_gradcam_plus_plus_matches_up_to_an_added_constant(trainable, images, layer):
+    """The peer adds 1e-6 to 2g² + g³ΣA, which the paper does not.
 
-    The map of A/s and s·g is that of A and g, if nothing is added. A large s drowns the constant;
-    with gradients as small as those of many places and small weights, the constant wins.
+    Without the constant, A/s and s·g give the map of A and g. With a large s the constant is
+    negligible; with small gradients, as of many positions and small weights, it dominates.
     """
-    got = ActivationMap(learning, "gradcam++", layer)(images, CLASSES)
-    compare(got, raw_maps(peers.GradCAMPlusPlus, learning, layer, images, scale=1e4))
-    of_small_gradients = raw_maps(peers.GradCAMPlusPlus, learning, layer, images, scale=1e-3)
+    got = ActivationMap(trainable, "gradcam++", layer)(images, CLASSES)
+    compare(got, raw_maps(peers.GradCAMPlusPlus, trainable, layer, images, scale=1e4))
+    of_small_gradients = raw_maps(peers.GradCAMPlusPlus, trainable, layer, images, scale=1e-3)
     assert of_small_gradients.max() < 0.5 * got.max()
 
 
@@ -82,6 +82,6 @@ def test_gradcam_plus_plus_is_theirs_but_for_their_constant(learning, images, la
     ("method", "name"),
     [("gradcam", "GradCAM"), ("xgradcam", "XGradCAM"), ("layercam", "LayerCAM")],
 )
-def test_the_closed_form_is_theirs_at_the_last_layer(learning, images, method, name):
-    want = raw_maps(getattr(peers, name), learning, "layer4", images)
-    compare(ActivationMap(learning, method)(images, CLASSES), want)
+def test_the_closed_form_matches_at_the_last_layer(trainable, images, method, name):
+    want = raw_maps(getattr(peers, name), trainable, "layer4", images)
+    compare(ActivationMap(trainable, method)(images, CLASSES), want)

@@ -24,7 +24,7 @@ def by_loop(maps, sequence, window):
     st.booleans(),
 )
 @settings(deadline=None, max_examples=120)
-def test_it_is_the_maximum_over_a_frame_and_the_earlier_ones(sequence, window, ordered):
+def test_maps_are_maxima_over_a_frame_and_earlier_frames(sequence, window, ordered):
     """In any order of sequences, also interleaved."""
     sequence = np.array(sorted(sequence) if ordered else sequence)
     maps = np.random.default_rng(len(sequence)).normal(size=(len(sequence), 2, 3))
@@ -32,8 +32,8 @@ def test_it_is_the_maximum_over_a_frame_and_the_earlier_ones(sequence, window, o
     np.testing.assert_array_equal(got.numpy(), by_loop(maps, sequence, window))
 
 
-def test_the_papers_picture_of_three_frames():
-    """Three frames that light up one pixel each: the last has all of them."""
+def test_three_frames_as_in_the_figure_of_the_paper():
+    """Three frames with one active pixel each: the last map has all of them."""
     maps = torch.eye(3).view(3, 1, 3)
     sequence = torch.zeros(3, dtype=torch.long)
     got = temporal_max(maps, sequence)
@@ -43,8 +43,8 @@ def test_the_papers_picture_of_three_frames():
 
 
 @pytest.mark.parametrize("window", range(1, 12))
-def test_a_window_reaches_that_far_and_no_further(window):
-    """Each frame is darker than the one before it: the maximum is the earliest one reached."""
+def test_the_window_limits_the_earlier_frames(window):
+    """Values decrease over time: the maximum is the earliest frame in the window."""
     maps = -torch.arange(10.0).view(10, 1, 1)
     sequence = torch.tensor([0] * 7 + [1] * 3)
     first = [0] * 7 + [7] * 3
@@ -57,21 +57,21 @@ def test_single_frames_keep_their_maps():
     assert torch.equal(temporal_max(maps, torch.tensor([2, 0, 3, 1])), maps)
 
 
-def test_the_input_stays_as_it_is():
+def test_the_input_is_unchanged():
     maps = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
     before = maps.clone()
     temporal_max(maps, torch.zeros(4, dtype=torch.long))
     assert torch.equal(maps, before)
 
 
-def test_nothing_reads_the_data():
-    """On the meta device tensors have no data: any look at them, a wait on a GPU, would raise."""
+def test_pooling_does_not_synchronize():
+    """Meta tensors have no data: reading them raises an error."""
     maps = torch.empty(6, 5, 5, device="meta")
     sequence = torch.empty(6, dtype=torch.long, device="meta")
     assert temporal_max(maps, sequence, 4).shape == (6, 5, 5)
 
 
-def test_sequences_that_do_not_fit_are_refused():
+def test_sequences_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="sequence"):
         temporal_max(torch.zeros(3, 2, 2), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ValueError, match="sequence"):

@@ -1,4 +1,4 @@
-"""Small crops, and the energies of Eq. 2 and 4 over explicit matrices of pairs."""
+"""Small crops, and reference energies of Eq. 2 and 4 from explicit pair matrices."""
 
 import cv2
 import numpy as np
@@ -10,14 +10,14 @@ SEQUENCE = (0, 0, 0, 1, 1)  # the sequence of each of the five frames of `crops`
 
 
 def textured_frames() -> np.ndarray:
-    """Two videos, of three and two frames: a body of one colour moves over stripes, with noise."""
+    """Two videos, of three and two frames: a uniform disk moves over stripes, with noise."""
     rng = np.random.default_rng(7)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     frames = []
     for t, video in enumerate(SEQUENCE):
         ground = np.stack([90 + 40 * np.sin(x + video), 120 + 30 * np.cos(y), 60 + 4 * x], -1)
-        body = (x - 4 - t) ** 2 + (y - 6) ** 2 < 12
-        ground[body] = (200, 60 + 80 * video, 40)
+        disk = (x - 4 - t) ** 2 + (y - 6) ** 2 < 12
+        ground[disk] = (200, 60 + 80 * video, 40)
         frames.append(ground + rng.normal(0, 4, ground.shape))
     return np.stack(frames).clip(0, 255).astype(np.uint8)
 
@@ -58,19 +58,19 @@ def logits() -> torch.Tensor:
 
 
 def pair_weights(images, sigma_rgb, sigma_xy=None) -> np.ndarray:
-    """W of all pairs of pixels of some frames (T, 3, H, W): (T·H·W, T·H·W) float64."""
+    """W over all pairs of pixels of frames (T, 3, H, W): (T·H·W, T·H·W) float64."""
     images = np.asarray(images, dtype=np.float64)
     colors = images.transpose(0, 2, 3, 1).reshape(-1, 3)
     exponent = ((colors[:, None] - colors[None]) ** 2).sum(-1) / (2 * sigma_rgb**2)
     if sigma_xy is not None:
         y, x = np.mgrid[: images.shape[2], : images.shape[3]]
-        place = np.tile(np.stack([x, y], -1).reshape(-1, 2), (len(images), 1)).astype(np.float64)
-        exponent += ((place[:, None] - place[None]) ** 2).sum(-1) / (2 * sigma_xy**2)
+        position = np.tile(np.stack([x, y], -1).reshape(-1, 2), (len(images), 1)).astype(np.float64)
+        exponent += ((position[:, None] - position[None]) ** 2).sum(-1) / (2 * sigma_xy**2)
     return np.exp(-exponent)
 
 
 def energy_of_pairs(images, probs, form, sigma_rgb, sigma_xy=None) -> float:
-    """The energy of one group of frames as Eq. 2 and 4 write it, one map after the other."""
+    """Energy of one group of frames, map by map as in Eq. 2 and 4."""
     weights = pair_weights(images, sigma_rgb, sigma_xy)
     energy = 0.0
     for scores in np.asarray(probs, dtype=np.float64).transpose(1, 0, 2, 3):

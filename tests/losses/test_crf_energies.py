@@ -1,4 +1,4 @@
-"""The two random fields, against explicit matrices of pairs."""
+"""CRF energies and gradients, against explicit pair matrices."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from colocam.losses import JointColorCRF, SpatialCRF
 
 FORMS = ("association", "cut")
-SIGMA_XY = 6.0  # small crops: place must matter
+SIGMA_XY = 6.0  # crops are small: the position must have an effect
 
 
 def spatial(form="association", method="dense", sigma_rgb=15.0):
@@ -26,9 +26,7 @@ def logit_gradient(energy, logits):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_spatial_energy_is_that_of_all_pairs_of_each_frame(
-    crops, logits, form, energy_of_pairs
-):
+def test_the_spatial_energy_sums_all_pairs_of_each_frame(crops, logits, form, energy_of_pairs):
     probs = logits.softmax(1)
     expected = [
         energy_of_pairs(crops[i : i + 1], probs[i : i + 1], form, 15.0, SIGMA_XY) for i in range(5)
@@ -42,7 +40,7 @@ def test_the_spatial_energy_is_that_of_all_pairs_of_each_frame(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_joint_energy_is_that_of_all_pairs_of_a_sequence(
+def test_the_joint_energy_sums_all_pairs_of_a_sequence(
     crops, logits, sequence, form, energy_of_pairs
 ):
     probs = logits.softmax(1)
@@ -59,7 +57,7 @@ def test_the_joint_energy_is_that_of_all_pairs_of_a_sequence(
     torch.testing.assert_close(single, torch.tensor(expected), rtol=2e-5, atol=0)
 
 
-def test_float_images_give_the_energy_of_the_same_bytes(crops, logits, sequence):
+def test_float_images_give_the_energy_of_equal_uint8_images(crops, logits, sequence):
     probs = logits.softmax(1)
     torch.testing.assert_close(
         joint()(crops.double(), probs, sequence), joint()(crops, probs, sequence)
@@ -67,16 +65,16 @@ def test_float_images_give_the_energy_of_the_same_bytes(crops, logits, sequence)
     torch.testing.assert_close(spatial()(crops.double(), probs), spatial()(crops, probs))
 
 
-def test_the_gradient_on_the_logits_is_that_of_all_pairs(crops, logits, sequence, pair_weights):
-    """d(−Σ SᵀWS)/dS_r = −2 W S_r, taken through the softmax by hand."""
+def test_the_gradient_on_the_logits_matches_the_pair_matrix(crops, logits, sequence, pair_weights):
+    """d(−Σ SᵀWS)/dS_r = −2 W S_r, with the softmax derived by hand."""
     probs = logits.softmax(1).numpy()
     expected = np.empty_like(probs)
     for g in (0, 1):
         frames = (sequence == g).numpy()
         weights = pair_weights(crops[sequence == g], 15.0)
         part = probs[frames].transpose(1, 0, 2, 3)  # (2, T, H, W)
-        gradient = np.stack([-2 * weights @ s.reshape(-1) for s in part]).reshape(part.shape)
-        expected[frames] = (part * (gradient - (part * gradient).sum(0))).transpose(1, 0, 2, 3)
+        grad = np.stack([-2 * weights @ s.reshape(-1) for s in part]).reshape(part.shape)
+        expected[frames] = (part * (grad - (part * grad).sum(0))).transpose(1, 0, 2, 3)
     got = logit_gradient(lambda p: joint()(crops, p, sequence), logits)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
 
@@ -122,7 +120,7 @@ def test_cut_and_association_differ_by_the_sum_of_all_weights(
 
 
 @pytest.mark.parametrize("method", ["dense", "grid"])
-def test_both_forms_pull_the_logits_alike(crops, logits, sequence, method):
+def test_both_forms_have_the_same_gradient_on_the_logits(crops, logits, sequence, method):
     joined = [
         logit_gradient(lambda p, form=form: joint(form, method)(crops, p, sequence), logits)
         for form in FORMS
@@ -136,7 +134,7 @@ def test_both_forms_pull_the_logits_alike(crops, logits, sequence, method):
 
 @pytest.mark.parametrize(("method", "tolerance"), [("grid", 0.002), ("permutohedral", 0.04)])
 @pytest.mark.parametrize("form", FORMS)
-def test_the_fast_filters_are_near_the_exact_joint_energy(
+def test_fast_filters_are_close_to_the_exact_joint_energy(
     crops, logits, sequence, form, method, tolerance, energy_of_pairs
 ):
     probs = logits.softmax(1)
@@ -147,7 +145,7 @@ def test_the_fast_filters_are_near_the_exact_joint_energy(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_lattice_is_near_the_exact_spatial_energy(crops, logits, form, energy_of_pairs):
+def test_the_lattice_is_close_to_the_exact_spatial_energy(crops, logits, form, energy_of_pairs):
     probs = logits.softmax(1)
     got = spatial(form, "permutohedral")(crops, probs.float())
     for i in range(5):
@@ -156,8 +154,8 @@ def test_the_lattice_is_near_the_exact_spatial_energy(crops, logits, form, energ
 
 
 @pytest.mark.parametrize("method", ["dense", "grid"])
-def test_the_joint_term_knows_no_place(crops, logits, sequence, method):
-    """Pixels of one sequence change places within and between its frames."""
+def test_the_joint_term_is_independent_of_positions(crops, logits, sequence, method):
+    """Pixels of one sequence are permuted within and between its frames."""
     images, maps = crops[:3], logits[:3].float()
     order = torch.randperm(3 * 12 * 14, generator=torch.Generator().manual_seed(1))
 
@@ -179,7 +177,7 @@ def test_the_joint_term_knows_no_place(crops, logits, sequence, method):
     )
 
 
-def test_the_spatial_term_knows_place_but_not_direction(crops, logits):
+def test_the_spatial_term_depends_on_distances_but_not_on_direction(crops, logits):
     probs = logits.softmax(1)
     before = spatial()(crops, probs)
     for axes in ((2,), (3,), (2, 3)):
@@ -190,7 +188,7 @@ def test_the_spatial_term_knows_place_but_not_direction(crops, logits):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_order_of_frames_and_of_sequences_is_nothing_to_the_joint_term(
+def test_the_joint_term_is_independent_of_the_order_of_frames_and_sequences(
     crops, logits, sequence, form
 ):
     energies = joint(form)(crops, logits.softmax(1), sequence)
@@ -204,7 +202,7 @@ def test_the_order_of_frames_and_of_sequences_is_nothing_to_the_joint_term(
     torch.testing.assert_close(renamed, energies.flip(0))
 
 
-def test_the_order_of_frames_is_nothing_to_the_spatial_term(crops, logits):
+def test_the_spatial_term_is_independent_of_the_order_of_frames(crops, logits):
     order = torch.tensor([4, 2, 0, 3, 1])
     before = spatial(method="permutohedral")(crops, logits.softmax(1))
     after = spatial(method="permutohedral")(crops[order], logits[order].softmax(1))
@@ -212,7 +210,7 @@ def test_the_order_of_frames_is_nothing_to_the_spatial_term(crops, logits):
 
 
 @pytest.mark.parametrize("method", ["dense", "grid", "permutohedral"])
-def test_one_sequence_says_nothing_about_another(crops, logits, sequence, method):
+def test_sequences_are_independent_of_each_other(crops, logits, sequence, method):
     other_images, other_logits = crops.clone(), logits.clone()
     other_images[3:] = crops[3:].flip(2) // 2
     other_logits[3:] = -2 * logits[3:]
@@ -234,7 +232,7 @@ def test_one_sequence_says_nothing_about_another(crops, logits, sequence, method
 
 
 @pytest.mark.parametrize("method", ["dense", "permutohedral"])
-def test_one_frame_says_nothing_about_another_in_the_spatial_term(crops, logits, method):
+def test_frames_are_independent_of_each_other_in_the_spatial_term(crops, logits, method):
     other = crops.clone()
     other[2] = 255 - crops[2]
     before, after = (spatial(method=method)(x, logits.softmax(1)) for x in (crops, other))
@@ -243,25 +241,25 @@ def test_one_frame_says_nothing_about_another_in_the_spatial_term(crops, logits,
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_sequence_of_one_frame_has_no_joint_energy_and_no_pull(crops, logits, form):
-    lonely = torch.tensor([0, 0, 1, 2, 2])
-    energies = joint(form, "grid")(crops, logits.softmax(1), lonely)
+def test_a_sequence_of_one_frame_has_joint_energy_and_gradient_zero(crops, logits, form):
+    sequences = torch.tensor([0, 0, 1, 2, 2])
+    energies = joint(form, "grid")(crops, logits.softmax(1), sequences)
     assert energies[1] == 0
     assert (energies[[0, 2]] != 0).all()
-    gradient = logit_gradient(lambda p: joint(form, "grid")(crops, p, lonely), logits)
+    gradient = logit_gradient(lambda p: joint(form, "grid")(crops, p, sequences), logits)
     assert (gradient[2] == 0).all()
     assert all(gradient[i].abs().max() > 0 for i in (0, 1, 3, 4))
 
 
-def test_the_number_of_sequences_may_be_given_or_found(crops, logits, sequence):
+def test_num_sequences_is_optional(crops, logits, sequence):
     probs = logits.softmax(1)
     found = joint()(crops, probs, sequence)
     torch.testing.assert_close(joint()(crops, probs, sequence, 2), found)
-    more = joint()(crops, probs, sequence, 4)  # numbers without frames have energy 0
+    more = joint()(crops, probs, sequence, 4)  # sequences without frames have energy 0
     torch.testing.assert_close(more, torch.cat([found, torch.zeros(2, dtype=torch.float64)]))
 
 
-def test_maps_of_one_label_have_no_cut_and_the_whole_association(crops, sequence, pair_weights):
+def test_maps_of_one_label_have_cut_zero_and_full_association(crops, sequence, pair_weights):
     probs = torch.zeros(5, 2, 12, 14, dtype=torch.float64)
     probs[:, 1] = 1
     assert (joint("cut")(crops, probs, sequence) == 0).all()

@@ -1,4 +1,4 @@
-"""Weights of frames from the probability of their tag."""
+"""Frame weights from the classifier's probability of the tag."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ LOGITS = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
 LABELS = torch.tensor([0, 0, 1])
 
 
-def test_a_frame_counts_by_the_probability_of_its_tag():
+def test_the_weight_is_the_probability_of_the_tag():
     high = 1 / (1 + torch.exp(torch.tensor(-2.0)))
     expected = torch.stack([high, 1 - high, torch.tensor(0.5)])
     torch.testing.assert_close(tag_weights(LOGITS, LABELS, "weight", 0.9), expected)
@@ -26,5 +26,5 @@ def test_a_frame_below_the_threshold_is_discarded(threshold, expected):
     assert tag_weights(LOGITS, LABELS, "discard", threshold).tolist() == expected
 
 
-def test_off_all_frames_count_alike():
+def test_off_returns_no_weights():
     assert tag_weights(LOGITS, LABELS, "off", 0.5) is None

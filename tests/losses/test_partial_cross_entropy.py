@@ -1,4 +1,4 @@
-"""PL against its definition, worked by hand and pixel by pixel."""
+"""Partial cross-entropy against values computed by hand and pixel by pixel."""
 
 import math
 
@@ -16,7 +16,7 @@ def seeds() -> torch.Tensor:
     return torch.where(drawn < 2, drawn, 255).to(torch.uint8)
 
 
-def test_four_pixels_worked_by_hand():
+def test_four_pixels_computed_by_hand():
     """Scores 3/4 and 1/4 where the logits differ by log 3; one pixel in four is ignored."""
     maps = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
     maps[0, 1, 0, 0] = math.log(3)  # foreground 3/4
@@ -26,7 +26,7 @@ def test_four_pixels_worked_by_hand():
     assert partial_cross_entropy(maps, seeds).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_the_mean_over_labelled_pixels_of_the_whole_batch(logits, seeds):
+def test_the_loss_is_the_mean_over_labelled_pixels_of_the_batch(logits, seeds):
     total, labelled = 0.0, 0
     for b, y, x in (seeds != 255).nonzero().tolist():
         zero, one = logits[b, :, y, x].tolist()
@@ -41,7 +41,7 @@ def test_it_is_the_mean_over_labelled_pixels_of_the_whole_batch(logits, seeds):
     )
 
 
-def test_its_gradient_is_its_derivative_and_zero_off_the_seeds(logits, seeds):
+def test_the_gradient_is_the_derivative_and_zero_outside_the_seeds(logits, seeds):
     maps, seeds = logits[:2, :, :4, :4].clone().requires_grad_(), seeds[:2, :4, :4]
     assert torch.autograd.gradcheck(lambda m: partial_cross_entropy(m, seeds), maps)
     partial_cross_entropy(maps, seeds).backward()
@@ -50,7 +50,7 @@ def test_its_gradient_is_its_derivative_and_zero_off_the_seeds(logits, seeds):
     assert (maps.grad[~ignored] != 0).all()
 
 
-def test_without_labels_it_is_zero_and_pulls_nowhere(logits):
+def test_without_labels_loss_and_gradient_are_zero(logits):
     maps = logits.clone().requires_grad_()
     loss = partial_cross_entropy(maps, torch.full((5, 12, 14), 255, dtype=torch.uint8))
     loss.backward()
@@ -58,7 +58,7 @@ def test_without_labels_it_is_zero_and_pulls_nowhere(logits):
     assert (maps.grad == 0).all()
 
 
-def test_the_order_of_pixels_and_frames_is_nothing_to_it(logits, seeds):
+def test_the_loss_is_independent_of_the_order_of_pixels_and_frames(logits, seeds):
     before = partial_cross_entropy(logits, seeds)
     generator = torch.Generator().manual_seed(2)
     order, frames = torch.randperm(12 * 14, generator=generator), torch.tensor([3, 0, 4, 1, 2])
@@ -67,8 +67,8 @@ def test_the_order_of_pixels_and_frames_is_nothing_to_it(logits, seeds):
     torch.testing.assert_close(after, before)
 
 
-def test_another_frame_changes_only_its_own_share(logits, seeds):
-    """The gradients of the other frames stay while the number of labels stays."""
+def test_a_frame_does_not_affect_the_gradient_of_others(logits, seeds):
+    """With an unchanged number of labels."""
     maps, other = logits.clone().requires_grad_(), logits.clone()
     other[2] *= -3
     other.requires_grad_()
@@ -79,7 +79,7 @@ def test_another_frame_changes_only_its_own_share(logits, seeds):
     assert not torch.equal(maps.grad[2], other.grad[2])
 
 
-def test_half_precision_maps_are_computed_in_single(logits, seeds):
+def test_half_precision_maps_are_computed_in_float32(logits, seeds):
     half = logits.bfloat16()
     loss = partial_cross_entropy(half, seeds)
     assert loss.dtype == torch.float32
@@ -93,7 +93,7 @@ def test_seeds_of_another_shape_are_refused(logits, shape):
 
 
 @pytest.mark.parametrize("first", [1, 2, 4])
-def test_parts_divided_by_the_labels_of_all_add_up_to_the_mean_over_all(logits, seeds, first):
+def test_parts_divided_by_all_labels_sum_to_the_mean_over_all(logits, seeds, first):
     whole, parts = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     labelled = (seeds != 255).sum()
     partial_cross_entropy(whole, seeds).backward()
@@ -107,8 +107,8 @@ def test_parts_divided_by_the_labels_of_all_add_up_to_the_mean_over_all(logits, 
 
 
 @pytest.mark.parametrize("gap", [30.0, 300.0, 3e4])
-def test_sure_maps_cost_their_difference_or_nothing_and_stay_finite(gap):
-    """−log softmax is the difference where the wrong map is far ahead, else 0."""
+def test_extreme_logits_have_a_finite_loss(gap):
+    """−log softmax is the difference of the logits if the wrong map is larger, else 0."""
     maps = torch.tensor([[gap, -gap], [0.0, 0.0]]).view(1, 2, 1, 2).requires_grad_()
     wrong, right = torch.tensor([[[1, 0]]]).byte(), torch.tensor([[[0, 1]]]).byte()
     loss = partial_cross_entropy(maps, wrong)

@@ -1,4 +1,4 @@
-"""Eq. 5: which terms are in the sum, and with what weights."""
+"""Sum of the loss terms (Eq. 5): active terms and their weights."""
 
 import dataclasses
 import itertools
@@ -33,7 +33,7 @@ def terms(crops, logits, seeds, sequence):
     return compute
 
 
-def test_terms_are_present_only_while_they_are_on(terms):
+def test_only_active_terms_are_returned(terms):
     settings = dataclasses.replace(
         ALONE,
         pl=Schedule(1.0, last_epoch=2),
@@ -57,7 +57,7 @@ def test_the_total_is_the_sum_of_the_terms(terms):
     torch.testing.assert_close(values["total"].double(), total, rtol=1e-6, atol=0)
 
 
-def test_the_default_settings_are_those_of_the_papers():
+def test_default_settings_match_the_papers():
     settings = LossSettings()
     weights = [settings.pl.weight, settings.crf.weight, settings.asc.weight, settings.coloc.weight]
     assert weights == [1.0, 2e-9, 0.01, 9.0]
@@ -66,7 +66,7 @@ def test_the_default_settings_are_those_of_the_papers():
     assert (settings.sigma_rgb, settings.sigma_xy) == (15.0, 100.0)
 
 
-def test_with_every_term_off_the_total_is_zero_and_pulls_nowhere(terms, logits):
+def test_without_active_terms_total_and_gradient_are_zero(terms, logits):
     maps = logits.float().requires_grad_()
     values = terms(ALONE, maps=maps)
     values["total"].backward()
@@ -75,7 +75,7 @@ def test_with_every_term_off_the_total_is_zero_and_pulls_nowhere(terms, logits):
     assert (maps.grad == 0).all()
 
 
-def test_pl_is_weighted_as_it_is(terms, logits, seeds):
+def test_pl_is_multiplied_by_its_weight(terms, logits, seeds):
     labelled = [
         math.log(1 + math.exp((zero - one) if label == 1 else (one - zero)))
         for zero, one, label in zip(
@@ -123,7 +123,7 @@ def test_the_asc_term_sharpens_with_the_epoch(terms, logits):
 
 
 @pytest.mark.parametrize("form", ["association", "cut"])
-def test_constant_coloc_is_scaled_and_averaged_over_sequences_of_two_frames_and_more(
+def test_constant_coloc_is_scaled_and_averaged_over_sequences_of_several_frames(
     terms, crops, logits, form, energy_of_pairs
 ):
     sequence, probs = torch.tensor([0, 0, 1, 2, 2]), logits.softmax(1)
@@ -137,7 +137,7 @@ def test_constant_coloc_is_scaled_and_averaged_over_sequences_of_two_frames_and_
 
 
 @pytest.mark.parametrize(("form", "sign"), [("association", -1), ("cut", 1)])
-def test_adaptive_coloc_has_the_size_of_its_weight(terms, sequence, form, sign):
+def test_adaptive_coloc_has_the_magnitude_of_its_weight(terms, sequence, form, sign):
     settings = dataclasses.replace(ALONE, coloc=Schedule(7.0), form=form)
     for frames_of in (sequence, torch.tensor([0, 0, 1, 2, 2])):
         assert terms(settings, frames_of=frames_of)["coloc"].item() == pytest.approx(7.0 * sign)
@@ -149,25 +149,25 @@ def test_adaptive_coloc_pulls_each_video_by_its_own_energy(
     terms, crops, logits, sequence, energy_of_pairs
 ):
     """The gradient is λ_c / |R_g| / G that of R_g: the mean is taken after the weight."""
-    pulls = {}
+    gradients = {}
     for adaptive in (True, False):
         settings = dataclasses.replace(ALONE, coloc=Schedule(1.0), coloc_adaptive=adaptive)
         maps = logits.float().requires_grad_()
         terms(settings, maps=maps)["total"].backward()
-        pulls[adaptive] = maps.grad
+        gradients[adaptive] = maps.grad
     probs = logits.softmax(1)
     for g in (0, 1):
         frames = sequence == g
         energy = energy_of_pairs(crops[frames], probs[frames], "association", 15.0)
         torch.testing.assert_close(
-            pulls[True][frames],
-            pulls[False][frames] / (ENERGY_SCALE * abs(energy)),
+            gradients[True][frames],
+            gradients[False][frames] / (ENERGY_SCALE * abs(energy)),
             rtol=1e-4,
             atol=1e-9,
         )
 
 
-def test_single_frames_alone_leave_coloc_at_zero_without_pull(terms, logits):
+def test_coloc_of_single_frames_has_value_and_gradient_zero(terms, logits):
     maps = logits.float().requires_grad_()
     settings = dataclasses.replace(ALONE, coloc=Schedule(9.0))
     loss = terms(settings, frames_of=torch.arange(5), maps=maps)["total"]
@@ -176,10 +176,10 @@ def test_single_frames_alone_leave_coloc_at_zero_without_pull(terms, logits):
     assert (maps.grad == 0).all()
 
 
-def test_a_sequence_without_cut_still_counts_in_the_mean(
+def test_a_sequence_with_cut_zero_is_part_of_the_mean(
     terms, crops, logits, sequence, energy_of_pairs
 ):
-    """Maps that are wholly on one side have a cut of 0, and are a sequence like others."""
+    """Maps with one label everywhere have a cut of 0."""
     maps = logits.float().clone()
     maps[3:, 0], maps[3:, 1] = 300, -300
     probs = maps.double().softmax(1)
@@ -190,7 +190,7 @@ def test_a_sequence_without_cut_still_counts_in_the_mean(
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_the_order_of_frames_and_sequences_is_nothing_to_the_sum(
+def test_the_sum_is_independent_of_the_order_of_frames_and_sequences(
     crops, logits, seeds, sequence, adaptive
 ):
     settings = dataclasses.replace(
@@ -206,21 +206,21 @@ def test_the_order_of_frames_and_sequences_is_nothing_to_the_sum(
         torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_one_sequence_does_not_change_the_pull_on_another(crops, logits, seeds, sequence):
-    """Other frames and other maps in one sequence; its number of labels stays."""
+def test_a_sequence_does_not_affect_the_gradient_of_another(crops, logits, seeds, sequence):
+    """Other frames and maps in one sequence, with the same number of labels."""
     loss = LocalizerLoss(LossSettings(spatial_method="dense"), SIZE)
     images, maps = crops.clone(), logits.float().clone()
     images[3:], maps[3:] = crops[3:].flip(2) // 2, -2 * maps[3:]
-    pulls = []
+    gradients = []
     for frames, z in ((crops, logits.float()), (images, maps)):
         z = z.clone().requires_grad_()
         loss(frames, z, seeds, sequence, 2, 0)["total"].backward()
-        pulls.append(z.grad)
-    torch.testing.assert_close(pulls[1][:3], pulls[0][:3], rtol=1e-4, atol=1e-8)
-    assert not torch.allclose(pulls[1][3:], pulls[0][3:], rtol=1e-2)
+        gradients.append(z.grad)
+    torch.testing.assert_close(gradients[1][:3], gradients[0][:3], rtol=1e-4, atol=1e-8)
+    assert not torch.allclose(gradients[1][3:], gradients[0][3:], rtol=1e-2)
 
 
-def test_half_precision_maps_are_computed_in_single(terms, logits):
+def test_half_precision_maps_are_computed_in_float32(terms, logits):
     half = logits.bfloat16()
     settings = dataclasses.replace(
         ALONE, pl=Schedule(1.0), crf=Schedule(2e-9), asc=Schedule(0.01), coloc=Schedule(9.0)
@@ -234,13 +234,13 @@ def test_half_precision_maps_are_computed_in_single(terms, logits):
 # ---- a step over several batches or ranks
 
 
-def test_counts_are_of_labels_frames_and_sequences_of_two_frames_and_more(seeds):
+def test_counts_of_labels_frames_and_sequences_of_several_frames(seeds):
     counts = Counts.of(seeds, torch.tensor([0, 0, 1, 3, 3]), 5)  # 2 and 4 have no frame
     assert [count.item() for count in counts] == [(seeds != 255).sum().item(), 5, 2, 5]
     assert {(count.dtype, count.shape) for count in counts} == {(torch.float32, ())}
     none = Counts.of(torch.full_like(seeds, 255), torch.arange(5), 5)
     assert [count.item() for count in none] == [0, 5, 0, 5]
-    weights = torch.tensor([0.5, 1.0, 0.25, 0.0, 1.0])  # one of the last sequence is left
+    weights = torch.tensor([0.5, 1.0, 0.25, 0.0, 1.0])  # the last sequence has one frame left
     weighted = Counts.of(seeds, torch.tensor([0, 0, 1, 3, 3]), 5, weights)
     labelled = (weights * (seeds != 255).sum((1, 2))).sum()
     assert [count.item() for count in weighted] == [labelled, 2.75, 0.75, 5]
@@ -255,13 +255,13 @@ def all_terms(adaptive, form="association"):
 
 PARTS = [
     ((0, 0, 0, 1, 1), (3,)),  # two sequences, a batch each
-    ((0, 0, 1, 2, 2), (2, 3)),  # the middle batch has one frame, and nothing for the joint term
+    ((0, 0, 1, 2, 2), (2, 3)),  # the middle batch has one frame, and no joint term
     ((0, 1, 2, 3, 4), (1, 4)),
 ]
 
 
 def batches(frames_of, cuts):
-    """(frames, their sequences from 0 on, how many) of the batches that end at the cuts."""
+    """(frames, their sequences from 0, number of sequences) of the batches that end at the cuts."""
     for start, end in itertools.pairwise((0, *cuts, 5)):
         own = torch.tensor(frames_of[start:end])
         yield slice(start, end), own - own.min(), int(own.max() - own.min()) + 1
@@ -270,10 +270,10 @@ def batches(frames_of, cuts):
 @pytest.mark.parametrize(("frames_of", "cuts"), PARTS)
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("form", ["association", "cut"])
-def test_batches_divided_by_the_counts_of_all_add_up_to_the_loss_of_the_whole(
+def test_batches_divided_by_the_counts_of_all_sum_to_the_loss_over_all(
     crops, logits, seeds, frames_of, cuts, adaptive, form
 ):
-    """Every term and the gradient; labels lie unevenly, so that means of means would differ."""
+    """Every term and the gradient; labels are uneven, so that a mean of means would differ."""
     seeds = seeds.clone()
     seeds[3:, 4:] = 255
     loss, maps = LocalizerLoss(all_terms(adaptive, form), SIZE), logits.float().requires_grad_()
@@ -295,10 +295,10 @@ def test_batches_divided_by_the_counts_of_all_add_up_to_the_loss_of_the_whole(
 
 
 @pytest.mark.parametrize(("frames_of", "cuts"), PARTS)
-def test_ranks_that_divide_by_the_mean_of_their_counts_average_to_the_loss_of_the_whole(
+def test_ranks_divided_by_mean_counts_average_to_the_loss_over_all(
     crops, logits, seeds, frames_of, cuts
 ):
-    """Gradients are averaged over the ranks, not summed; so are the counts."""
+    """Gradients are averaged over ranks, and so are the counts."""
     loss, maps = LocalizerLoss(all_terms(True), SIZE), logits.float().requires_grad_()
     parts = list(batches(frames_of, cuts))
     whole = loss(crops, maps, seeds, torch.tensor(frames_of), max(frames_of) + 1, 0)["total"]
@@ -310,19 +310,19 @@ def test_ranks_that_divide_by_the_mean_of_their_counts_average_to_the_loss_of_th
         for own, sequence, count in parts
     ]
     torch.testing.assert_close(torch.stack(values).mean(), whole, rtol=2e-5, atol=1e-7)
-    pulls = torch.stack([torch.autograd.grad(value, maps)[0] for value in values])
-    torch.testing.assert_close(pulls.mean(0), expected, rtol=2e-4, atol=1e-8)
+    gradients = torch.stack([torch.autograd.grad(value, maps)[0] for value in values])
+    torch.testing.assert_close(gradients.mean(0), expected, rtol=2e-4, atol=1e-8)
 
 
-def test_without_counts_they_are_those_of_the_batch(crops, logits, seeds, sequence):
+def test_counts_default_to_those_of_the_batch(crops, logits, seeds, sequence):
     loss = LocalizerLoss(all_terms(True), SIZE)
     given = loss(crops, logits, seeds, sequence, 2, 0, Counts.of(seeds, sequence, 2))
     for name, value in loss(crops, logits, seeds, sequence, 2, 0).items():
         assert torch.equal(given[name], value)
 
 
-def test_counts_of_zero_leave_a_loss_of_zero_and_not_nan(crops, logits, seeds):
-    """A step whose batches hold no label and no sequence of two frames."""
+def test_counts_of_zero_give_a_loss_of_zero_and_not_nan(crops, logits, seeds):
+    """A step without labels and without sequences of two frames."""
     loss, nothing = LocalizerLoss(all_terms(True), SIZE), Counts(*torch.zeros(4))
     seeds, maps = torch.full_like(seeds, 255), logits.float().requires_grad_()
     losses = loss(crops, maps, seeds, torch.arange(5), 5, 0, nothing)
@@ -334,8 +334,8 @@ def test_counts_of_zero_leave_a_loss_of_zero_and_not_nan(crops, logits, seeds):
 
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("form", ["association", "cut"])
-def test_a_frame_of_weight_0_is_as_if_it_were_not_there(crops, logits, seeds, adaptive, form):
-    """Every term and the gradient, also where a sequence is left with one frame."""
+def test_a_frame_of_weight_0_is_ignored(crops, logits, seeds, adaptive, form):
+    """Every term and the gradient, also for a sequence with one remaining frame."""
     loss = LocalizerLoss(all_terms(adaptive, form), SIZE)
     sequence = torch.tensor([0, 0, 0, 1, 1])
     kept = torch.tensor([True, False, True, True, False])
@@ -352,7 +352,7 @@ def test_a_frame_of_weight_0_is_as_if_it_were_not_there(crops, logits, seeds, ad
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_equal_weights_change_nothing(crops, logits, seeds, sequence, adaptive):
+def test_equal_weights_give_the_unweighted_loss(crops, logits, seeds, sequence, adaptive):
     loss = LocalizerLoss(all_terms(adaptive), SIZE)
     expected = loss(crops, logits, seeds, sequence, 2, 0)
     weights = torch.full((len(seeds),), 0.3)
@@ -360,8 +360,8 @@ def test_equal_weights_change_nothing(crops, logits, seeds, sequence, adaptive):
         torch.testing.assert_close(value, expected[name], rtol=2e-5, atol=1e-7)
 
 
-def test_a_frame_counts_in_every_term_by_its_weight(crops, logits, seeds):
-    """Per-frame terms are weighted means of what each frame gives alone."""
+def test_per_frame_terms_are_weighted_means(crops, logits, seeds):
+    """Weighted means of the terms of each frame alone."""
     loss = LocalizerLoss(all_terms(True), SIZE)
     weights, alone = torch.tensor([1.0, 0.25, 0.5, 0.0, 0.75]), torch.arange(5)
     found = loss(crops, logits, seeds, alone, 5, 0, frame_weights=weights)
@@ -379,7 +379,7 @@ def test_a_frame_counts_in_every_term_by_its_weight(crops, logits, seeds):
     torch.testing.assert_close(found["pl"], expected, rtol=2e-5, atol=1e-7)
 
 
-def test_a_pair_of_pixels_counts_by_the_weights_of_both_its_frames(crops, logits, seeds):
+def test_a_pair_of_pixels_is_weighted_by_both_its_frames(crops, logits, seeds):
     settings = all_terms(False)
     loss, sequence = LocalizerLoss(settings, SIZE), torch.tensor([0, 0, 0, 1, 1])
     weights = torch.tensor([1.0, 0.5, 0.25, 0.5, 1.0])
