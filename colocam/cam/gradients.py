@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from colocam.cam.formulas import Gradient
 
-AVERAGES = ("wgap", "gap")  # poolings whose derivative is 1/(h·w) at every place
+AVERAGES = ("wgap", "gap")  # poolings with derivative 1/(h·w) at every position
 AT_ONCE = 64  # images × classes per backward pass: more takes memory and saves no time
 
 

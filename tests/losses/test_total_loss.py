@@ -148,7 +148,7 @@ def test_adaptive_coloc_has_the_magnitude_of_its_weight(terms, sequence, form, s
 def test_adaptive_coloc_pulls_each_video_by_its_own_energy(
     terms, crops, logits, sequence, energy_of_pairs
 ):
-    """The gradient is λ_c / |R_g| / G that of R_g: the mean is taken after the weight."""
+    """The gradient is λ_c / |R_g| / G that of R_g: the mean is computed after the weighting."""
     gradients = {}
     for adaptive in (True, False):
         settings = dataclasses.replace(ALONE, coloc=Schedule(1.0), coloc_adaptive=adaptive)
