@@ -38,8 +38,9 @@ def partial_cross_entropy(
     # −log softmax of two maps is the softplus of their difference: other map − labelled map.
     difference = torch.where(seeds == FOREGROUND, maps[:, 0] - maps[:, 1], maps[:, 1] - maps[:, 0])
     losses = F.softplus(difference).masked_fill(~is_labelled, 0.0)
+    losses = losses.sum((1, 2))  # (B,) in both cases: weights of 1 give the same bits as none
     if frame_weights is not None:
-        losses = frame_weights * losses.sum((1, 2))
+        losses = frame_weights * losses
     if labelled is None:
         labelled = labelled_pixels(seeds, frame_weights)
         labelled = labelled + (labelled == 0)
