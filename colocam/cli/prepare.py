@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from colocam.data.prepare.mat_files import require_scipy
 from colocam.data.prepare.place_frames import place_frames
 from colocam.data.prepare.source_set import Faults, SourceSet, walk
 from colocam.data.prepare.splits import SPLITS, Splits, draw_splits, read_splits
-from colocam.runtime.entry import CommandParser, exit_status
+from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
@@ -76,15 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status(lambda: _run(_parser().parse_args(argv)))
 
 
-def _program() -> str:
-    """Name of the command as the user called it."""
-    script = Path(sys.argv[0]).stem
-    return script if script == "colocam-prepare" else "python -m colocam.prepare"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog=_program(),
+        prog=program_name("python -m colocam.prepare"),
         description="Convert a published data set to a data folder with split files, or write "
         "split files for a data folder.",
         epilog="COMMAND --help lists the options of a command.",
