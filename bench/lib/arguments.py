@@ -26,7 +26,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_encoder(parser: argparse.ArgumentParser) -> None:
     """Adds --encoder."""
     parser.add_argument(
-        "--encoder", choices=tuple(ENCODERS), default="resnet50", help="(default: resnet50)"
+        "--encoder",
+        default="resnet50",
+        metavar="NAME",
+        help=f"{', '.join(ENCODERS)} or timm:NAME (default: resnet50)",
     )
 
 

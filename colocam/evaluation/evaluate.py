@@ -15,7 +15,7 @@ from colocam.cam import ActivationMap, normalized_map
 from colocam.cam.activation import Method
 from colocam.data.loading.frame_batches import FrameBatch, frame_batches
 from colocam.data.loading.prefetch import prefetched
-from colocam.data.loading.transforms import normalized, resized, to_tensor
+from colocam.data.loading.transforms import resized, to_tensor
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
@@ -96,7 +96,7 @@ def run_model(
         cam: activation map of the model; None: no CAMs.
         decode: also run the decoder.
     """
-    inputs = normalized(images).contiguous(memory_format=torch.channels_last)
+    inputs = model.encoder.normalized(images)
     features = model.encoder(inputs)
     logits = model.classify(features)
     size = (images.shape[2], images.shape[3])

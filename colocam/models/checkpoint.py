@@ -13,6 +13,7 @@ from colocam.runtime.files import read_header, read_tensors, write_tensors
 
 FORMAT, VERSION = "colocam", 2
 KINDS = ("classifier", "localizer")
+STATISTICS = ("mean", "std")  # of the pixels, see `Encoder`
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,14 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
         if info.kind == "localizer" or name.startswith(("encoder.", "head."))
     }
     entries = json.dumps(asdict(replace(info, pooling=model.head.pooling)))
-    header = {"format": FORMAT, "version": str(VERSION), "info": entries}
+    normalization = {name: getattr(model.encoder, name).flatten().tolist() for name in STATISTICS}
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "info": entries,
+        # Not in `info`: earlier versions, which refuse unknown entries there, ignore it.
+        "normalization": json.dumps(normalization),
+    }
     write_tensors(path, tensors, header)
 
 
@@ -85,10 +93,13 @@ def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localize
     # Before the digest: a file of another format is not reported as damaged.
     _check_format(path, read_header(path))
     header, state = read_tensors(path)
-    info = _read_info(path, header)
+    info, normalization = _read_info(path, header), _read_normalization(path, header)
     if kind is not None and info.kind != kind:
         raise UserError(f"{path}: holds a {info.kind}, a {kind} is needed")
-    return _build(path, info, state), info
+    model = _build(path, info, state)
+    if normalization is not None:
+        model.encoder.set_normalization(*normalization)
+    return model, info
 
 
 def _check_format(path: Path, header: dict[str, str]) -> None:
@@ -117,6 +128,20 @@ def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
         return info
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its header is damaged ({error})") from error
+
+
+def _read_normalization(path: Path, header: dict[str, str]) -> list[list[float]] | None:
+    """Mean and standard deviation; None in files of earlier versions: the encoder's own."""
+    if "normalization" not in header:
+        return None
+    try:
+        values = json.loads(header["normalization"])
+        statistics = [[float(value) for value in values[name]] for name in STATISTICS]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its header is damaged ({error})") from error
+    if any(len(three) != 3 for three in statistics):
+        raise UserError(f"{path}: its header is damaged (not three channels)")
+    return statistics
 
 
 def _build(path: Path, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> Localizer:

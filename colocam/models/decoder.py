@@ -1,5 +1,6 @@
-"""U-Net decoder: from the encoder's feature maps to the size of the frame."""
+"""U-Net decoder: from the encoder's feature maps, however many, to the size of the frame."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -50,12 +51,19 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 class Decoder(nn.Module):
     """U-Net decoder of widths 256, 128, 64, 32, 16 (Ronneberger et al. 2015; CoLo-CAM, Sec. 4.1).
 
+    A block for every map but the deepest, with that map as skip connection, then blocks without
+    one: as many as reach the frame's size by factors of 2, at least one. Five maps from stride 2
+    on, or four from stride 4 on, give five blocks. More blocks, as after a transformer, repeat the
+    first width.
+
     Args:
-        channels: of the encoder's five maps, shallow to deep.
-        first_stride: stride of the shallowest map, 2 or 1; the last block, which has no skip
-            connection, upsamples by it.
+        channels: of the encoder's maps, shallow to deep.
+        first_stride: stride of the shallowest map; 1: the last block does not upsample.
         centre: whether to apply a centre block, twice conv-BN-ReLU on the deepest map at its own
             width, before the first block.
+
+    Attributes:
+        width: channels of the output.
     """
 
     def __init__(
@@ -64,11 +72,14 @@ class Decoder(nn.Module):
         super().__init__()
         deepest = channels[-1]
         self.centre = nn.Sequential(*(_conv(deepest, deepest) for _ in range(2 * centre)))
-        skips = [*reversed(channels[:-1]), 0]
-        deeps = [deepest, *WIDTHS[:-1]]
+        skips = [*reversed(channels[:-1])]
+        skips += [0] * max(1, math.ceil(math.log2(first_stride)))
+        extra = max(0, len(skips) - len(WIDTHS))
+        widths = [*WIDTHS[:1] * extra, *WIDTHS][: len(skips)]
+        self.width = widths[-1]
         self.blocks = nn.ModuleList(
-            Block(deep, skip, width, doubles=skip > 0 or first_stride == 2)
-            for deep, skip, width in zip(deeps, skips, WIDTHS, strict=True)
+            Block(deep, skip, width, doubles=skip > 0 or first_stride > 1)
+            for deep, skip, width in zip([deepest, *widths[:-1]], skips, widths, strict=True)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -81,10 +92,11 @@ class Decoder(nn.Module):
             features: maps (B, C_k, H_k, W_k), shallow to deep.
 
         Returns:
-            (B, 16, H, W); H and W are the frame's if these are multiples of 8, else close to them.
+            (B, width, H, W); H and W are the frame's if its sides are multiples of all strides and
+            these are powers of 2, else close to them.
         """
         x = self.centre(features[-1])
-        skips = [*reversed(features[:-1]), None]
-        for block, skip in zip(self.blocks, skips, strict=True):
-            x = block(x, skip)
+        skips = [*reversed(features[:-1])]
+        for number, block in enumerate(self.blocks):
+            x = block(x, skips[number] if number < len(skips) else None)
         return x

@@ -1,4 +1,4 @@
-"""Table of encoders, each at output stride 8 with five feature maps from shallow to deep.
+"""Table of encoders, and construction of an encoder by its name.
 
 To add an encoder, write a subclass of `Encoder` (base.py) and add a row: constructor and ImageNet
 weights.
@@ -17,6 +17,7 @@ from torchvision.models import (
 from colocam.models.base import Encoder
 from colocam.models.inception import InceptionV3Encoder
 from colocam.models.resnet import ResNetEncoder
+from colocam.models.timm_encoder import PREFIX, TimmEncoder
 from colocam.models.vgg import VGG16Encoder
 
 ENCODERS: dict[str, tuple[Callable[[], Encoder], WeightsEnum]] = {
@@ -25,3 +26,31 @@ ENCODERS: dict[str, tuple[Callable[[], Encoder], WeightsEnum]] = {
     "vgg16": (VGG16Encoder, VGG16_Weights.IMAGENET1K_V1),
     "inceptionv3": (InceptionV3Encoder, Inception_V3_Weights.IMAGENET1K_V1),
 }
+"""torchvision's encoders, each at output stride 8 with five feature maps from shallow to deep."""
+
+
+def make_encoder(name: str) -> Encoder:
+    """Creates an encoder with random weights.
+
+    Args:
+        name: a name in `ENCODERS`, or "timm:" and the name of a timm model.
+
+    Raises:
+        ValueError: unknown name.
+        UserError: timm is not installed, or the model cannot be used.
+    """
+    check_name(name)
+    if name.startswith(PREFIX):
+        return TimmEncoder(name.removeprefix(PREFIX))
+    return ENCODERS[name][0]()
+
+
+def check_name(name: str) -> None:
+    """Checks the form of an encoder's name.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in ENCODERS and not name.startswith(PREFIX):
+        known = ", ".join(ENCODERS)
+        raise ValueError(f"encoder: unknown {name!r}; known: {known}, timm:NAME (a timm model)")

@@ -8,9 +8,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import inception
 
-from colocam.models.base import Encoder
+from colocam.models.base import IMAGENET_MEAN, IMAGENET_STD, Encoder
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STAGES = {
     "stage1": ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"),
     "stage2": ("maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"),
@@ -62,7 +61,7 @@ class InceptionV3Encoder(Encoder):
             nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in names))
             for names in STAGES.values()
         )
-        self.torchvision_names = {
+        self.source_names = {
             name: f"{stage}.{name}" for stage, names in STAGES.items() for name in names
         }
         scale = torch.tensor([std / 0.5 for std in IMAGENET_STD])
@@ -78,6 +77,10 @@ class InceptionV3Encoder(Encoder):
         stage4 = self.stage4(stage3)  # (B, 768, H/8, W/8)
         stage5 = self.stage5(stage4)  # (B, 2048, H/8, W/8)
         return [stage1, stage2, stage3, stage4, stage5]
+
+    def last_block(self) -> list[nn.Module]:
+        """Returns the modules of the last block, whose output is the last map."""
+        return [self.stage5]
 
 
 class _InceptionB(inception.InceptionB):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colocam.models.decoder import WIDTHS, Decoder
-from colocam.models.encoders import ENCODERS
+from colocam.models.decoder import Decoder
+from colocam.models.encoders import make_encoder
 from colocam.models.head import Pooling, PoolingHead
 from colocam.models.weights import Weights, load_weights
 
@@ -15,15 +15,16 @@ class Localizer(nn.Module):
     """Classifier g and decoder f of CoLo-CAM (Sec. 3).
 
     Args:
-        encoder: a name in `ENCODERS`.
+        encoder: a name in `ENCODERS`, or "timm:NAME" for a timm model (extra `timm`).
         num_classes: number of class tags.
-        weights: None or "none" (random, nothing is downloaded), "imagenet" (torchvision's), or
-            the path of a torchvision state dict (.safetensors or .pth).
+        weights: None or "none" (random, nothing is downloaded), "imagenet", or the path of a state
+            dict of torchvision or timm (.safetensors or .pth).
         pooling: pooling of the head, "wgap", "gap", "max" or "lse" (see `PoolingHead`).
 
     Raises:
         ValueError: unknown encoder or pooling.
-        UserError: the weights cannot be downloaded or read, or are of another architecture.
+        UserError: timm is not installed or has no such model with feature maps; the weights cannot
+            be downloaded or read, or are of another architecture.
     """
 
     def __init__(
@@ -34,20 +35,22 @@ class Localizer(nn.Module):
         pooling: Pooling = "wgap",
     ) -> None:
         super().__init__()
-        if encoder not in ENCODERS:
-            raise ValueError(f"encoder: unknown {encoder!r}; known: {', '.join(ENCODERS)}")
-        self.encoder = ENCODERS[encoder][0]()
+        self.encoder = make_encoder(encoder)
         load_weights(self.encoder, encoder, weights)
         self.head = PoolingHead(self.encoder.channels[-1], num_classes, pooling)
-        self.decoder = Decoder(self.encoder.channels, self.encoder.strides[0], self.encoder.centre)
-        self.to_maps = nn.Conv2d(WIDTHS[-1], 2, 3, padding=1)
+        self.decoder = Decoder(
+            self.encoder.channels[: self.encoder.decoder_maps],
+            self.encoder.strides[0],
+            self.encoder.centre,
+        )
+        self.to_maps = nn.Conv2d(self.decoder.width, 2, 3, padding=1)
         self.encoder_name = encoder
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Computes class logits and score maps.
 
         Args:
-            images: (B, 3, H, W) float, normalized by ImageNet's mean and standard deviation.
+            images: (B, 3, H, W) float, normalized by `Encoder.normalized`.
 
         Returns:
             class logits (B, K), and maps (B, 2, H, W) before softmax: background, foreground.
@@ -66,7 +69,7 @@ class Localizer(nn.Module):
             features: the encoder's maps, shallow to deep.
             size: (H, W) of the frame.
         """
-        maps = self.to_maps(self.decoder(features))
+        maps = self.to_maps(self.decoder(features[: self.encoder.decoder_maps]))
         if maps.shape[-2:] != tuple(size):
             maps = F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
         return maps

@@ -18,7 +18,7 @@ class ResNetEncoder(Encoder):
     def __init__(self, depth: int) -> None:
         super().__init__()
         resnet = {18: torchvision.models.resnet18, 50: torchvision.models.resnet50}[depth]()
-        self.torchvision_names = {"conv1": "stem.0", "bn1": "stem.1"}
+        self.source_names = {"conv1": "stem.0", "bn1": "stem.1"}
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu)
         self.pool = resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
@@ -36,6 +36,10 @@ class ResNetEncoder(Encoder):
         layer3 = self.layer3(layer2)  # (B, C3, H/8, W/8)
         layer4 = self.layer4(layer3)  # (B, C4, H/8, W/8)
         return [stem, layer1, layer2, layer3, layer4]
+
+    def last_block(self) -> list[nn.Module]:
+        """Returns the modules of the last block, whose output is the last map."""
+        return [self.layer4]
 
 
 def _keep_resolution(layer: nn.Module) -> None:

@@ -27,7 +27,7 @@ class VGG16Encoder(Encoder):
         layers = make_layers(_LAYERS)  # without the classifier, 124 of 138 M parameters
         self.stage1, self.stage2, self.stage3 = layers[:4], layers[4:9], layers[9:16]
         self.stage4, self.stage5 = layers[16:23], layers[24:]  # 23 is the fourth pooling
-        self.torchvision_names = {
+        self.source_names = {
             f"features.{number}": f"{stage}.{number}"
             for stage, module in self.named_children()
             for number, _ in module.named_children()
@@ -46,3 +46,7 @@ class VGG16Encoder(Encoder):
         stage4 = self.stage4(stage3)  # (B, 512, H/8, W/8)
         stage5 = self.stage5(stage4)  # (B, 512, H/8, W/8)
         return [stage1, stage2, stage3, stage4, stage5]
+
+    def last_block(self) -> list[nn.Module]:
+        """Returns the modules of the last block, whose output is the last map."""
+        return [self.stage5]

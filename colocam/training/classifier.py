@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colocam.cam.gradients import AVERAGES
 from colocam.data.loading.loader import SequenceBatch
-from colocam.data.loading.transforms import normalized
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
+from colocam.training.features import FeatureBatch, FeatureLoader
+from colocam.training.loop import Loader
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.update import nan_if_not_finite
@@ -30,7 +32,12 @@ class _Classify(nn.Module):
 
 
 class ClassifierStage:
-    """Trains encoder and head; see `colocam.training.loop.Stage`.
+    """Trains the classifier; see `colocam.training.loop.Stage`.
+
+    Encoder and head, the last block of the encoder and the head, or the head alone
+    (`--classifier-layers`). Layers that are not trained stay as their weights were given, and batch
+    norm keeps its statistics unless all layers are trained. The head alone is trained on features
+    that are computed once, unless its pooling needs the whole map.
 
     Writes the two best checkpoints, by classification and by localization (CorLoc of the seed CAM)
     on validation. If no validation frame has boxes, both are the best by classification; without
@@ -42,24 +49,43 @@ class ClassifierStage:
     """
 
     name = "classifier"
+    loader: Loader
 
     def __init__(self, run: Run, model: Localizer) -> None:
         config = run.config
         self.run, self.model, self.epochs = run, model, config.classifier_epochs
+        self.evaluate_every = config.classifier_evaluate_every or config.evaluate_every
+        modules: dict[str, list[nn.Module]] = {
+            "all": [model.encoder], "last": model.encoder.last_block(), "head": []
+        }  # fmt: skip
+        trained = modules[config.classifier_layers]
+        model.encoder.requires_grad_(False)
+        for module in trained:
+            module.requires_grad_(True)
         head_lr = config.classifier_lr * config.classifier_head_factor
         self.update = run.update(
-            [(model.encoder, config.classifier_lr), (model.head, head_lr)],
+            [*((module, config.classifier_lr) for module in trained), (model.head, head_lr)],
             config.classifier_decay_every,
         )
-        self.classify = run.ranks.parallel(_Classify(model))
         self.loader = run.loader(1, config.classifier_batch_size)
+        self.pooled = not trained and model.head.pooling in AVERAGES
+        if self.pooled:
+            self.loader = FeatureLoader(
+                self.loader, model.encoder, run.autocast, config.seed, run.console
+            )
+        self.classify = run.ranks.parallel(model.head if self.pooled else _Classify(model))
         self.best: dict[str, list[float]] = {}
 
     def train(self) -> None:
-        """Sets the model to training mode; batch norm updates its statistics."""
-        self.model.train()
+        """Sets the model to training mode if all layers are trained, otherwise to eval mode.
 
-    def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
+        In training mode, batch norm updates its statistics.
+        """
+        self.model.train(self.run.config.classifier_layers == "all")
+
+    def step(
+        self, batches: Sequence[SequenceBatch | FeatureBatch], epoch: float, number: int
+    ) -> Step:
         """Takes an SGD step, without device synchronization.
 
         If no rank has a frame, the loss is NaN and the step is skipped.
@@ -72,21 +98,28 @@ class ClassifierStage:
         ranks = self.run.ranks
         self.update.begin()
         weights = [0.0 if batch.blank else 1.0 for batch in batches]
-        own = sum(len(batch.images) for batch in batches if not batch.blank)
+        own = sum(len(batch.labels) for batch in batches if not batch.blank)
         frames = ranks.mean(torch.full((), float(own), device=self.run.device))
         total = torch.zeros((), device=self.run.device)
         for weight, batch in zip(weights, batches, strict=True):
-            images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
             with ranks.gathers_gradients(self.classify, batch is batches[-1]):
-                with self.run.autocast():
-                    logits = self.classify(images).float()
+                logits = self._logits(batch)
                 loss = F.cross_entropy(logits, batch.labels, reduction="sum") * weight / frames
                 loss = nan_if_not_finite(loss, logits)
                 self.update.backward(loss)
             total = total + loss.detach()
         return Step({"cross-entropy": total}, self.update.step(), total.isfinite(), own)
 
-    def warning(self, means: Mapping[str, float]) -> None:
+    def _logits(self, batch: SequenceBatch | FeatureBatch) -> Tensor:
+        """Class logits (B, K), float32."""
+        if isinstance(batch, FeatureBatch):
+            inputs = batch.features
+        else:
+            inputs = self.model.encoder.normalized(batch.images)
+        with self.run.autocast():
+            return self.classify(inputs).float()
+
+    def warning(self, means: Mapping[str, float]) -> str | None:
         """Returns None: this stage has no warnings."""
 
     def validate(self, epoch: int, unreadable: set[str]) -> dict[str, float]:

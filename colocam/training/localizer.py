@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from colocam.data.loading.loader import SequenceBatch
-from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -94,7 +93,8 @@ class LocalizerStage:
 
     def __init__(self, run: Run, model: Localizer, teacher: Localizer | None = None) -> None:
         config = run.config
-        self.run, self.model, self.epochs = run, model, config.epochs
+        self.run, self.model = run, model
+        self.epochs, self.evaluate_every = config.epochs, config.evaluate_every
         self.anchors_only = config.method == "tcam"
         self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))
         self.seeding = Seeding(run, model, teacher)
@@ -155,7 +155,7 @@ class LocalizerStage:
     @torch.no_grad()
     def encode(self, batch: SequenceBatch) -> tuple[Tensor, list[Tensor]]:
         """Returns the normalized frames (B, 3, H, W), and the encoder's maps of them."""
-        images = normalized(batch.images).contiguous(memory_format=torch.channels_last)
+        images = self.model.encoder.normalized(batch.images)
         with self.run.autocast():
             return images, self.model.encoder(images)
 

@@ -3,9 +3,8 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from colocam.data.loading.loader import SequenceBatch, SequenceLoader
 from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
@@ -25,6 +24,29 @@ from colocam.training.update import Update
 _SYNCHRONIZE_EVERY = 10  # steps between synchronizations with the device and the other ranks
 
 
+class Batch(Protocol):
+    """What the loop reads of a batch; see `SequenceBatch`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def unreadable(self) -> tuple[str, ...]: ...
+
+    @property
+    def blank(self) -> bool: ...
+
+
+class Loader(Protocol):
+    """Interface of a loader, see `SequenceLoader`."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Any]: ...
+
+    def close(self) -> None: ...
+
+
 class Stage(Protocol):
     """Interface of a stage: the step, validation, and checkpoints.
 
@@ -34,20 +56,24 @@ class Stage(Protocol):
         update: optimizer of the trained modules.
         loader: loader of the training batches.
         epochs: number of epochs.
+        evaluate_every: number of epochs between validations; the last epoch has one, too.
         best: best scores on validation so far, by checkpoint; part of the training state.
     """
 
     name: str
     model: Localizer
     update: Update
-    loader: SequenceLoader
     epochs: int
+    evaluate_every: int
     best: dict[str, list[float]]
+
+    @property
+    def loader(self) -> Loader: ...
 
     def train(self) -> None:
         """Sets trained modules to training mode, and frozen ones to eval mode."""
 
-    def step(self, batches: Sequence[SequenceBatch], epoch: float, number: int) -> Step:
+    def step(self, batches: Sequence[Any], epoch: float, number: int) -> Step:
         """Takes a step.
 
         Args:
@@ -129,14 +155,14 @@ class Loop:
                     losses = self._synchronize()
                     bars.update(bar, losses=losses, rate=f"{self._rate():.0f} frames/s")
 
-    def _batches(self) -> Iterator[list[SequenceBatch]]:
+    def _batches(self) -> Iterator[list[Batch]]:
         """Yields the batches of each remaining step of the epoch."""
         count = self.run.config.accumulate
         batches = iter(self.stage.loader.epoch(self.epoch, self.done * count))
         while group := list(itertools.islice(batches, count)):
             yield group
 
-    def _step(self, batches: Sequence[SequenceBatch]) -> StepResult:
+    def _step(self, batches: Sequence[Batch]) -> StepResult:
         """Takes a step; none if there is one process and it has no frame."""
         run = self.run
         unreadable = tuple(name for batch in batches for name in batch.unreadable)
@@ -219,7 +245,7 @@ class Loop:
         run.ranks.share_buffers(stage.model)
         stage.update.scheduler.step()
         means, scores = self.progress.means(), {}
-        if run.evaluates_after(self.epoch, stage.epochs):
+        if (self.epoch + 1) % stage.evaluate_every == 0 or self.epoch + 1 == stage.epochs:
             scores = stage.validate(self.epoch, self.progress.unreadable)
         self._print(means, scores, rate)
         if warning := stage.warning(means):

@@ -90,6 +90,7 @@ class Run:
             world=self.ranks.world,
             cache=self.cache,
             warn=self.warn,
+            least_batches=(config.epoch_steps - 1) * config.accumulate + 1,
         )
 
     def warn(self, line: str) -> None:
@@ -136,10 +137,6 @@ class Run:
             cam=ActivationMap(model, config.cam, config.cam_layer),
             device=self.device, decode=decode, autocast=self.autocast, ranks=self.ranks,
         )  # fmt: skip
-
-    def evaluates_after(self, epoch: int, epochs: int) -> bool:
-        """Returns whether validation follows `epoch` (counted from 0) of `epochs`."""
-        return (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == epochs
 
 
 def open_run(config: Config, ranks: Ranks) -> Run:

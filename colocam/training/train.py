@@ -71,7 +71,7 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
         model, teacher = _load_classifiers(run)
     else:
         model = _make_model(run, state)
-    _check_cam_layer(config, model)
+    _check_encoder(config, model)
     _prepare_folder(run, state)  # after the checks: a mistake leaves an older run as it is
     if not skips_classifier:
         unreadable |= Loop(run, ClassifierStage(run, model), state, interruption).train()
@@ -128,7 +128,9 @@ def _load(run: Run, name: str, kind: str) -> tuple[Localizer, CheckpointInfo]:
     return run.prepare_model(model), info
 
 
-def _check_cam_layer(config: Config, model: Localizer) -> None:
+def _check_encoder(config: Config, model: Localizer) -> None:
+    """Checks that the encoder can process frames of this size, and has the layer of the CAM."""
+    model.encoder.check_side(config.crop)
     try:
         ActivationMap(model, config.cam, config.cam_layer)
     except ValueError as error:

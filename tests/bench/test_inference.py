@@ -12,7 +12,6 @@ from lib.inference.passes import Passes
 
 import inference
 from colocam.cam import ActivationMap, normalized_map
-from colocam.data.loading.transforms import normalized
 from colocam.models import Localizer
 from colocam.runtime.device import make_autocast
 
@@ -141,7 +140,7 @@ def images() -> torch.Tensor:
 def test_pass_of_the_localizer_returns_logits_and_foreground_of_the_softmax(model, images):
     passes = Passes(model, 40, make_autocast("off", CPU), compiled=False)
     logits, scores = passes("localizer", images)
-    expected_logits, maps = model(normalized(images))
+    expected_logits, maps = model(model.encoder.normalized(images))
     background, foreground = maps.exp().unbind(1)
     torch.testing.assert_close(logits, expected_logits)
     torch.testing.assert_close(scores, foreground / (background + foreground))
@@ -151,7 +150,7 @@ def test_pass_of_the_localizer_returns_logits_and_foreground_of_the_softmax(mode
 def test_pass_of_a_cam_returns_the_normalized_map_of_the_most_probable_class(model, images, method):
     passes = Passes(model, 40, make_autocast("off", CPU), compiled=False)
     logits, maps = passes(method, images)
-    cam = ActivationMap(model, method)(normalized(images), logits.argmax(1))
+    cam = ActivationMap(model, method)(model.encoder.normalized(images), logits.argmax(1))
     assert maps.shape == (2, 40, 40)
     assert maps.amax() == 1
     torch.testing.assert_close(maps, normalized_map(cam, (40, 40)))

@@ -347,6 +347,12 @@ def test_header_with_missing_entries_is_refused(checkpoint, tmp_path, info):
     assert "header is damaged" in refused(tmp_path / "other.safetensors")
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"mean": [0, 0, 0]}', '{"mean": [0], "std": [1]}'])
+def test_header_with_damaged_normalization_is_refused(checkpoint, tmp_path, text):
+    rewritten(checkpoint, tmp_path / "other.safetensors", {"normalization": text})
+    assert "header is damaged" in refused(tmp_path / "other.safetensors")
+
+
 def test_missing_and_additional_tensors_are_refused(checkpoint, model, tmp_path):
     path, state = tmp_path / "other.safetensors", model.state_dict()
     rewritten(checkpoint, path, state={k: v for k, v in state.items() if k != "head.bias"})

@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torch import nn
 
-from colocam.data.loading import transforms
 from colocam.models import Localizer
 from colocam.models.encoders import ENCODERS
 from colocam.models.inception import STAGES
+from colocam.models.resnet import ResNetEncoder
 
 CHANNELS = {
     "resnet18": (64, 64, 128, 256, 512),
@@ -249,8 +249,16 @@ def test_inception_normalizes_frames_as_its_weights_expect(inceptions):
     images = draw(2, 3, 8, 8)
     assert torch.equal(images * encoder.scale + encoder.shift, network._transform_input(images))
     frames = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    seen = transforms.normalized(frames) * encoder.scale + encoder.shift
+    seen = encoder.normalized(frames) * encoder.scale + encoder.shift
     torch.testing.assert_close(seen, (frames / 255 - 0.5) / 0.5, rtol=1e-5, atol=1e-6)
+
+
+def test_frames_are_normalized_by_imagenet_statistics():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    low = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    high = torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
+    found = ResNetEncoder(18).normalized(images)
+    torch.testing.assert_close(found.flatten(1), torch.stack([low, high]))
 
 
 # Training

@@ -70,6 +70,6 @@ def test_checkpoint_written_today_has_the_pinned_names_and_shapes(tiny_run, pinn
             kind
         ]["tensors"]
         header = file.metadata()
-    assert header.keys() == pinned[kind]["header"].keys() | {"sha256"}
+    assert header.keys() == pinned[kind]["header"].keys() | {"sha256", "normalization"}
     entries = json.loads(pinned[kind]["header"]["info"])
     assert json.loads(header["info"]).keys() == entries.keys()

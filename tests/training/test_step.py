@@ -11,11 +11,9 @@ from torch import nn
 
 from colocam.cli.options import parse_config
 from colocam.cli.train import main
-from colocam.data.loading.transforms import normalized
 from colocam.losses import Counts
 from colocam.models import Localizer
 from colocam.runtime.distribution import ALONE
-from colocam.training import classifier, localizer
 from colocam.training.classifier import ClassifierStage
 from colocam.training.localizer import LocalizerStage
 from colocam.training.progress import Progress, StepResult
@@ -178,12 +176,6 @@ class _FixedSeeds:
 
 
 @pytest.fixture
-def in_double(monkeypatch):
-    for module in (classifier, localizer):
-        monkeypatch.setattr(module, "normalized", lambda images: normalized(images).double())
-
-
-@pytest.fixture
 def make_stage(two_epochs, tmp_path):
     def make(kind, *options, dtype=torch.float32):
         argv = [*two_epochs, "--out", str(tmp_path / "run"), "--amp", "off", *options]
@@ -195,7 +187,6 @@ def make_stage(two_epochs, tmp_path):
     return make
 
 
-@pytest.mark.usefixtures("in_double")
 @pytest.mark.parametrize(
     ("kind", "options"),
     [(ClassifierStage, ()), (LocalizerStage, ()), (LocalizerStage, ("--tag-weighting", "weight"))],
@@ -262,7 +253,7 @@ def test_frames_are_weighted_by_the_probability_of_their_tag(make_stage):
     stage.train()
     batch = next(iter(stage.loader.epoch(0)))
     with torch.no_grad():
-        logits = stage.model.eval()(normalized(batch.images))[0]
+        logits = stage.model.eval()(stage.model.encoder.normalized(batch.images))[0]
     expected = logits.softmax(1)[torch.arange(len(logits)), batch.labels]
     torch.testing.assert_close(stage.prepare(batch).frame_weights, expected)
 

@@ -20,7 +20,6 @@ from test_step import gradients_of
 from colocam.cam import ActivationMap
 from colocam.cli.options import parse_command
 from colocam.cli.train import main
-from colocam.data.loading.transforms import normalized
 from colocam.evaluation.evaluate import evaluate
 from colocam.models import Localizer
 from colocam.runtime.distribution import join_ranks
@@ -59,8 +58,6 @@ def write_evaluation(run, out):
 
 
 def write_parts(out, argv):
-    for module in (classifier, localizer):
-        module.normalized = lambda images: normalized(images).double()
     with join_ranks("cpu") as ranks:
         run = open_run(parse_command(argv, cuda=False).config, ranks)
         for name, kind in STAGES.items():

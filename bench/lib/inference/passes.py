@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colocam.cam import ActivationMap, Method, normalized_map
-from colocam.data.loading.transforms import normalized
 from colocam.models import Localizer
 
 LOCALIZER = "localizer"
@@ -55,7 +54,7 @@ class Passes:
     def __init__(
         self, model: Localizer, size: int, autocast: Callable[[], torch.autocast], compiled: bool
     ) -> None:
-        self.size, self.autocast = (size, size), autocast
+        self.model, self.size, self.autocast = model, (size, size), autocast
         self.encode: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = Encode(model)
         self.score: Callable[[list[Tensor]], Tensor] = Score(model, size)
         if compiled:
@@ -72,7 +71,7 @@ class Passes:
             method: one of `METHODS`.
             images: (B, 3, H, W) uint8, on the model's device.
         """
-        inputs = normalized(images).contiguous(memory_format=torch.channels_last)
+        inputs = self.model.encoder.normalized(images)
         with self.autocast():
             logits, features = self.encode(inputs)
             if method == LOCALIZER:

@@ -1,4 +1,4 @@
-"""Data loader of training batches: whole sequences, one sequence of every shot per epoch."""
+"""Data loader of training batches: whole sequences, as many of every shot per epoch."""
 
 import signal
 import sys
@@ -88,7 +88,10 @@ class DrawnBatch:
 
 
 class EpochOrder(Sampler[list[tuple[int, int]]]):
-    """Batch sampler of one rank: every shot once per epoch, in random order.
+    """Batch sampler of one rank: every shot once per epoch or more often, in random order.
+
+    An item is (draw, shot); the draws of a shot have different numbers in all epochs. The shots are
+    drawn once, then a second time in another order, and so on, without a break between batches.
 
     A batch is distributed over the ranks by whole sequences. If the last batch has fewer sequences
     than there are ranks, it is filled up from the beginning of the order.
@@ -99,24 +102,44 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         seed: seed of the order, together with the epoch.
         rank: rank of this process.
         world: number of ranks.
+        least_batches: the shots are drawn as many times per epoch as make this many batches.
 
     Attributes:
+        draws: number of times that every shot is drawn per epoch.
         epoch: number of the epoch to iterate over.
         first: number of its first batch.
     """
 
-    def __init__(self, num_shots: int, per_batch: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        num_shots: int,
+        per_batch: int,
+        seed: int,
+        rank: int,
+        world: int,
+        least_batches: int = 1,
+    ) -> None:
         self.num_shots, self.per_batch, self.seed = num_shots, max(per_batch, world), seed
         self.rank, self.world = rank, world
+        # The fewest draws with more sequences than least_batches − 1 batches hold.
+        self.draws = (least_batches - 1) * self.per_batch // max(1, num_shots) + 1
         self.epoch = self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_shots)
-        for start in range(self.first * self.per_batch, self.num_shots, self.per_batch):
+        order = self._order()
+        for start in range(self.first * self.per_batch, len(order), self.per_batch):
             batch = order[start : start + self.per_batch]
-            if len(batch) < self.world:
-                batch = np.concatenate([batch, np.resize(order, self.world - len(batch))])
-            yield [(self.epoch, int(shot)) for shot in batch[self.rank :: self.world]]
+            missing = max(0, self.world - len(batch))
+            batch += [order[number % len(order)] for number in range(missing)]
+            yield batch[self.rank :: self.world]
+
+    def _order(self) -> list[tuple[int, int]]:
+        """All items of the epoch in order."""
+        items = []
+        for draw in range(self.epoch * self.draws, (self.epoch + 1) * self.draws):
+            shots = np.random.default_rng([self.seed, draw]).permutation(self.num_shots)
+            items += [(draw, int(shot)) for shot in shots]
+        return items
 
     def __len__(self) -> int:
         return self.batches_per_epoch - self.first
@@ -124,11 +147,11 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
     @property
     def batches_per_epoch(self) -> int:
         """Number of batches of a whole epoch."""
-        return -(-self.num_shots // self.per_batch)
+        return -(-self.draws * self.num_shots // self.per_batch)
 
 
 class SequenceLoader:
-    """Loader of batches of whole sequences, one sequence of every shot per epoch.
+    """Loader of batches of whole sequences, as many sequences of every shot per epoch.
 
     Args:
         shots: training shots.
@@ -143,6 +166,8 @@ class SequenceLoader:
         cache: cache of resized frames, which does not change the batches; None: frames are decoded
             at every draw.
         warn: called with each warning about the cache, one line; None: prints it to stderr.
+        least_batches: every shot is drawn once per epoch, or as many times as make this many
+            batches, each time other frames.
     """
 
     def __init__(
@@ -157,9 +182,10 @@ class SequenceLoader:
         world: int = 1,
         cache: FrameCache | None = None,
         warn: Callable[[str], None] | None = None,
+        least_batches: int = 1,
     ) -> None:
         per_batch = max(1, batch_size // settings.frames)
-        self.order = EpochOrder(len(shots), per_batch, settings.seed, rank, world)
+        self.order = EpochOrder(len(shots), per_batch, settings.seed, rank, world, least_batches)
         self.loader: DataLoader | None = DataLoader(
             SequenceDataset(shots, settings, maps, cache),
             batch_sampler=self.order,

@@ -1,6 +1,6 @@
 """Dataset of training sequences: drawing, decoding and collating, usually in worker processes.
 
-The dataset returns one sequence of a shot for an item (epoch, shot). Frames are resized here;
+The dataset returns one sequence of a shot for an item (draw, shot). Frames are resized here;
 `DrawnBatch` crops them on the device.
 """
 
@@ -40,7 +40,7 @@ class SequenceSettings:
         frame_limit: share in (0, 1] of a shot's frames, around its middle, that may be drawn.
         resize: side of the resized frames, pixels.
         crop: side of the random crop of a resized frame, pixels.
-        seed: seed of all random draws, together with the epoch and the shot.
+        seed: seed of all random draws, together with the draw and the shot.
         direction: side of the anchor frame on which its neighbours are: "before", "after" or "both"
             (see `anchor_index`).
     """
@@ -79,7 +79,7 @@ class SequenceItem(NamedTuple):
 
 
 class SequenceDataset(Dataset[SequenceItem | UserError]):
-    """Map-style dataset; an item is (epoch, index of the shot).
+    """Map-style dataset; an item is (number of the draw, index of the shot).
 
     Args:
         shots: training shots.

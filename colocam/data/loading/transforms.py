@@ -1,17 +1,13 @@
-"""Transforms of decoded frames and maps: resizing, crops and flips, normalization."""
+"""Transforms of decoded frames and maps: resizing, crops and flips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as augmentations
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -100,24 +96,3 @@ def resized_map(values: np.ndarray, side: int) -> np.ndarray:
 def to_tensor(frames: list[np.ndarray]) -> Tensor:
     """Stacks frames (H, W, 3) uint8 of one size to a tensor (B, 3, H, W) uint8, channels-last."""
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
-
-
-def normalized(images: Tensor) -> Tensor:
-    """Normalizes images by ImageNet's mean and standard deviation.
-
-    Args:
-        images: (B, 3, H, W) uint8, RGB.
-
-    Returns:
-        (B, 3, H, W) float32.
-    """
-    mean, std = _channel_statistics(images.device)
-    return (images.float() / 255 - mean) / std
-
-
-@cache
-def _channel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation (1, 3, 1, 1), cached: the copy to a device is slow."""
-    with torch.inference_mode(False):
-        both = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device)
-    return both[0].view(1, 3, 1, 1), both[1].view(1, 3, 1, 1)

@@ -6,8 +6,8 @@ import torch
 from lib import ROOT
 from lib.synchronization import first_synchronization
 
-from colocam.data.loading.transforms import normalized
 from colocam.kernels import gaussian_filter
+from colocam.models.base import Encoder
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def test_first_synchronizing_line_is_reported(modes):
         device = torch.device("cpu")
         float = raise_synchronizing
 
-    found = first_synchronization(lambda: normalized(Synchronizing()))
-    assert found.startswith("transforms.py:")
+    found = first_synchronization(lambda: Encoder().normalized(Synchronizing()))
+    assert found.startswith("base.py:")
     assert found.endswith(", normalized")
     assert first_synchronization(lambda: None) is None
 

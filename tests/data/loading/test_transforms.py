@@ -7,7 +7,6 @@ import torch
 from colocam.data.loading.transforms import (
     Crop,
     augmented,
-    normalized,
     resized,
     resized_map,
     to_tensor,
@@ -90,10 +89,3 @@ def test_frames_are_stacked_to_a_channels_last_uint8_batch():
     assert images.dtype == torch.uint8
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert images[1, 2, 3, 4] == frames[1][3, 4, 2]
-
-
-def test_normalization_uses_imagenet_statistics():
-    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    low = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
-    high = torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
-    torch.testing.assert_close(normalized(images).flatten(1), torch.stack([low, high]))

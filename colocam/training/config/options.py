@@ -1,14 +1,12 @@
-"""Configuration of a training run: options, presets, and config.json."""
+"""Configuration of a training run: its options with their help texts."""
 
 import json
-import math
-from collections.abc import Callable
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from colocam.runtime.errors import UserError
+from colocam.training.config.presets import PRESETS
 
 
 def _option(group: str, default: object, text: str, *, main: bool = False) -> Any:
@@ -63,8 +61,11 @@ class Config:
     seed_maps: Path | None = _option(
         "seeds", None, "folder of stored maps, used instead of activation maps"
     )
-    encoder: Literal["resnet50", "resnet18", "vgg16", "inceptionv3"] = _option(
-        "model", "resnet50", "backbone", main=True
+    encoder: str = _option(
+        "model",
+        "resnet50",
+        "backbone: resnet18, resnet50, vgg16, inceptionv3 or timm:NAME, a model of timm",
+        main=True,
     )
     pooling: Literal["wgap", "gap", "max", "lse"] = _option(
         "model", "wgap", "pooling of the classifier's last feature map"
@@ -147,6 +148,13 @@ class Config:
         "data", 0.6, "central fraction of each shot from which frames are sampled"
     )
 
+    classifier_layers: Literal["all", "last", "head"] = _option(
+        "stage 1",
+        "all",
+        "layers that are trained: all; last: the encoder's last block and the head; head: the head "
+        "alone, on features of the frozen encoder that are computed once",
+        main=True,
+    )
     classifier_epochs: int = _option("stage 1", 100, "number of epochs", main=True)
     classifier_batch_size: int = _option("stage 1", 32, "frames per batch over all processes")
     classifier_lr: float = _option("stage 1", 0.001, "learning rate", main=True)
@@ -160,7 +168,17 @@ class Config:
     decay: float = _option("both stages", 0.9, "factor of each learning rate decay")
     momentum: float = _option("both stages", 0.9, "Nesterov momentum")
     weight_decay: float = _option("both stages", 1e-4, "weight decay")
+    epoch_steps: int = _option(
+        "both stages",
+        1,
+        "minimum number of steps per epoch: every training shot is drawn once per epoch, or as "
+        "often as this takes, each time other frames",
+        main=True,
+    )
     evaluate_every: int = _option("both stages", 1, "epochs between validations")
+    classifier_evaluate_every: int | None = _option(
+        "stage 1", None, "epochs between validations (default: --evaluate-every)"
+    )
 
     seed_scheme: Literal["published", "text"] = _option(
         "seeds", "published", "sampling of seeds: as in the published code or in the paper's text"
@@ -249,50 +267,6 @@ class Config:
 
 PER_FRAME = ("fcam", "tcam")  # methods without the joint term
 
-# Training from scratch on two CPU cores. The weight of the joint term grows over two epochs: at
-# full weight it drives untrained maps to all foreground or all background.
-_SMALL: dict[str, Any] = {
-    "encoder": "resnet18",
-    "weights": "none",
-    "workers": 0,
-    "resize": 90,
-    "crop": 80,
-    "classifier_epochs": 14,
-    "classifier_batch_size": 16,
-    "classifier_lr": 0.02,
-    "classifier_head_factor": 1.0,
-    "classifier_decay_every": 2,
-    "epochs": 7,
-    "lr": 0.05,
-    "decay_every": 1,
-    "evaluate_every": 2,
-    "coloc_weight": 5.0,
-    "coloc_ramp": 2.0,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "builtin": _SMALL,
-    "builtin-cuda": _SMALL | {"resize": 256, "crop": 224, "workers": 8, "clip_set": "large"},
-    "real-cpu": _SMALL
-    | {"weights": "imagenet", "resize": 128, "crop": 112, "classifier_lr": 0.001, "lr": 0.01},
-    "smoke": _SMALL
-    | {
-        "clip_set": "small",
-        "resize": 72,
-        "crop": 64,
-        "classifier_epochs": 2,
-        "epochs": 2,
-        "evaluate_every": 1,
-    },
-}
-
-
-def default_preset(has_data: bool, cuda: bool) -> str:
-    """Preset of a run without --preset: by whether it has --data and a GPU."""
-    if has_data:
-        return "paper" if cuda else "real-cpu"
-    return "builtin-cuda" if cuda else "builtin"
-
 
 def value_type(option: Field[Any]) -> type:
     """Type of an option's values other than None."""
@@ -309,91 +283,3 @@ def choices(option: Field[Any]) -> tuple[str, ...] | None:
     if option.name == "preset":
         return tuple(sorted(PRESETS))
     return get_args(option.type) if get_origin(option.type) is Literal else None
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Options in the config.json of a run, with the types of `Config`.
-
-    Raises:
-        UserError: the file is missing or not JSON, or has an unknown option or an invalid value.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); --config takes the config.json of a run"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: contains no options; --config takes the config.json of a run")
-    options = {option.name: option for option in fields(Config)}
-    for name in values:
-        if name not in options:
-            raise UserError(f"{path}: unknown option {name!r}; written by another version?")
-    if values.get("preset") not in [*PRESETS]:  # a list, since JSON values may be unhashable
-        raise UserError(f"{path}: unknown preset {values.get('preset')!r}")
-    return {name: _typed(path, options[name], value) for name, value in values.items()}
-
-
-def _typed(path: Path, option: Field[Any], value: object) -> object:
-    """A JSON value converted to the type of its option."""
-    if value is None and option.default is None:
-        return None
-    kind, allowed = value_type(option), choices(option)
-    json_types: dict[type, tuple[type, ...]] = {Path: (str,), float: (int, float)}
-    valid = isinstance(value, json_types.get(kind, (kind,))) and not isinstance(value, bool)
-    if not valid or (allowed is not None and value not in allowed):
-        raise UserError(f"{path}: {option.name} cannot be {value!r}")
-    try:
-        return kind(value)
-    except OverflowError as error:
-        raise UserError(f"{path}: {option.name} is too large") from error
-
-
-_POSITIVE = (
-    "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
-    "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
-    "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
-    "stop_after_skips", "cache_size", "cut_over",
-)  # fmt: skip
-_NOT_NEGATIVE = (
-    "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", "state_every",
-    *(
-        f"{term}_{setting}"
-        for term in ("pl", "crf", "asc", "coloc")
-        for setting in ("weight", "first_epoch", "last_epoch", "ramp")
-    ),
-)  # fmt: skip
-
-
-def check_config(config: Config) -> None:
-    """Checks ranges of values, and options that exclude each other.
-
-    Raises:
-        UserError: an invalid value; the message names its option.
-    """
-    for name in _POSITIVE:
-        _require(config, name, "be greater than 0", lambda value: value > 0)
-    for name in _NOT_NEGATIVE:
-        _require(config, name, "not be negative", lambda value: value is None or value >= 0)
-    for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):
-        _require(config, name, "be in (0, 1]", lambda value: 0 < value <= 1)
-    _require(config, "tag_threshold", "be in [0, 1]", lambda value: 0 <= value <= 1)
-    _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
-    if config.method == "tcam" and (config.sampling, config.direction) != ("adjacent", "before"):
-        raise UserError("--method tcam: requires --sampling adjacent and --direction before")
-    if config.cam == "cam" and config.cam_layer != "last":
-        raise UserError(
-            f"--cam-layer {config.cam_layer}: --cam cam is computed at the last map only"
-        )
-    if config.crop > config.resize:
-        raise UserError(f"--crop {config.crop}: must not exceed --resize {config.resize}")
-    if config.crop < 32:
-        raise UserError(f"--crop {config.crop}: must be at least 32 for output stride 8")
-
-
-def _require(config: Config, name: str, what: str, holds: Callable[[Any], bool]) -> None:
-    value = getattr(config, name)
-    if not holds(value) or value == math.inf:
-        raise UserError(f"--{name.replace('_', '-')} {value}: must {what}")

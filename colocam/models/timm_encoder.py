@@ -1,0 +1,176 @@
+"""Encoders from timm (extra `timm`): any of its models that gives feature maps, `timm:NAME`."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from colocam.models.base import Encoder
+from colocam.runtime.errors import UserError
+
+PREFIX = "timm:"
+_OUTPUT_STRIDE = 8
+_MOST_MAPS = 5  # of a model with more blocks than that, as a transformer, four are taken
+_SIDE = 224  # of the trial pass
+
+# In order of preference: output stride 8; a transformer for frames of any size; the defaults.
+_ARGUMENTS: tuple[dict[str, Any], ...] = (
+    {"output_stride": _OUTPUT_STRIDE},
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"strict_img_size": False},
+    {},
+)
+
+
+class TimmEncoder(Encoder):
+    """A timm model: at output stride 8 where it has that option, else at its own strides.
+
+    Maps are those of timm's `forward_intermediates`. Of a convolutional network all levels are
+    returned (five at most); of a vision transformer the output of four blocks at equal distances,
+    all of one size, normalized by its last layer norm. The last map is what the model's own
+    classifier pools: where the network ends with a convolution that widens a linear bottleneck
+    (EfficientNet's `conv_head`), the map after it follows as one more map, for head and CAM only.
+
+    Args:
+        name: timm's name of the model, without "timm:".
+
+    Raises:
+        UserError: timm is not installed, or has no such model, or the model has no feature maps.
+    """
+
+    backbone: Any  # a timm model; timm has no common type of those with intermediate maps
+
+    def __init__(self, name: str) -> None:
+        backbone = _create(name)
+        config = backbone.pretrained_cfg
+        super().__init__(config["mean"], config["std"])
+        self.name, self.backbone = name, backbone
+        classifier = config.get("classifier") or ()
+        names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        self.skipped = tuple(f"{layer}." for layer in names)
+        self.levels = _levels(backbone.feature_info)
+        with _called_modules(backbone) as called:
+            maps = self._trial(_SIDE, f"--encoder {PREFIX}{name}: gives no feature maps")
+        # Layers after the pooling, as in MobileNetV3: DistributedDataParallel waits for gradients
+        # of all parameters.
+        for unused in _remove_others(backbone, called):
+            self.skipped += (f"{unused}.",)
+        self.channels = tuple(level.shape[1] for level in maps)
+        self.strides = tuple(max(1, round(_SIDE / level.shape[-1])) for level in maps)
+        self.decoder_maps = len(self.levels)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalized frames (B, 3, H, W) to maps (B, C_k, H_k, W_k), shallow to deep."""
+        final, maps = self.backbone.forward_intermediates(images, indices=self.levels, norm=True)
+        if final.dim() == 3:  # (B, tokens, C): class and register tokens come first
+            patches = final[:, self.backbone.num_prefix_tokens :]
+            final = patches.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
+        elif final.shape[1] != self.backbone.num_features:  # (B, h, w, C)
+            final = final.permute(0, 3, 1, 2)
+        same = final.shape[1] == maps[-1].shape[1]
+        return [*(maps[:-1] if same else maps), final]
+
+    def last_block(self) -> list[nn.Module]:
+        """Returns the last block of the last stage, and the layers that follow it."""
+        children = [child for child in self.backbone.children() if [*child.parameters()]]
+        stages = [
+            number
+            for number, child in enumerate(children)
+            if isinstance(child, nn.Sequential | nn.ModuleList)
+        ]
+        if not stages:
+            return children[-1:]
+        last, after = children[stages[-1]], children[stages[-1] + 1 :]
+        return [*list(last.children())[-1:], *after]
+
+    def load_backbone(self, state: dict[str, Tensor]) -> None:
+        """Loads a state dict in timm's names, except the classifier."""
+        self.backbone.load_state_dict(
+            {name: value for name, value in state.items() if not name.startswith(self.skipped)}
+        )
+
+    def check_side(self, side: int) -> None:
+        """Checks that the model can process frames of a side; see `Encoder.check_side`."""
+        self._trial(side, f"--crop {side}: {PREFIX}{self.name} cannot process frames of this size")
+
+    @torch.no_grad()
+    def _trial(self, side: int, failure: str) -> list[Tensor]:
+        """Maps of a black frame; an error has the text `failure` and the model's own."""
+        training = self.training
+        self.eval()
+        try:
+            # Not self(...), which may be compiled.
+            return self.forward(torch.zeros(1, 3, side, side, device=self.mean.device))
+        except Exception as error:  # timm's models raise what they please
+            raise UserError(f"{failure} ({error})") from error
+        finally:
+            self.train(training)
+
+
+@contextmanager
+def _called_modules(backbone: nn.Module) -> Iterator[set[nn.Module]]:
+    """Collects the submodules that are called within the context."""
+    called: set[nn.Module] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: called.add(module))
+        for module in backbone.modules()
+    ]
+    yield called
+    for hook in hooks:
+        hook.remove()
+
+
+def _remove_others(backbone: nn.Module, called: set[nn.Module]) -> list[str]:
+    """Replaces submodules with parameters that were not called; returns their names."""
+    names = [
+        name
+        for name, module in backbone.named_modules()
+        if name and module not in called and [*module.parameters(recurse=False)]
+    ]
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), child, nn.Identity())
+    return names
+
+
+def _create(name: str) -> Any:
+    """Creates timm's model without its classifier, with random weights."""
+    timm = _import_timm(name)
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('.')[0]}*")[:5])
+        hint = f"; similar: {near}" if near else "; timm.list_models() lists them"
+        raise UserError(f"--encoder {PREFIX}{name}: timm has no such model{hint}")
+    errors = []
+    for arguments in _ARGUMENTS:
+        try:
+            model = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+        except (TypeError, NotImplementedError, RuntimeError, AssertionError) as error:
+            errors.append(error)
+        else:
+            break
+    else:
+        raise UserError(f"--encoder {PREFIX}{name}: cannot be created ({errors[-1]})")
+    if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
+        raise UserError(f"--encoder {PREFIX}{name}: gives no feature maps; choose another model")
+    return model
+
+
+def _import_timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(
+            f'--encoder {PREFIX}{name}: needs timm; pip install "colocam[timm]"'
+        ) from error
+    return timm
+
+
+def _levels(feature_info: Sequence[Any]) -> list[int]:
+    """Indices of the maps to take: all, or the outputs of four blocks at equal distances."""
+    count = len(feature_info)
+    if count <= _MOST_MAPS:
+        return list(range(count))
+    return [math.ceil(count * quarter / 4) - 1 for quarter in (1, 2, 3, 4)]

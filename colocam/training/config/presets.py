@@ -1,0 +1,47 @@
+"""Presets: sets of defaults of the options."""
+
+from typing import Any
+
+# Training from scratch on two CPU cores. The weight of the joint term grows over two epochs: at
+# full weight it drives untrained maps to all foreground or all background.
+_SMALL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "weights": "none",
+    "workers": 0,
+    "resize": 90,
+    "crop": 80,
+    "classifier_epochs": 14,
+    "classifier_batch_size": 16,
+    "classifier_lr": 0.02,
+    "classifier_head_factor": 1.0,
+    "classifier_decay_every": 2,
+    "epochs": 7,
+    "lr": 0.05,
+    "decay_every": 1,
+    "evaluate_every": 2,
+    "coloc_weight": 5.0,
+    "coloc_ramp": 2.0,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "builtin": _SMALL,
+    "builtin-cuda": _SMALL | {"resize": 256, "crop": 224, "workers": 8, "clip_set": "large"},
+    "real-cpu": _SMALL
+    | {"weights": "imagenet", "resize": 128, "crop": 112, "classifier_lr": 0.001, "lr": 0.01},
+    "smoke": _SMALL
+    | {
+        "clip_set": "small",
+        "resize": 72,
+        "crop": 64,
+        "classifier_epochs": 2,
+        "epochs": 2,
+        "evaluate_every": 1,
+    },
+}
+
+
+def default_preset(has_data: bool, cuda: bool) -> str:
+    """Preset of a run without --preset: by whether it has --data and a GPU."""
+    if has_data:
+        return "paper" if cuda else "real-cpu"
+    return "builtin-cuda" if cuda else "builtin"
