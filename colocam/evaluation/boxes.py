@@ -26,6 +26,27 @@ NO_BOX: Box = (0, 0, 0, 0)
 """Box of a map without a pixel above the threshold: the corner pixel, as published."""
 
 
+CENTRE_BOX = "centre box"
+"""Name of the baseline without a model: a box around the centre of the frame, as large as is best
+by the protocol (`centre_map`)."""
+
+
+def centre_map(side: int) -> NDArray[np.float32]:
+    """Map whose boxes are those around the centre: 1 in the middle, 0 at the border, a pyramid.
+
+    At threshold τ, its box has the size (1 − τ)·side. CorLoc without the best such box beside it
+    says little: objects are often in the middle (Choe et al., CVPR 2020, Section 5).
+
+    Args:
+        side: S.
+
+    Returns:
+        (S, S) in [0, 1].
+    """
+    distance = np.abs(np.arange(side, dtype=np.float32) - (side - 1) / 2) / (side / 2)
+    return 1 - np.maximum(distance[:, None], distance)
+
+
 def threshold_or_default(threshold: float | None) -> float:
     """The threshold that is best on validation, `DEFAULT_THRESHOLD` for None."""
     return DEFAULT_THRESHOLD if threshold is None else threshold

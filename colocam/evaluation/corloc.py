@@ -5,7 +5,7 @@ all contours' boxes (MaxBoxAccV2), both from Choe et al., CVPR 2020. The publish
 threshold per class that is best on the evaluated frames; `corloc_honest` uses a given threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from multiprocessing.pool import Pool
@@ -42,16 +42,22 @@ class CorLoc:
     Args:
         class_names: one name per class, in the order of the labels.
         ious: smallest IoU of a correct box; must include 0.5.
+        curves: computes the IoU curves of a map and its ground truth; a module's function.
 
     Raises:
         ValueError: `ious` does not include 0.5.
     """
 
-    def __init__(self, class_names: Sequence[str], ious: Sequence[float] = (0.3, 0.5, 0.7)) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        ious: Sequence[float] = (0.3, 0.5, 0.7),
+        curves: Callable[[Any, Any], NDArray[np.float64]] = iou_curves,
+    ) -> None:
         if 0.5 not in ious:
             raise ValueError(f"ious: must include 0.5, got {tuple(ious)}")
         self.class_names = tuple(class_names)
-        self.ious = tuple(ious)
+        self.ious, self._iou_curves = tuple(ious), curves
         self._frames: list[_Frame] = []
 
     def add(
@@ -93,7 +99,7 @@ class CorLoc:
         if len({rank is None for rank in [*(f.rank for f in self._frames[:1]), *ranks]}) == 2:
             raise ValueError("ranking: needed for all frames or for none")
         jobs = [(one[0], truth) for one, truth in zip(frames, truths, strict=True) if len(truth)]
-        found = pool.starmap(iou_curves, jobs, 1) if pool else starmap(iou_curves, jobs)
+        found = pool.starmap(self._iou_curves, jobs, 1) if pool else starmap(self._iou_curves, jobs)
         curves = iter(found)
         self._frames += [
             _Frame(

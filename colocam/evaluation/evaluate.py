@@ -20,6 +20,7 @@ from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
+from colocam.evaluation.iou_curves import centre_curves
 from colocam.evaluation.smoothing import smoothed_scores
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
@@ -35,16 +36,25 @@ class Evaluation:
     Attributes:
         localizer: CorLoc of S¹, or None for a classifier.
         seed_cam: CorLoc of the seed CAM of the true class.
+        centre: CorLoc of the box around the centre, see `colocam.evaluation.boxes.centre_map`.
         unreadable: ids of the frames that could not be decoded.
     """
 
     localizer: CorLoc | None
     seed_cam: CorLoc
+    centre: CorLoc
     unreadable: list[str] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, classes: Sequence[str], decode: bool) -> "Evaluation":
+        """Result on no frame; `decode`: of a localizer."""
+        localizer = CorLoc(classes) if decode else None
+        return cls(localizer, CorLoc(classes), CorLoc(classes, curves=centre_curves))
 
     def extend(self, other: "Evaluation") -> None:
         """Adds the result on other frames."""
         self.seed_cam.extend(other.seed_cam)
+        self.centre.extend(other.centre)
         if self.localizer is not None and other.localizer is not None:
             self.localizer.extend(other.localizer)
         self.unreadable += other.unreadable
@@ -154,7 +164,7 @@ def evaluate(
     with contour_workers(processes) as pool:
         batches = frame_batches(records, side, batch_size, ranks.rank, ranks.world)
         for batch in prefetched(batches):
-            part = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+            part = Evaluation.empty(classes, decode)
             part.unreadable += batch.unreadable
             parts.append(part)
             if not batch.records:
@@ -169,7 +179,7 @@ def evaluate(
             if on_batch is not None:
                 on_batch(batch, outputs)
     model.train(training)
-    result = Evaluation(CorLoc(classes) if decode else None, CorLoc(classes))
+    result = Evaluation.empty(classes, decode)
     # Rank r evaluates the batches r, r + world, …: the last round may be incomplete.
     for round_of_parts in zip_longest(*ranks.gather(parts)):
         for part in filter(None, round_of_parts):
@@ -197,7 +207,11 @@ def _score(
     ]
     labels = [record.label for record in batch.records]
     videos = [record.video for record in batch.records]
-    for collected, maps in ((result.seed_cam, outputs.cams), (result.localizer, outputs.scores)):
+    for collected, maps in (
+        (result.centre, outputs.cams),  # of the maps, only the size is used
+        (result.seed_cam, outputs.cams),
+        (result.localizer, outputs.scores),
+    ):
         if collected is not None and maps is not None:
             frames = list(zip(maps, boxes, labels, rankings, videos, strict=True))
             collected.add_all(frames, pool)

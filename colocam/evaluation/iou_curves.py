@@ -1,6 +1,7 @@
 """IoU curves: the IoU of a score map's boxes with the ground truth, at all thresholds at once."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +10,8 @@ from colocam.evaluation.boxes import (
     NO_BOX,
     Contour,
     Size,
+    box_at,
+    centre_map,
     find_contours,
     iou,
     measure_contours,
@@ -51,6 +54,27 @@ def iou_curves(score_map: ArrayLike, boxes: ArrayLike) -> NDArray[np.float64]:
         for cuts in _cuts(quantized, levels[first].tolist())
     ]
     return np.concatenate(curves, axis=1)[:, inverse]
+
+
+def centre_curves(score_map: ArrayLike, boxes: ArrayLike) -> NDArray[np.float64]:
+    """`iou_curves` of the boxes around the centre (`centre_map`), which are found once.
+
+    Args:
+        score_map: (S, S); only its size is used.
+        boxes: (N, 4) ground truth, N >= 1, in the map's pixels.
+    """
+    found, levels = _centre_boxes(len(np.asarray(score_map)))
+    best = iou(found, boxes).max(axis=1)[levels]
+    return np.stack([best, best])  # a square has one contour
+
+
+@cache
+def _centre_boxes(side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Boxes (N, 4) of the centre's map, and which of them each threshold has, (1000,)."""
+    scores = centre_map(side)
+    boxes = [box_at(scores, threshold) for threshold in THRESHOLDS]
+    found, levels = np.unique(np.array(boxes), axis=0, return_inverse=True)
+    return found, levels.reshape(-1)
 
 
 def _cuts(quantized: NDArray[np.uint8], levels: Sequence[int]) -> Iterator[list[Sequence[Contour]]]:

@@ -33,6 +33,7 @@ class CheckpointInfo:
         threshold: the same for the localizer's boxes.
         cam_layer: layer of the encoder at which the activation map is computed.
         pooling: pooling of the head; set from the model when it is saved.
+        centre_threshold: threshold τ of the boxes around the centre, the best on validation.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class CheckpointInfo:
     threshold: float | None = None
     cam_layer: str = "last"
     pooling: Pooling = "wgap"
+    centre_threshold: float | None = None
 
 
 def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
@@ -64,13 +66,15 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
         for name, tensor in model.state_dict().items()
         if info.kind == "localizer" or name.startswith(("encoder.", "head."))
     }
-    entries = json.dumps(asdict(replace(info, pooling=model.head.pooling)))
+    entries = asdict(replace(info, pooling=model.head.pooling))
+    centre_threshold = entries.pop("centre_threshold")
     normalization = {name: getattr(model.encoder, name).flatten().tolist() for name in STATISTICS}
     header = {
         "format": FORMAT,
         "version": str(VERSION),
-        "info": entries,
-        # Not in `info`: earlier versions, which refuse unknown entries there, ignore it.
+        "info": json.dumps(entries),
+        # Not in `info`: earlier versions, which refuse unknown entries there, ignore them.
+        "centre_threshold": json.dumps(centre_threshold),
         "normalization": json.dumps(normalization),
     }
     write_tensors(path, tensors, header)
@@ -122,6 +126,7 @@ def _check_format(path: Path, header: dict[str, str]) -> None:
 def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
     try:
         values = json.loads(header["info"])
+        values["centre_threshold"] = json.loads(header.get("centre_threshold", "null"))
         info = CheckpointInfo(**{**values, "classes": tuple(values["classes"])})
         if info.kind not in KINDS:
             raise ValueError(f"kind {info.kind!r}")

@@ -17,7 +17,7 @@ class Line:
     Attributes:
         name: shown in the legend.
         points: (x, y), x increasing; points that are not finite are skipped.
-        kind: "method" or "baseline"; selects the color.
+        kind: "method", "baseline" or "reference"; selects the color.
         mark: x that is marked on the line, or None.
     """
 

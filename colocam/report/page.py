@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import cv2
 
+from colocam.evaluation.boxes import CENTRE_BOX
 from colocam.localization.drawing import GREEN, RED, Color, Image
 from colocam.report.charts import Bars, Chart, Line, bar_chart, line_chart
 from colocam.report.pictures import Example, example_tiles
-from colocam.report.tables import Cells, Columns, all_cells
+from colocam.report.tables import SEED_CAM, Cells, Columns, all_cells
 from colocam.report.templating import render
 from colocam.report.training_charts import PERCENT, LogEntry, StageCharts, training_charts
 from colocam.runtime.files import write_atomic
@@ -57,7 +58,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Number:
-    """A headline number with that of the seed CAM, or None; both formatted."""
+    """A headline number with that of the baseline, or None; both formatted."""
 
     name: str
     value: str
@@ -100,6 +101,7 @@ class Page:
         lead: what was evaluated, in one sentence.
         method: name of the last column.
         numbers: headline numbers.
+        baseline: name of the column that these are next to.
         localization: charts of CorLoc; empty if the frames have no boxes.
         examples: example frames; may be empty.
         overlays: (description, URL) of overlay videos; may be empty.
@@ -114,6 +116,7 @@ class Page:
     lead: str
     method: str
     numbers: Sequence[Number]
+    baseline: str
     localization: Sequence[Chart]
     examples: Sequence[ExampleGroup]
     overlays: Sequence[tuple[str, str]]
@@ -147,6 +150,7 @@ def page_of(contents: Contents) -> Page:
         lead=_lead(method, summary),
         method=method,
         numbers=_numbers(contents.columns),
+        baseline=[SEED_CAM, *contents.columns][-2],
         localization=[] if summary["corloc"] is None else _localization_charts(contents.columns),
         examples=_example_groups(contents.examples),
         overlays=[(text, quote(path)) for text, path in contents.overlays],
@@ -164,9 +168,9 @@ def _lead(method: str, summary: Mapping[str, Any]) -> str:
 
 
 def _numbers(columns: Columns) -> list[Number]:
-    """The headline numbers of the last column, next to those of the first."""
-    summaries = list(columns.values())
-    baseline, method = summaries[0], summaries[-1]
+    """The headline numbers of the last column, next to those of the column before it."""
+    *baselines, method = columns.values()
+    baseline = baselines[-1] if baselines else method
     accuracy = _number("classification accuracy", method["classification_accuracy"], None)
     if method["corloc"] is None:
         return [accuracy]
@@ -194,6 +198,7 @@ def _localization_charts(columns: Columns) -> list[Chart]:
     """CorLoc by class, over the threshold and by object size."""
     *_, (last, method) = columns.items()
     kinds = {name: "method" if name == last else "baseline" for name in columns}
+    kinds |= {name: "reference" for name in columns if name == CENTRE_BOX}
 
     def bars(entry: str) -> list[Bars]:
         groups = list(method[entry])

@@ -14,7 +14,7 @@ from rich.progress import TimeRemainingColumn
 
 from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
-from colocam.evaluation.boxes import threshold_or_default
+from colocam.evaluation.boxes import CENTRE_BOX, threshold_or_default
 from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
@@ -26,6 +26,7 @@ from colocam.report.overlay_videos import write_overlays
 from colocam.report.page import Contents, write_page
 from colocam.report.pictures import Example
 from colocam.report.tables import (
+    SEED_CAM,
     Columns,
     all_cells,
     as_markdown,
@@ -127,9 +128,10 @@ def report_frames(
 
 
 def _columns(summary: dict[str, Any], info: CheckpointInfo, report: Report) -> Columns:
+    centre = {CENTRE_BOX: summary["centre_box"]} if summary["corloc"] else {}
     if info.kind == "classifier":
-        return {f"seed CAM ({info.cam})": summary}
-    return {"seed CAM": summary["baseline"], report.method: summary}
+        return {**centre, f"seed CAM ({info.cam})": summary}
+    return {**centre, SEED_CAM: summary["baseline"], report.method: summary}
 
 
 def _readable(records: Sequence[BoxedFrame], result: Evaluation) -> list[BoxedFrame]:
@@ -201,19 +203,22 @@ def _write_pictures(
 
 
 def summarize(result: Evaluation, info: CheckpointInfo) -> dict[str, Any]:
-    """Summary of an evaluation, see `CorLoc.summary`, with that of the seed CAM as "baseline".
+    """Summary of an evaluation, see `CorLoc.summary`, with those of the baselines.
+
+    "baseline" is the summary of the seed CAM, "centre_box" that of the box around the centre.
 
     Args:
         result: of the evaluation.
         info: of the model's checkpoint; its thresholds are those of `corloc_honest`.
 
     Returns:
-        JSON-serializable numbers; for a classifier, the summary of the seed CAM alone.
+        JSON-serializable numbers; for a classifier, those of the seed CAM itself.
     """
     baseline = result.seed_cam.summary(info.cam_threshold)
+    centre = {"centre_box": result.centre.summary(info.centre_threshold)}
     if result.localizer is None:
-        return baseline
-    return {**result.localizer.summary(info.threshold), "baseline": baseline}
+        return baseline | centre
+    return result.localizer.summary(info.threshold) | {"baseline": baseline} | centre
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 Columns = Mapping[str, Mapping[str, Any]]
 """Column names, and the `CorLoc.summary()` of each column; all summaries are of the same frames.
 
-The seed CAM comes first, the method last; a classifier has the seed CAM only.
+The baselines come first, the method last: box around the centre, seed CAM, localizer; for a
+classifier, the seed CAM is last.
 """
+
+SEED_CAM = "seed CAM"  # name of its column
 
 TITLE = "CorLoc in % at IoU 0.5"
 PROTOCOLS = "All protocols, in % (these: the evaluated frames; mean: over IoU 0.3, 0.5, 0.7)"

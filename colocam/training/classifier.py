@@ -137,13 +137,14 @@ class ClassifierStage:
         unreadable.update(result.unreadable)
         summary = result.seed_cam.summary()
         accuracy = summary["classification_accuracy"] or 0.0
-        scores, threshold = {"classification": accuracy}, None
+        scores, threshold, centre = {"classification": accuracy}, None, None
         if summary["corloc"]:
             scores["localization"] = summary["corloc"]["0.5"]
             threshold = result.seed_cam.best_threshold()
+            centre = result.centre.best_threshold()
         info = CheckpointInfo(
             "classifier", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
-            cam_threshold=threshold, cam_layer=config.cam_layer,
+            cam_threshold=threshold, cam_layer=config.cam_layer, centre_threshold=centre,
         )  # fmt: skip
         self._keep_best(info, scores)
         return scores

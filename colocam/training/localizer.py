@@ -243,7 +243,7 @@ class LocalizerStage:
         assert result.localizer is not None  # decoded
         unreadable.update(result.unreadable)
         summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
-        scores, threshold, cam_threshold = {}, None, None
+        scores, threshold, cam_threshold, centre = {}, None, None, None
         if summary["corloc"]:
             scores = {
                 "localization": summary["corloc"]["0.5"],
@@ -251,9 +251,11 @@ class LocalizerStage:
             }
             threshold = result.localizer.best_threshold()
             cam_threshold = result.seed_cam.best_threshold()
+            centre = result.centre.best_threshold()
         info = CheckpointInfo(
             "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
             cam_threshold=cam_threshold, threshold=threshold, cam_layer=config.cam_layer,
+            centre_threshold=centre,
         )  # fmt: skip
         self._keep(info, scores.get("localization", 0.0))
         return scores

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.evaluation import iou_curves as iou_curves_module
+from colocam.evaluation.boxes import box_at, centre_map
 from colocam.evaluation.contour_workers import contour_workers, useful_processes
 from colocam.evaluation.corloc import CorLoc
-from colocam.evaluation.iou_curves import THRESHOLDS, iou_curves
+from colocam.evaluation.iou_curves import THRESHOLDS, centre_curves, iou_curves
 
 SIDE = 40
 FAR = (34, 34, 39, 39)  # a ground truth that no map overlaps
@@ -431,3 +432,33 @@ def test_useful_processes_depends_on_frames_and_ranks():
     assert useful_processes(20) == 1
     assert useful_processes(10_000, ranks=10_000) == 1
     assert 1 <= useful_processes(10_000) <= 8
+
+
+# The box around the centre
+
+
+@pytest.mark.parametrize("side", [64, 65, 224])
+def test_boxes_of_the_centre_are_centred_and_of_every_size(side):
+    scores = centre_map(side)
+    assert (scores.min(), scores.max()) >= (0, 0.98)
+    assert scores.max() <= 1
+    for threshold in (0.0, 0.3, 0.7, 0.9):
+        x0, y0, x1, y1 = box_at(scores, threshold)
+        assert (x0, x1) == (y0, y1)
+        assert abs(x0 - (side - 1 - x1)) <= 2
+        assert abs((x1 - x0 + 1) / side - (1 - threshold)) <= 3 / side
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 63)] * 4), min_size=1, max_size=3))
+def test_curves_of_the_centre_are_those_of_its_map(corners):
+    boxes = np.array([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners])
+    expected = iou_curves(centre_map(64), boxes)
+    np.testing.assert_array_equal(centre_curves(np.zeros((64, 64)), boxes), expected)
+
+
+def test_a_centred_object_is_found_by_the_box_around_the_centre():
+    evaluation = CorLoc(("cat",), curves=centre_curves)
+    evaluation.add(np.zeros((64, 64)), [(16, 16, 47, 47)], 0)
+    evaluation.add(np.zeros((64, 64)), [(0, 0, 9, 9)], 0)
+    assert evaluation.summary()["corloc"]["0.5"] == 50.0

@@ -90,10 +90,11 @@ def test_metrics_have_losses_rates_and_scores_of_both_stages(tiny_run):
 
 def test_evaluation_has_the_documented_keys(tiny_run):
     summary = evaluation(tiny_run.out)
-    assert set(summary) == KEYS | {"baseline"}
+    assert set(summary) == KEYS | {"baseline", "centre_box"}
     assert set(summary["baseline"]) == KEYS
     num_classes = len(builtin.CLASSES)
-    for one in (summary, summary["baseline"]):
+    assert set(summary["centre_box"]) == KEYS
+    for one in (summary, summary["baseline"], summary["centre_box"]):
         assert set(one["corloc"]) == {"0.3", "0.5", "0.7"}
         assert set(one["per_class"]) == set(builtin.CLASSES)
         assert set(one["corloc_honest"]) == {"0.5", "threshold"}

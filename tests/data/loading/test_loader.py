@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.data.decoding.open import open_video
-from colocam.data.loading.loader import SequenceLoader
+from colocam.data.loading.loader import EpochOrder, SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
@@ -114,6 +114,42 @@ def test_every_shot_is_drawn_once_per_epoch_with_its_label():
         )
         assert [len(shot.frames.reads) for shot in shots] == [1] * 7
         assert labels == collections.Counter(shot.label for shot in shots)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shots=st.integers(1, 9),
+    per_batch=st.integers(1, 6),
+    least=st.integers(1, 12),
+    world=st.integers(1, 3),
+)
+def test_shots_are_drawn_as_often_as_the_least_number_of_batches_takes(
+    shots, per_batch, least, world
+):
+    orders = [EpochOrder(shots, per_batch, 0, rank, world, least) for rank in range(world)]
+    draws, per_batch = orders[0].draws, orders[0].per_batch
+    assert len(orders[0]) >= least
+    assert draws == 1 or -(-(draws - 1) * shots // per_batch) < least  # not more often
+    items = []
+    for epoch in range(2):
+        for order in orders:
+            order.epoch = epoch
+        batches = list(zip(*orders, strict=True))
+        assert len(batches) == len(orders[0])
+        assert all(part for batch in batches for part in batch)
+        whole = [item for batch in batches for part in batch for item in part]
+        items += list(dict.fromkeys(whole))  # without those that fill up the last batch
+    assert len(set(items)) == len(items) == 2 * draws * shots  # no draw is repeated
+    assert collections.Counter(shot for _, shot in items) == dict.fromkeys(range(shots), 2 * draws)
+
+
+def test_repeated_draws_of_a_shot_have_other_frames_and_crops():
+    loader = SequenceLoader(shots_of(90), SETTINGS, 4, least_batches=8)
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(loader) == 8
+    firsts = {(numbers[0], images[0, :2].numpy().tobytes()) for batch in batches
+              for _, numbers, images in sequences(batch)}  # fmt: skip
+    assert len(firsts) == 8
 
 
 def test_an_epoch_depends_only_on_seed_and_number():
@@ -471,7 +507,7 @@ def test_worker_processes_end_when_the_loader_is_closed():
 ENDING = """
 import gc, os, signal, multiprocessing, sys
 import numpy as np
-from colocam.data.loading.loader import SequenceLoader
+from colocam.data.loading.loader import EpochOrder, SequenceLoader
 from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import Shot
 
