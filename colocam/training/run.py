@@ -1,7 +1,7 @@
 """A run: its configuration, data, device, processes and folder, and how it is opened."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from colocam.data.loading.cache import FrameCache
 from colocam.data.loading.loader import SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.sequence_dataset import SequenceSettings
-from colocam.data.records import VideoData
+from colocam.data.records import BoxedFrame, VideoData
 from colocam.evaluation.evaluate import Evaluation, evaluate
 from colocam.models import Localizer
 from colocam.runtime.console import make_console
@@ -124,16 +124,20 @@ class Run:
             scaler=self.autocast.scaler(),
         )
 
-    def validate(self, model: Localizer, decode: bool) -> Evaluation:
+    def validate(
+        self, model: Localizer, decode: bool, records: Sequence[BoxedFrame] | None = None
+    ) -> Evaluation:
         """Evaluates a model on the validation frames, divided among the ranks. A collective.
 
         Args:
             model: on the run's device.
             decode: whether to evaluate the localizer too, or the classifier and its CAM only.
+            records: other frames; None: all validation frames.
         """
         config = self.config
+        records = self.data.val if records is None else records
         return evaluate(
-            model, self.data.val, self.data.classes, side=config.crop,
+            model, records, self.data.classes, side=config.crop,
             cam=ActivationMap(model, config.cam, config.cam_layer),
             device=self.device, decode=decode, autocast=self.autocast, ranks=self.ranks,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from colocam.runtime.interruption import Interrupted, Interruption, catch_signal
 from colocam.runtime.messages import print_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
 from colocam.training.config import Config
+from colocam.training.estimate import print_estimate
 from colocam.training.localizer import LocalizerStage
 from colocam.training.loop import Loop
 from colocam.training.run import Run, open_run
@@ -72,6 +73,8 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
     else:
         model = _make_model(run, state)
     _check_encoder(config, model)
+    if state is None:
+        print_estimate(run, model)
     _prepare_folder(run, state)  # after the checks: a mistake leaves an older run as it is
     if not skips_classifier:
         unreadable |= Loop(run, ClassifierStage(run, model), state, interruption).train()

@@ -10,7 +10,7 @@ from colocam.cam.gradients import AVERAGES
 from colocam.data.loading.loader import SequenceBatch
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.features import FeatureBatch, FeatureLoader
+from colocam.training.classifier.features import FeatureBatch, FeatureLoader
 from colocam.training.loop import Loader
 from colocam.training.progress import Step
 from colocam.training.run import Run

@@ -1,0 +1,258 @@
+"""CorLoc on real video: activation map, F-CAM, TCAM, CoLo-CAM and the box around the centre.
+
+    python bench/real.py --data DIR [--splits DIR] [--budget small|medium] [--seeds 0 1 2] […]
+
+DIR holds the videos as train.py reads them, the folder of --splits (default: DIR-splits) one folder
+of split files for each experiment: "disjoint" trains and tests on different videos, "all" trains on
+the tags of the videos that are tested (transductive). All methods share stage 1, seeds and the
+number of steps; thresholds and epochs are chosen on validation. Finished trials are kept in
+runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from lib.arguments import check_at_least, make_parser
+from lib.machine import Machine, describe, file_name_of, headline
+from lib.markdown_table import markdown_table, mean_and_deviation, page
+from lib.paper.runs import run_parallel
+from lib.paper.tables import Options, Row
+from lib.paper.trials import Experiment, Scores, Trial
+from lib.real_sheet import write_sheet
+from lib.result_files import RESULTS, write_results
+
+from colocam.evaluation.boxes import CENTRE_BOX
+from colocam.runtime.entry import exit_status
+from colocam.runtime.errors import UserError
+
+METHODS = (
+    Row("LayerCAM", None),
+    Row("F-CAM", {"method": "fcam"}),
+    Row("TCAM", {"method": "tcam", "frames": 2}),
+    Row("CoLo-CAM", {}),
+)
+BUDGETS: dict[str, Options] = {
+    # Two splits in about 90 minutes on two cores.
+    "small": {"epochs": 3, "epoch-steps": 50, "decay-every": 1, "evaluate-every": 1},
+    "medium": {},
+}
+HEADS = {
+    "name": "",
+    "published": "CorLoc",
+    "one": "CorLoc, one τ",
+    "low": "IoU 0.3",
+    "high": "IoU 0.7",
+    "v2": "version 2",
+    "on_validation": "on validation",
+    "collapsed": "one-sided, %",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Results of a method on one split, each a value per seed in %.
+
+    Attributes:
+        name: of the method.
+        corloc, corloc_honest: published protocol, and one threshold chosen on validation.
+        iou03, iou07: published protocol at other IoUs.
+        corloc_v2: version 2.
+        validation: CorLoc on validation of the selected checkpoint.
+        one_sided: share of training frames in one-sided sequences in the last epoch.
+        commits: of the code that finished each trial.
+    """
+
+    name: str
+    corloc: list[float]
+    corloc_honest: list[float | None]
+    iou03: list[float]
+    iou07: list[float]
+    corloc_v2: list[float]
+    validation: list[float]
+    one_sided: list[float | None]
+    commits: list[str]
+
+    published = property(lambda self: mean_and_deviation(self.corloc))
+    one = property(lambda self: mean_and_deviation(self.corloc_honest))
+    low = property(lambda self: mean_and_deviation(self.iou03))
+    high = property(lambda self: mean_and_deviation(self.iou07))
+    v2 = property(lambda self: mean_and_deviation(self.corloc_v2))
+    on_validation = property(lambda self: mean_and_deviation(self.validation))
+    collapsed = property(lambda self: mean_and_deviation(self.one_sided))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="videos, see docs/data.md")
+    add("--splits", type=Path, metavar="DIR", help="folders of split files (default: DATA-splits)")
+    add("--only", nargs="+", metavar="NAME", help="splits to run (default: all)")
+    add("--budget", choices=tuple(BUDGETS), default="small", help="length of stage 2")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
+    add("--preset", metavar="NAME", help="preset of train.py")
+    add("--jobs", type=int, default=1, metavar="N", help="parallel runs (default: 1)")
+    add("--runs", type=Path, default=Path("runs/real"), metavar="DIR", help="run folders")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="(default: bench/results)")
+    add("--only-done", action="store_true", help="train nothing; tables of finished trials")
+    options = parser.parse_args(argv)
+    check_at_least(options, jobs=1, seeds=0)
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    machine = describe()
+    for name, splits in _splits(options).items():
+        experiment = _experiment(options, name, splits)
+        trials = [
+            [Trial(experiment, row, seed) for seed in sorted(set(options.seeds))] for row in METHODS
+        ]
+        if not options.only_done:
+            _train(name, trials, options.jobs)
+        _write(name, trials, machine, options)
+
+
+def _splits(options: argparse.Namespace) -> dict[str, Path]:
+    """Folders of split files by name."""
+    data: Path = options.data
+    if not data.is_dir():
+        raise UserError(f"--data {data}: no such folder")
+    folder: Path = options.splits or data.with_name(f"{data.resolve().name}-splits")
+    found = {path.parent.name: path.parent for path in sorted(folder.glob("*/class_id.yaml"))}
+    if not found:
+        raise UserError(f"--splits {folder}: no folder of split files in it")
+    for name in options.only or ():
+        if name not in found:
+            raise UserError(f"--only {name}: {folder} has {', '.join(found)}")
+    chosen = options.only or ("disjoint", *found)
+    return {name: found[name] for name in dict.fromkeys(chosen) if name in found}
+
+
+def _experiment(options: argparse.Namespace, name: str, splits: Path) -> Experiment:
+    given = dict(BUDGETS[options.budget])
+    if options.preset is not None:
+        given["preset"] = options.preset
+    cores = torch.get_num_threads()
+    return Experiment(
+        folder=options.runs / f"{options.data.resolve().name}-{name}-{options.budget}",
+        data=options.data,
+        splits=splits,
+        options=given,
+        threads=max(1, cores // options.jobs) if options.jobs > 1 else None,
+    )
+
+
+def _train(name: str, trials: Sequence[Sequence[Trial]], jobs: int) -> None:
+    """Trains and evaluates the unfinished trials, all methods of a seed before the next seed."""
+    missing = [
+        trial for of_seed in zip(*trials, strict=True) for trial in of_seed if not trial.done
+    ]
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=len(missing))
+        first = {one.classifier: one for one in missing if not one.has_classifier}
+        run_parallel([one.train_classifier for one in first.values()], jobs, lambda _: None)
+        tasks = [
+            trial.evaluate_map if trial.row.options is None else trial.train_localizer
+            for trial in missing
+        ]
+        run_parallel(
+            tasks,
+            jobs,
+            lambda i: progress.update(
+                bar, advance=1, description=f"{name}: {missing[i].row.name}, seed {missing[i].seed}"
+            ),
+        )
+
+
+def _result(name: str, scores: Sequence[Scores], commits: Sequence[str]) -> Result:
+    return Result(
+        name,
+        [one["corloc"] for one in scores],
+        [one["corloc_honest"] for one in scores],
+        [one["iou"][0] for one in scores],
+        [one["iou"][1] for one in scores],
+        [one["corloc_v2"] for one in scores],
+        [one["validation"] for one in scores],
+        [one["one_sided"] for one in scores],
+        list(commits),
+    )
+
+
+def _write(
+    name: str,
+    trials: Sequence[Sequence[Trial]],
+    machine: Machine,
+    options: argparse.Namespace,
+) -> None:
+    """Writes table, JSON and contact sheet of the finished trials of a split."""
+    done = [[trial for trial in of_row if trial.done] for of_row in trials]
+    done = [of_row for of_row in done if of_row]
+    if not done:
+        raise UserError(f"{name}: no finished trial in {options.runs}; omit --only-done")
+    results = [
+        _result(
+            of_row[0].row.name, [one.scores() for one in of_row], [one.commit for one in of_row]
+        )
+        for of_row in done
+    ]
+    centre = done[0][0].scores()["centre"]
+    seeds = ", ".join(str(trial.seed) for trial in done[-1])
+    commits = sorted({commit for result in results for commit in result.commits})
+    kind = "the tested videos train by their tags" if name == "all" else "tested on other videos"
+    config = trials[0][0].experiment.config
+    steps = config.epochs * config.epoch_steps
+    heading = (
+        f"**Real video, {name}: {kind}.** {options.data.resolve().name}, {config.encoder} at "
+        f"{config.crop}×{config.crop}, {steps} steps of {config.batch_size} frames; seeds {seeds}, "
+        f"mean ± standard deviation of CorLoc in % at IoU 0.5; "
+        f"{headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}; trained at "
+        f"{', '.join(commits)}."
+    )
+    rows: list[Any] = [_centre_row(centre), *results]
+    path = options.results / f"real-{name}-{options.budget}-{file_name_of(machine, 'cpu')}.json"
+    result = {
+        "machine": machine,
+        "split": name,
+        "budget": options.budget,
+        "options": config.to_values(),
+        "centre_box": {"corloc": centre[0], "corloc_honest": centre[1]},
+        "rows": [asdict(one) for one in results],
+    }
+    write_results(path, result, page(heading, markdown_table(HEADS, rows), NOTES), ".md")
+    last = done[-1][0]
+    if last.row.options is not None and last.experiment.splits is not None:
+        sheet = last.experiment.folder.with_suffix(".png")
+        write_sheet(last.folder, options.data, last.experiment.splits, sheet)
+        print(f"{sheet}: the worst, the median and the best frames of {last.row.name}")
+
+
+NOTES = (
+    "CorLoc: published protocol, a threshold per class that is best on the tested frames; one τ: "
+    "one threshold for all classes, chosen on validation.",
+    f"{CENTRE_BOX}: the best box around the centre of the frame, by the same protocol.",
+    "One-sided: share of the training frames in sequences whose maps are all foreground or all "
+    "background, in the last epoch.",
+)
+
+
+def _centre_row(centre: tuple[float, float | None]) -> Any:
+    values = dict.fromkeys(HEADS) | {"name": CENTRE_BOX, "published": f"{centre[0]:.1f}"}
+    if centre[1] is not None:
+        values["one"] = f"{centre[1]:.1f}"
+    return argparse.Namespace(**values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
