@@ -39,18 +39,16 @@ def make_encoder(name: str) -> Encoder:
         ValueError: unknown name.
         UserError: timm is not installed, or the model cannot be used.
     """
-    check_name(name)
+    if not is_known(name):
+        raise ValueError(f"encoder: unknown {name!r}; known: {KNOWN}")
     if name.startswith(PREFIX):
         return TimmEncoder(name.removeprefix(PREFIX))
     return ENCODERS[name][0]()
 
 
-def check_name(name: str) -> None:
-    """Checks the form of an encoder's name.
+KNOWN = f"{', '.join(ENCODERS)}, timm:NAME (a timm model)"  # for messages
 
-    Raises:
-        ValueError: unknown name.
-    """
-    if name not in ENCODERS and not name.startswith(PREFIX):
-        known = ", ".join(ENCODERS)
-        raise ValueError(f"encoder: unknown {name!r}; known: {known}, timm:NAME (a timm model)")
+
+def is_known(name: str) -> bool:
+    """Returns whether a name has the form of an encoder's: in `ENCODERS`, or "timm:NAME"."""
+    return name in ENCODERS or name.removeprefix(PREFIX) not in ("", name)

@@ -12,6 +12,7 @@ from colocam.models.base import Encoder
 from colocam.runtime.errors import UserError
 
 PREFIX = "timm:"
+LITE = "tf_efficientnet_lite0"  # the one whose weights are a package (extra `lite`)
 _OUTPUT_STRIDE = 8
 _MOST_MAPS = 5  # of a model with more blocks than that, as a transformer, four are taken
 _SIDE = 224  # of the trial pass
@@ -162,8 +163,9 @@ def _import_timm(name: str) -> Any:
     try:
         import timm
     except ImportError as error:
+        extra = "lite" if name == LITE else "timm"
         raise UserError(
-            f'--encoder {PREFIX}{name}: needs timm; pip install "colocam[timm]"'
+            f"--encoder {PREFIX}{name}: needs timm; pip install 'colocam[{extra}]'"
         ) from error
     return timm
 

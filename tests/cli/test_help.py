@@ -70,8 +70,8 @@ def test_every_option_is_in_a_group(shown):
     ("argv", "cuda", "preset", "crop"),
     [
         ([], False, "preset builtin (chosen: without --data, without a GPU)", 80),
-        (["--data", "d"], False, "preset real-cpu (chosen: with --data, without a GPU)", 112),
-        (["--data", "d"], True, "preset paper (chosen: with --data, with a GPU)", 224),
+        (["--data", "d"], False, "preset real-cpu (chosen: with --data, without a GPU)", 224),
+        (["--data", "d"], True, "preset real (chosen: with --data, with a GPU)", 224),
         (["--preset", "smoke", "--crop", "48"], True, "preset smoke;", 64),
     ],
 )

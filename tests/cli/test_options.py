@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.cli.options import parse_command, parse_config
+from colocam.models.encoders import ENCODERS
 from colocam.runtime.errors import UserError
 from colocam.training.config import PRESETS, Config
 from colocam.training.localizer import loss_settings
@@ -60,13 +61,22 @@ def test_the_paper_preset_has_the_papers_settings():
     assert (config.crf_weight, config.asc_weight, config.coloc_weight) == (2e-9, 0.01, 9)
 
 
+def test_presets_of_real_video_train_the_head_on_imagenet_features_at_224_pixels():
+    for cuda in (False, True):
+        config = parse_config(["--data", "d"], cuda)
+        assert (config.weights, config.crop, config.classifier_layers) == ("imagenet", 224, "head")
+        assert config.epoch_steps > 1
+    assert parse_config(["--data", "d"], True).encoder == "resnet50"
+    assert parse_config(["--data", "d"], False).encoder == "timm:tf_efficientnet_lite0"
+
+
 @pytest.mark.parametrize(
     ("argv", "cuda", "preset"),
     [
         ([], False, "builtin"),
         ([], True, "builtin-cuda"),
         (["--data", "d"], False, "real-cpu"),
-        (["--data", "d"], True, "paper"),
+        (["--data", "d"], True, "real"),
         (["--preset", "smoke"], True, "smoke"),
     ],
 )
@@ -103,7 +113,8 @@ def test_values_take_the_type_of_their_option():
         "--seed -1", "--clip-seed -1", "--momentum 0", "--momentum 1", "--weight-decay -1",
         "--classifier-head-factor -1", "--coloc-weight -1", "--crf-first-epoch -1",
         "--pl-last-epoch -1", "--asc-ramp -0.5", "--crop 16", "--accumulate 0", "--keep 0",
-        "--stop-after-skips 0", "--state-every -1",
+        "--stop-after-skips 0", "--state-every -1", "--epoch-steps 0",
+        "--classifier-evaluate-every 0",
     ],
 )  # fmt: skip
 def test_an_error_for_a_value_out_of_range_names_the_option(argv):
@@ -179,6 +190,8 @@ def values_of(option):
     kind = option.type
     if option.name == "preset":
         return st.sampled_from(sorted(PRESETS))
+    if option.name == "encoder":
+        return st.sampled_from(list(ENCODERS)) | st.text(min_size=1).map("timm:{}".format)
     if get_origin(kind) is Literal:
         return st.sampled_from(get_args(kind))
     low, high = BOUNDS.get(option.name, (1, 10**6))

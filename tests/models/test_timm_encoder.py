@@ -247,5 +247,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "timm", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(UserError, match=r"needs timm; pip install \"colocam\[timm\]\""):
+    with pytest.raises(UserError, match=r"needs timm; pip install 'colocam\[timm\]'"):
         TimmEncoder("resnet18")
+    with pytest.raises(UserError, match=r"pip install 'colocam\[lite\]'"):
+        TimmEncoder("tf_efficientnet_lite0")

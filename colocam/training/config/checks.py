@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from colocam.models.encoders import check_name
+from colocam.models.encoders import KNOWN, is_known
 from colocam.runtime.errors import UserError
 from colocam.training.config.options import Config
 
@@ -40,10 +40,8 @@ def check_config(config: Config) -> None:
         _require(config, name, "be in (0, 1]", lambda value: 0 < value <= 1)
     _require(config, "tag_threshold", "be in [0, 1]", lambda value: 0 <= value <= 1)
     _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
-    try:
-        check_name(config.encoder)
-    except ValueError as error:
-        raise UserError(f"--{error}") from error
+    if not is_known(config.encoder):
+        raise UserError(f"--encoder {config.encoder}: unknown; known: {KNOWN}")
     if config.method == "tcam" and (config.sampling, config.direction) != ("adjacent", "before"):
         raise UserError("--method tcam: requires --sampling adjacent and --direction before")
     if config.cam == "cam" and config.cam_layer != "last":

@@ -5,6 +5,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from colocam.models.encoders import is_known
 from colocam.runtime.errors import UserError
 from colocam.training.config.options import Config, choices, value_type
 from colocam.training.config.presets import PRESETS
@@ -41,6 +42,8 @@ def _typed(path: Path, option: Field[Any], value: object) -> object:
         return None
     kind, allowed = value_type(option), choices(option)
     json_types: dict[type, tuple[type, ...]] = {Path: (str,), float: (int, float)}
+    if option.name == "encoder" and isinstance(value, str) and not is_known(value):
+        raise UserError(f"{path}: encoder cannot be {value!r}")
     valid = isinstance(value, json_types.get(kind, (kind,))) and not isinstance(value, bool)
     if not valid or (allowed is not None and value not in allowed):
         raise UserError(f"{path}: {option.name} cannot be {value!r}")
