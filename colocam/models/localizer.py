@@ -1,7 +1,9 @@
 """Localizer: classifier (encoder, pooling head) and decoder over the same features."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -73,6 +75,23 @@ class Localizer(nn.Module):
         if maps.shape[-2:] != tuple(size):
             maps = F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
         return maps
+
+    @torch.no_grad()
+    def set_initial_foreground(self, share: float) -> None:
+        """Initializes the last convolution so that S¹ is `share` at every pixel of every frame.
+
+        The joint term moves every colour toward its majority label. Of maps with random weights
+        that is the same label everywhere, foreground or background by chance, and they can stay
+        there. A small share makes it background, which seeds then correct (the same prior as of
+        Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Section 4.1).
+
+        Args:
+            share: in (0, 1).
+        """
+        assert self.to_maps.bias is not None
+        half = math.log(share / (1 - share)) / 2
+        self.to_maps.weight.zero_()
+        self.to_maps.bias.copy_(torch.tensor([-half, half]))
 
     def classifier_modules(self) -> tuple[nn.Module, ...]:
         """Returns encoder and head, which stage 1 trains and stage 2 freezes."""

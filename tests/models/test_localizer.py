@@ -129,3 +129,25 @@ def test_frozen_classifier_has_no_gradient_and_keeps_its_statistics():
 def test_unknown_encoder_is_refused():
     with pytest.raises(ValueError, match=r"encoder.*resnet34.*resnet50"):
         Localizer("resnet34")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_initial_foreground_is_the_share_of_every_pixel(share):
+    model = Localizer("resnet18", 3).train()
+    model.set_initial_foreground(share)
+    _, maps = model(torch.randn(2, 3, 64, 48))
+    foreground = maps.softmax(1)[:, 1]
+    torch.testing.assert_close(foreground, torch.full_like(foreground, share))
+
+
+def test_decoder_learns_from_an_initial_foreground():
+    model = Localizer("resnet18", 3)
+    model.set_initial_foreground(0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images = torch.randn(2, 3, 64, 64)
+    for _ in range(2):  # in the first step only the last convolution has a gradient
+        optimizer.zero_grad()
+        model(images)[1][:, 1].mean().backward()
+        optimizer.step()
+    assert model.decoder.blocks[0].conv1[0].weight.grad.abs().max() > 0

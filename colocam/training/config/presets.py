@@ -36,6 +36,7 @@ _REAL: dict[str, Any] = {
     "decay_every": 2,
     "decay": 0.5,
     "evaluate_every": 2,
+    "coloc_weight": 5.0,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
