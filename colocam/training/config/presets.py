@@ -36,6 +36,7 @@ _REAL: dict[str, Any] = {
     "decay_every": 2,
     "decay": 0.5,
     "evaluate_every": 2,
+    "initial_foreground": 0.1,
     "coloc_weight": 5.0,
 }
 PRESETS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "encoder": "timm:tf_efficientnet_lite0",
         "workers": 0,
         "amp": "off",  # bfloat16 is slower for depthwise convolutions on many CPUs
+        "classifier_batch_size": 16,
         "batch_size": 8,
     },
     "smoke": _SMALL
