@@ -11,7 +11,7 @@ runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from lib.machine import Machine, describe, file_name_of, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import Options, Row
-from lib.paper.trials import Experiment, Scores, Trial
+from lib.paper.trials import Experiment, Trial
 from lib.real_sheet import write_sheet
 from lib.result_files import RESULTS, write_results
 
@@ -176,17 +176,19 @@ def _train(name: str, trials: Sequence[Sequence[Trial]], jobs: int) -> None:
         )
 
 
-def _result(name: str, scores: Sequence[Scores], commits: Sequence[str]) -> Result:
+def _result(trials: Sequence[Trial]) -> Result:
+    """Results of the finished trials of a method."""
+    scores, summaries = [one.scores() for one in trials], [one.summary() for one in trials]
     return Result(
-        name,
+        trials[0].row.name,
         [one["corloc"] for one in scores],
         [one["corloc_honest"] for one in scores],
-        [one["iou"][0] for one in scores],
-        [one["iou"][1] for one in scores],
-        [one["corloc_v2"] for one in scores],
+        [one["corloc"]["0.3"] for one in summaries],
+        [one["corloc"]["0.7"] for one in summaries],
+        [one["corloc_v2"] for one in summaries],
         [one["validation"] for one in scores],
         [one["one_sided"] for one in scores],
-        list(commits),
+        [one.commit for one in trials],
     )
 
 
@@ -201,13 +203,9 @@ def _write(
     done = [of_row for of_row in done if of_row]
     if not done:
         raise UserError(f"{name}: no finished trial in {options.runs}; omit --only-done")
-    results = [
-        _result(
-            of_row[0].row.name, [one.scores() for one in of_row], [one.commit for one in of_row]
-        )
-        for of_row in done
-    ]
-    centre = done[0][0].scores()["centre"]
+    results = [_result(of_row) for of_row in done]
+    centre = done[0][0].summary()["centre_box"]
+    honest = centre["corloc_honest"] and centre["corloc_honest"]["0.5"]
     seeds = ", ".join(str(trial.seed) for trial in done[-1])
     commits = sorted({commit for result in results for commit in result.commits})
     kind = "the tested videos train by their tags" if name == "all" else "tested on other videos"
@@ -220,14 +218,14 @@ def _write(
         f"{headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}; trained at "
         f"{', '.join(commits)}."
     )
-    rows: list[Any] = [_centre_row(centre), *results]
+    rows: list[Any] = [_centre_row(centre, honest), *results]
     path = options.results / f"real-{name}-{options.budget}-{file_name_of(machine, 'cpu')}.json"
     result = {
         "machine": machine,
         "split": name,
         "budget": options.budget,
         "options": config.to_values(),
-        "centre_box": {"corloc": centre[0], "corloc_honest": centre[1]},
+        "centre_box": {name: centre[name] for name in ("corloc", "corloc_honest", "corloc_v2")},
         "rows": [asdict(one) for one in results],
     }
     write_results(path, result, page(heading, markdown_table(HEADS, rows), NOTES), ".md")
@@ -247,11 +245,19 @@ NOTES = (
 )
 
 
-def _centre_row(centre: tuple[float, float | None]) -> Any:
-    values = dict.fromkeys(HEADS) | {"name": CENTRE_BOX, "published": f"{centre[0]:.1f}"}
-    if centre[1] is not None:
-        values["one"] = f"{centre[1]:.1f}"
-    return argparse.Namespace(**values)
+def _centre_row(summary: Mapping[str, Any], honest: float | None) -> Any:
+    """The row of the box around the centre, which has no seed."""
+    values = {
+        "name": CENTRE_BOX,
+        "published": summary["corloc"]["0.5"],
+        "one": honest,
+        "low": summary["corloc"]["0.3"],
+        "high": summary["corloc"]["0.7"],
+        "v2": summary["corloc_v2"],
+    }
+    cells = {name: value if name == "name" else f"{value:.1f}" for name, value in values.items()
+             if value is not None}  # fmt: skip
+    return argparse.Namespace(**dict.fromkeys(HEADS) | cells)
 
 
 if __name__ == "__main__":

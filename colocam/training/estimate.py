@@ -38,7 +38,7 @@ def print_estimate(run: Run, model: Localizer) -> None:
         with run.console.status("estimating the duration"), torch.random.fork_rng():
             seconds = _seconds(run, model, first_steps, second_steps)
         parts = ", ".join(f"{name} {_minutes(value)}" for name, value in seconds.items())
-        line += f"; about {_minutes(sum(seconds.values()))} on this machine ({parts})"
+        line += f"; {_minutes(sum(seconds.values()))} on this machine ({parts})"
     run.console.print(line, soft_wrap=True)
 
 
@@ -119,4 +119,4 @@ def _time(function: Callable[[], None] | Callable[[], object]) -> float:
 
 
 def _minutes(seconds: float) -> str:
-    return "under 1 min" if seconds < 60 else f"{seconds / 60:.0f} min"
+    return "under 1 min" if seconds < 60 else f"about {seconds / 60:.0f} min"

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -37,9 +37,6 @@ class Scores(TypedDict):
         corloc: on test, published protocol, IoU 0.5.
         corloc_honest: on test, one threshold chosen on validation; None without one.
         validation: CorLoc on validation, of the selected checkpoint.
-        corloc_v2: on test, version 2.
-        iou: on test, CorLoc at IoU 0.3 and 0.7.
-        centre: on test, CorLoc of the box around the centre, and with one threshold.
         one_sided: share of training frames in videos whose maps are one-sided in the last epoch;
             None without stage 2.
     """
@@ -47,9 +44,6 @@ class Scores(TypedDict):
     corloc: float
     corloc_honest: float | None
     validation: float
-    corloc_v2: float
-    iou: tuple[float, float]
-    centre: tuple[float, float | None]
     one_sided: float | None
 
 
@@ -168,18 +162,21 @@ class Trial:
     def _train(self, folder: Path, arguments: list[str]) -> None:
         train(arguments, self.experiment.threads, folder.with_name(f"{folder.name}.log"))
 
+    def summary(self) -> dict[str, Any]:
+        """Reads the evaluation of a finished trial, see `CorLoc.summary`."""
+        text = (self.folder / "report" / "evaluation.json").read_text()
+        summary: dict[str, Any] = json.loads(text)
+        return summary
+
     def scores(self) -> Scores:
         """Reads the results of a finished trial."""
-        summary = json.loads((self.folder / "report" / "evaluation.json").read_text())
-        honest, centre = summary["corloc_honest"], summary["centre_box"]
+        summary = self.summary()
+        honest = summary["corloc_honest"]
         validation, one_sided = self._validation()
         return {
             "corloc": summary["corloc"]["0.5"],
             "corloc_honest": honest and honest["0.5"],
             "validation": validation,
-            "corloc_v2": summary["corloc_v2"],
-            "iou": (summary["corloc"]["0.3"], summary["corloc"]["0.7"]),
-            "centre": (centre["corloc"]["0.5"], (centre["corloc_honest"] or {}).get("0.5")),
             "one_sided": one_sided,
         }
 
