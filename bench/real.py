@@ -5,7 +5,8 @@
 DIR holds the videos as train.py reads them, the folder of --splits (default: DIR-splits) one folder
 of split files for each experiment: "disjoint" trains and tests on different videos, "all" trains on
 the tags of the videos that are tested (transductive). All methods share stage 1, seeds and the
-number of steps; thresholds and epochs are chosen on validation. Finished trials are kept in
+number of steps; thresholds and epochs are chosen on validation. `--table collapse` varies λ_c, n
+and the start of the maps. Finished trials are kept in
 runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
 """
 
@@ -33,12 +34,22 @@ from colocam.evaluation.boxes import CENTRE_BOX
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 
-METHODS = (
-    Row("LayerCAM", None),
-    Row("F-CAM", {"method": "fcam"}),
-    Row("TCAM", {"method": "tcam", "frames": 2}),
-    Row("CoLo-CAM", {}),
-)
+TABLES: dict[str, Sequence[Row]] = {
+    "methods": (
+        Row("LayerCAM", None),
+        Row("F-CAM", {"method": "fcam"}),
+        Row("TCAM", {"method": "tcam", "frames": 2}),
+        Row("CoLo-CAM", {}),
+    ),
+    # Does the joint term turn maps all foreground or all background?
+    "collapse": (
+        Row("λ_c = 1", {"coloc-weight": 1.0}),
+        Row("λ_c = 9", {"coloc-weight": 9.0}),
+        Row("n = 2", {"frames": 2}),
+        Row("n = 8", {"frames": 8}),
+        Row("λ_c = 9, random start", {"coloc-weight": 9.0, "initial-foreground": 0.0}),
+    ),
+}
 BUDGETS: dict[str, Options] = {
     # Two splits in about 90 minutes on two cores.
     "small": {"epochs": 3, "decay-every": 1, "evaluate-every": 3},
@@ -100,6 +111,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, required=True, metavar="DIR", help="videos, see docs/data.md")
     add("--splits", type=Path, metavar="DIR", help="folders of split files (default: DATA-splits)")
     add("--only", nargs="+", metavar="NAME", help="splits to run (default: all)")
+    add("--table", choices=tuple(TABLES), default="methods", help="(default: methods)")
     add("--budget", choices=tuple(BUDGETS), default="small", help="length of stage 2")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
     add("--preset", metavar="NAME", help="preset of train.py")
@@ -117,7 +129,8 @@ def _run(options: argparse.Namespace) -> None:
     for name, splits in _splits(options).items():
         experiment = _experiment(options, name, splits)
         trials = [
-            [Trial(experiment, row, seed) for seed in sorted(set(options.seeds))] for row in METHODS
+            [Trial(experiment, row, seed) for seed in sorted(set(options.seeds))]
+            for row in TABLES[options.table]
         ]
         if not options.only_done:
             _train(name, trials, options.jobs)
@@ -219,7 +232,10 @@ def _write(
         f"{', '.join(commits)}."
     )
     rows: list[Any] = [_centre_row(centre, honest), *results]
-    path = options.results / f"real-{name}-{options.budget}-{file_name_of(machine, 'cpu')}.json"
+    table = "" if options.table == "methods" else f"{options.table}-"
+    path = (
+        options.results / f"real-{table}{name}-{options.budget}-{file_name_of(machine, 'cpu')}.json"
+    )
     result = {
         "machine": machine,
         "split": name,
@@ -230,7 +246,11 @@ def _write(
     }
     write_results(path, result, page(heading, markdown_table(HEADS, rows), NOTES), ".md")
     last = done[-1][0]
-    if last.row.options is not None and last.experiment.splits is not None:
+    if (
+        options.table == "methods"
+        and last.row.options is not None
+        and last.experiment.splits is not None
+    ):
         sheet = last.experiment.folder.with_suffix(".png")
         write_sheet(last.folder, options.data, last.experiment.splits, sheet)
         print(f"{sheet}: the worst, the median and the best frames of {last.row.name}")

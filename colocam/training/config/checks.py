@@ -34,8 +34,7 @@ def check_config(config: Config) -> None:
         _require(config, name, "be greater than 0", lambda value: value > 0)
     for name in _NOT_NEGATIVE:
         _require(config, name, "not be negative", lambda value: value is None or value >= 0)
-    if config.initial_foreground is not None:
-        _require(config, "initial_foreground", "be between 0 and 1", lambda value: 0 < value < 1)
+    _require(config, "initial_foreground", "be in [0, 1)", lambda value: 0 <= value < 1)
     if config.classifier_evaluate_every is not None:
         _require(config, "classifier_evaluate_every", "be greater than 0", lambda value: value > 0)
     for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):

@@ -162,11 +162,11 @@ class Config:
         "stage 1", 10.0, "learning rate of the head divided by that of the backbone"
     )
     classifier_decay_every: int = _option("stage 1", 15, "epochs between learning rate decays")
-    initial_foreground: float | None = _option(
+    initial_foreground: float = _option(
         "stage 2",
-        None,
-        "S¹ of the untrained maps, everywhere: below 0.5, the joint term cannot make them all "
-        "foreground (default: random weights, as published)",
+        0.0,
+        "S¹ of the untrained maps, everywhere: well below 0.5, the joint term does not turn them "
+        "all foreground; 0: random weights, as published",
     )
     epochs: int = _option("stage 2", 10, "number of epochs", main=True)
     lr: float = _option("stage 2", 0.01, "learning rate", main=True)
