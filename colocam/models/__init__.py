@@ -3,7 +3,8 @@
 - `localizer`: the whole model, `Localizer`
 - `base`: interface of the encoders
 - `encoders`: table of encoders
-- `resnet`, `vgg`, `inception`: encoders at output stride 8
+- `resnet`, `vgg`, `inception`: torchvision's encoders at output stride 8
+- `timm_encoder`: encoders of timm
 - `head`: pooling head of the classifier
 - `decoder`: U-Net decoder
 - `weights`: pretrained weights of the encoders
