@@ -11,6 +11,7 @@ runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,9 +31,11 @@ from lib.paper.trials import Experiment, Trial
 from lib.real_sheet import write_sheet
 from lib.result_files import RESULTS, write_results
 
+from colocam.data.layouts.open import open_data
 from colocam.evaluation.boxes import CENTRE_BOX
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
+from colocam.training.config import default_preset
 
 TABLES: dict[str, Sequence[Row]] = {
     "methods": (
@@ -51,7 +54,7 @@ TABLES: dict[str, Sequence[Row]] = {
     ),
 }
 BUDGETS: dict[str, Options] = {
-    # Two splits in about 90 minutes on two cores.
+    # About an hour per split on two cores.
     "small": {"epochs": 3, "decay-every": 1, "evaluate-every": 3},
     "medium": {},
 }
@@ -65,6 +68,20 @@ HEADS = {
     "on_validation": "on validation",
     "collapsed": "one-sided, %",
 }
+
+
+class SeedCamTrial(Trial):
+    """The seed CAM, which stage 1 evaluates itself."""
+
+    @property
+    def folder(self) -> Path:
+        """Run folder of stage 1."""
+        return self.classifier
+
+    def _validation(self) -> tuple[float, float | None]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        return max(one["localization"] for one in records if "localization" in one), None
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--jobs", type=int, default=1, metavar="N", help="parallel runs (default: 1)")
     add("--runs", type=Path, default=Path("runs/real"), metavar="DIR", help="run folders")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="(default: bench/results)")
+    add("--show", nargs="+", metavar="CLASS", help="classes in the contact sheet (default: all)")
     add("--only-done", action="store_true", help="train nothing; tables of finished trials")
     options = parser.parse_args(argv)
     check_at_least(options, jobs=1, seeds=0)
@@ -126,10 +144,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> None:
     machine = describe()
-    for name, splits in _splits(options).items():
-        experiment = _experiment(options, name, splits)
+    experiments = {
+        name: _experiment(options, name, splits) for name, splits in _splits(options).items()
+    }
+    for experiment in experiments.values():
+        _check(experiment, options.show)
+    for name, experiment in experiments.items():
         trials = [
-            [Trial(experiment, row, seed) for seed in sorted(set(options.seeds))]
+            [
+                (SeedCamTrial if row.options is None else Trial)(experiment, row, seed)
+                for seed in sorted(set(options.seeds))
+            ]
             for row in TABLES[options.table]
         ]
         if not options.only_done:
@@ -142,7 +167,8 @@ def _splits(options: argparse.Namespace) -> dict[str, Path]:
     data: Path = options.data
     if not data.is_dir():
         raise UserError(f"--data {data}: no such folder")
-    folder: Path = options.splits or data.with_name(f"{data.resolve().name}-splits")
+    whole = data.resolve()
+    folder: Path = options.splits or whole.with_name(f"{whole.name}-splits")
     found = {path.parent.name: path.parent for path in sorted(folder.glob("*/class_id.yaml"))}
     if not found:
         raise UserError(f"--splits {folder}: no folder of split files in it")
@@ -154,17 +180,31 @@ def _splits(options: argparse.Namespace) -> dict[str, Path]:
 
 
 def _experiment(options: argparse.Namespace, name: str, splits: Path) -> Experiment:
-    given = dict(BUDGETS[options.budget])
-    if options.preset is not None:
-        given["preset"] = options.preset
+    preset = options.preset or default_preset(True, torch.cuda.is_available())
+    given = {**BUDGETS[options.budget], "preset": preset}
     cores = torch.get_num_threads()
     return Experiment(
-        folder=options.runs / f"{options.data.resolve().name}-{name}-{options.budget}",
+        folder=options.runs / f"{options.data.resolve().name}-{name}-{preset}-{options.budget}",
         data=options.data,
         splits=splits,
         options=given,
         threads=max(1, cores // options.jobs) if options.jobs > 1 else None,
     )
+
+
+def _check(experiment: Experiment, shown: Sequence[str] | None) -> None:
+    """Checks the data before anything is trained.
+
+    Raises:
+        UserError: validation or test frames have no boxes, or a class of --show does not exist.
+    """
+    data = open_data(experiment.data_folder(), experiment.splits, seed=0)
+    for split, records in (("validation", data.val), ("test", data.test)):
+        if not any(record.boxes for record in records):
+            raise UserError(f"{experiment.splits}: no {split} frame has boxes")
+    for name in shown or ():
+        if name not in data.classes:
+            raise UserError(f"--show {name}: the classes are {', '.join(data.classes)}")
 
 
 def _train(name: str, trials: Sequence[Sequence[Trial]], jobs: int) -> None:
@@ -176,10 +216,9 @@ def _train(name: str, trials: Sequence[Sequence[Trial]], jobs: int) -> None:
         bar = progress.add_task(name, total=len(missing))
         first = {one.classifier: one for one in missing if not one.has_classifier}
         run_parallel([one.train_classifier for one in first.values()], jobs, lambda _: None)
-        tasks = [
-            trial.evaluate_map if trial.row.options is None else trial.train_localizer
-            for trial in missing
-        ]
+        missing = [trial for trial in missing if not trial.done]  # stage 1 has evaluated the CAM
+        progress.update(bar, total=len(missing))
+        tasks = [trial.train_localizer for trial in missing]
         run_parallel(
             tasks,
             jobs,
@@ -223,19 +262,18 @@ def _write(
     commits = sorted({commit for result in results for commit in result.commits})
     kind = "the tested videos train by their tags" if name == "all" else "tested on other videos"
     config = trials[0][0].experiment.config
-    steps = config.epochs * config.epoch_steps
+    device = "cpu" if machine["gpu"] is None else "cuda"
+    steps = config.epochs * config.epoch_steps  # more if one draw of every shot makes more
     heading = (
         f"**Real video, {name}: {kind}.** {options.data.resolve().name}, {config.encoder} at "
-        f"{config.crop}×{config.crop}, {steps} steps of {config.batch_size} frames; seeds {seeds}, "
-        f"mean ± standard deviation of CorLoc in % at IoU 0.5; "
-        f"{headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}; trained at "
+        f"{config.crop}×{config.crop}, at least {steps} steps of {config.batch_size} frames; seeds "
+        f"{seeds}, mean ± standard deviation of CorLoc in % at IoU 0.5; "
+        f"{headline(machine, device)}; trained at "
         f"{', '.join(commits)}."
     )
     rows: list[Any] = [_centre_row(centre, honest), *results]
     table = "" if options.table == "methods" else f"{options.table}-"
-    path = (
-        options.results / f"real-{table}{name}-{options.budget}-{file_name_of(machine, 'cpu')}.json"
-    )
+    file = f"real-{table}{name}-{options.budget}-{file_name_of(machine, device)}.json"
     result = {
         "machine": machine,
         "split": name,
@@ -244,7 +282,9 @@ def _write(
         "centre_box": {name: centre[name] for name in ("corloc", "corloc_honest", "corloc_v2")},
         "rows": [asdict(one) for one in results],
     }
-    write_results(path, result, page(heading, markdown_table(HEADS, rows), NOTES), ".md")
+    write_results(
+        options.results / file, result, page(heading, markdown_table(HEADS, rows), NOTES), ".md"
+    )
     last = done[-1][0]
     if (
         options.table == "methods"
@@ -252,7 +292,7 @@ def _write(
         and last.experiment.splits is not None
     ):
         sheet = last.experiment.folder.with_suffix(".png")
-        write_sheet(last.folder, options.data, last.experiment.splits, sheet)
+        write_sheet(last.folder, options.data, last.experiment.splits, sheet, options.show)
         print(f"{sheet}: the worst, the median and the best frames of {last.row.name}")
 
 

@@ -32,10 +32,10 @@ by the protocol (`centre_map`)."""
 
 
 def centre_map(side: int) -> NDArray[np.float32]:
-    """Map whose boxes are those around the centre: 1 in the middle, 0 at the border, a pyramid.
+    """Map whose boxes are those around the centre: a pyramid, near 1 in the middle.
 
-    At threshold τ, its box has the size (1 − τ)·side. CorLoc without the best such box beside it
-    says little: objects are often in the middle (Choe et al., CVPR 2020, Section 5).
+    At threshold τ, its box has about the size (1 − τ)·side. It is a baseline since objects are
+    often in the middle of the frame (Choe et al., CVPR 2020, Section 5).
 
     Args:
         side: S.

@@ -207,11 +207,10 @@ def _score(
     ]
     labels = [record.label for record in batch.records]
     videos = [record.video for record in batch.records]
-    for collected, maps in (
-        (result.centre, outputs.cams),  # of the maps, only the size is used
-        (result.seed_cam, outputs.cams),
-        (result.localizer, outputs.scores),
-    ):
+    if outputs.cams is not None:  # of the maps, only the size is used
+        nobody = [None] * len(labels)  # ranks classes for the box around the centre
+        result.centre.add_all(list(zip(outputs.cams, boxes, labels, nobody, videos, strict=True)))
+    for collected, maps in ((result.seed_cam, outputs.cams), (result.localizer, outputs.scores)):
         if collected is not None and maps is not None:
             frames = list(zip(maps, boxes, labels, rankings, videos, strict=True))
             collected.add_all(frames, pool)

@@ -67,6 +67,17 @@ class Encoder(nn.Module):
         """Returns the modules of the last block, whose output is the last map."""
         raise NotImplementedError
 
+    def with_sync_batch_norm(self) -> "Encoder":
+        """Returns the encoder with batch statistics over all processes."""
+        encoder: Encoder = nn.SyncBatchNorm.convert_sync_batchnorm(self)
+        return encoder
+
+    def freeze_unused(self) -> None:
+        """Freezes parameters that the last map does not depend on.
+
+        DistributedDataParallel would wait for their gradients.
+        """
+
     def check_side(self, side: int) -> None:
         """Checks that the encoder can process frames of this size.
 

@@ -157,6 +157,8 @@ def _build(path: Path, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> 
         if expected != set(state):
             raise RuntimeError(f"{len(expected ^ set(state))} tensors differ")
         model.load_state_dict(state, strict=False)
+    except UserError as error:  # of an encoder from timm
+        raise UserError(f"{path}: {error}") from error
     except (RuntimeError, TypeError, ValueError) as error:
         line = str(error).splitlines()[-1].strip()  # the first line names no tensor
         raise UserError(f"{path}: does not hold a {info.encoder} {info.kind} ({line})") from error

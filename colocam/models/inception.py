@@ -29,8 +29,8 @@ class InceptionV3Encoder(Encoder):
     unpadded network, on a grid shifted by some pixels, and the ImageNet weights remain valid.
 
     The ImageNet weights expect mean and standard deviation 0.5. Frames are normalized by
-    ImageNet's mean and standard deviation, as for every encoder, and converted channel by channel
-    (torchvision's `transform_input`).
+    ImageNet's mean and standard deviation, as for every torchvision encoder, and converted channel
+    by channel (torchvision's `transform_input`).
     """
 
     scale: Tensor

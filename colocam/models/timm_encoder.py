@@ -1,5 +1,6 @@
 """Encoders from timm (extra `timm`): any of its models that gives feature maps, `timm:NAME`."""
 
+import importlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,11 @@ class TimmEncoder(Encoder):
     """A timm model: at output stride 8 where it has that option, else at its own strides.
 
     Maps are those of timm's `forward_intermediates`. Of a convolutional network all levels are
-    returned (five at most); of a vision transformer the output of four blocks at equal distances,
-    all of one size, normalized by its last layer norm. The last map is what the model's own
-    classifier pools: where the network ends with a convolution that widens a linear bottleneck
-    (EfficientNet's `conv_head`), the map after it follows as one more map, for head and CAM only.
+    returned (five at most); of a vision transformer the outputs of four blocks at equal distances,
+    all of one size, normalized by its last layer norm if it has one before the pooling. The last
+    map is what the model's own classifier pools: where the network ends with a convolution that
+    widens a linear bottleneck (EfficientNet's `conv_head`), the map after it follows as one more
+    map, for head and CAM only.
 
     Args:
         name: timm's name of the model, without "timm:".
@@ -45,6 +47,10 @@ class TimmEncoder(Encoder):
     backbone: Any  # a timm model; timm has no common type of those with intermediate maps
 
     def __init__(self, name: str) -> None:
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+            self._init(name)
+
+    def _init(self, name: str) -> None:
         backbone = _create(name)
         config = backbone.pretrained_cfg
         super().__init__(config["mean"], config["std"])
@@ -55,10 +61,10 @@ class TimmEncoder(Encoder):
         self.levels = _levels(backbone.feature_info)
         with _called_modules(backbone) as called:
             maps = self._trial(_SIDE, f"--encoder {PREFIX}{name}: gives no feature maps")
-        # Layers after the pooling, as in MobileNetV3: DistributedDataParallel waits for gradients
-        # of all parameters.
-        for unused in _remove_others(backbone, called):
-            self.skipped += (f"{unused}.",)
+        self.unused = _without_gradient(backbone, maps[-1])
+        # Layers after the pooling, as in MobileNetV3, whose weights are not loaded either.
+        for module in _removed(backbone, called, self.unused):
+            self.skipped += (f"{module}.",)
         self.channels = tuple(level.shape[1] for level in maps)
         self.strides = tuple(max(1, round(_SIDE / level.shape[-1])) for level in maps)
         self.decoder_maps = len(self.levels)
@@ -76,7 +82,7 @@ class TimmEncoder(Encoder):
 
     def last_block(self) -> list[nn.Module]:
         """Returns the last block of the last stage, and the layers that follow it."""
-        children = [child for child in self.backbone.children() if [*child.parameters()]]
+        children = self._used_children(self.backbone)
         stages = [
             number
             for number, child in enumerate(children)
@@ -85,7 +91,26 @@ class TimmEncoder(Encoder):
         if not stages:
             return children[-1:]
         last, after = children[stages[-1]], children[stages[-1] + 1 :]
-        return [*list(last.children())[-1:], *after]
+        return [*self._used_children(last)[-1:], *after]
+
+    def _used_children(self, module: nn.Module) -> list[nn.Module]:
+        """Children with a parameter that the last map depends on."""
+        parameters = dict(self.backbone.named_parameters())
+        unused = {parameters[name] for name in self.unused if name in parameters}
+        return [child for child in module.children() if {*child.parameters()} - unused]
+
+    def freeze_unused(self) -> None:
+        """Freezes parameters that the last map does not depend on."""
+        for name, parameter in self.backbone.named_parameters():
+            if name in self.unused:
+                parameter.requires_grad_(False)
+
+    def with_sync_batch_norm(self) -> Encoder:
+        """Returns the encoder with batch statistics over all processes."""
+        # Not torch's function: timm's batch norms contain the activation.
+        layers = importlib.import_module("timm.layers")
+        self.backbone = layers.convert_sync_batchnorm(self.backbone)
+        return self
 
     def load_backbone(self, state: dict[str, Tensor]) -> None:
         """Loads a state dict in timm's names, except the classifier."""
@@ -95,9 +120,11 @@ class TimmEncoder(Encoder):
 
     def check_side(self, side: int) -> None:
         """Checks that the model can process frames of a side; see `Encoder.check_side`."""
-        self._trial(side, f"--crop {side}: {PREFIX}{self.name} cannot process frames of this size")
+        with torch.no_grad():
+            self._trial(
+                side, f"--crop {side}: {PREFIX}{self.name} cannot process frames of this size"
+            )
 
-    @torch.no_grad()
     def _trial(self, side: int, failure: str) -> list[Tensor]:
         """Maps of a black frame; an error has the text `failure` and the model's own."""
         training = self.training
@@ -105,7 +132,7 @@ class TimmEncoder(Encoder):
         try:
             # Not self(...), which may be compiled.
             return self.forward(torch.zeros(1, 3, side, side, device=self.mean.device))
-        except Exception as error:  # timm's models raise what they please
+        except Exception as error:  # of any type
             raise UserError(f"{failure} ({error})") from error
         finally:
             self.train(training)
@@ -124,16 +151,25 @@ def _called_modules(backbone: nn.Module) -> Iterator[set[nn.Module]]:
         hook.remove()
 
 
-def _remove_others(backbone: nn.Module, called: set[nn.Module]) -> list[str]:
-    """Replaces submodules with parameters that were not called; returns their names."""
-    names = [
-        name
-        for name, module in backbone.named_modules()
-        if name and module not in called and [*module.parameters(recurse=False)]
-    ]
-    for name in names:
-        parent, _, child = name.rpartition(".")
-        setattr(backbone.get_submodule(parent), child, nn.Identity())
+def _without_gradient(backbone: nn.Module, last: Tensor) -> set[str]:
+    """Names of the parameters that the last map does not depend on."""
+    names, parameters = zip(*backbone.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(last.sum(), parameters, allow_unused=True)
+    return {name for name, grad in zip(names, gradients, strict=True) if grad is None}
+
+
+def _removed(backbone: nn.Module, called: set[nn.Module], unused: set[str]) -> list[str]:
+    """Replaces submodules that were not called and are unused; returns their names.
+
+    A module that was not called may still be used: some blocks use the weights of a layer.
+    """
+    names = []
+    for name, module in [*backbone.named_modules()]:
+        own = {f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)}
+        if name and own and module not in called and own <= unused:
+            names.append(name)
+            parent, _, child = name.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, nn.Identity())
     return names
 
 

@@ -70,7 +70,7 @@ def _imagenet(encoder: Encoder, name: str) -> dict[str, Tensor]:
         raise UserError(
             f"--weights imagenet: the ImageNet weights of {name} cannot be downloaded "
             f"({_reason(error)}){hint}; give --weights FILE (a {_source(name)} state dict) or "
-            "--weights none"
+            "--weights none --classifier-layers all"
         ) from error
 
 

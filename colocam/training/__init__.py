@@ -3,6 +3,7 @@
 - `config`: options and presets of a run
 - `run`: a run's data, device, processes and folder, and how they are opened
 - `train`: the stages in order, evaluation, report
+- `estimate`: estimate of the duration on a CPU
 - `loop`: epochs of steps, validation, signals; used by both stages
 - `classifier`: stage 1, the classifier
 - `localizer`: stage 2, the decoder

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from colocam.cam.gradients import AVERAGES
 from colocam.models import Localizer
 from colocam.training.localizer import LocalizerStage
 from colocam.training.run import Run
@@ -26,17 +27,20 @@ def print_estimate(run: Run, model: Localizer) -> None:
     """
     config = run.config
     first, second = run.loader(1, config.classifier_batch_size), run.loader(*_localizer_batch(run))
-    first_steps = len(first) * config.classifier_epochs * (config.stage != "localizer")
-    second_steps = len(second) * config.epochs * (config.stage != "classifier")
+    first_batches = len(first) * config.classifier_epochs * (config.stage != "localizer")
+    second_batches = len(second) * config.epochs * (config.stage != "classifier")
     first.close()
     second.close()
-    frames = first_steps * config.classifier_batch_size + second_steps * config.batch_size
+    frames = first_batches * config.classifier_batch_size + second_batches * config.batch_size
     if frames < FEWEST_FRAMES:
         return
+    first_steps, second_steps = (
+        -(-batches // config.accumulate) for batches in (first_batches, second_batches)
+    )
     line = f"{first_steps} steps of stage 1, {second_steps} of stage 2"
     if run.device.type == "cpu" and run.ranks.world == 1 and config.compile != "on":
-        with run.console.status("estimating the duration"), torch.random.fork_rng():
-            seconds = _seconds(run, model, first_steps, second_steps)
+        with run.console.status("estimating the duration"), torch.random.fork_rng([]):
+            seconds = _seconds(run, model, first_batches, second_batches)
         parts = ", ".join(f"{name} {_minutes(value)}" for name, value in seconds.items())
         line += f"; {_minutes(sum(seconds.values()))} on this machine ({parts})"
     run.console.print(line, soft_wrap=True)
@@ -48,19 +52,22 @@ def _localizer_batch(run: Run) -> tuple[int, int]:
     return config.frames, config.batch_size * (config.frames if config.method == "tcam" else 1)
 
 
-def _seconds(run: Run, model: Localizer, first_steps: int, second_steps: int) -> dict[str, float]:
+def _seconds(
+    run: Run, model: Localizer, first_batches: int, second_batches: int
+) -> dict[str, float]:
     """Estimated duration of each part."""
     config, seconds = run.config, dict[str, float]()
     encode = _encoding(run, model)
-    if first_steps:
-        cached = config.classifier_layers == "head"
-        passes = first_steps / config.classifier_epochs if cached else 3 * first_steps
+    if first_batches:
+        head = config.classifier_layers == "head"
+        cached = head and model.head.pooling in AVERAGES  # otherwise one pass a batch, or two more
+        passes = first_batches * (1 / config.classifier_epochs if cached else 1 if head else 3)
         seconds["stage 1"] = passes * config.classifier_batch_size * encode
-    if second_steps:
-        seconds["stage 2"] = second_steps * _step(run, model)
+    if second_batches:
+        seconds["stage 2"] = second_batches * _batch(run, model)
     every = config.classifier_evaluate_every or config.evaluate_every
-    validations = _validations(config.classifier_epochs, every) * (first_steps > 0)
-    validations += _validations(config.epochs, config.evaluate_every) * (second_steps > 0)
+    validations = _validations(config.classifier_epochs, every) * (first_batches > 0)
+    validations += _validations(config.epochs, config.evaluate_every) * (second_batches > 0)
     frames = validations * len(run.data.val) + len(run.data.test)
     seconds["evaluation"] = frames * _evaluation(run, model)
     return seconds
@@ -74,20 +81,23 @@ def _encoding(run: Run, model: Localizer) -> float:
     """Seconds to read and encode a training frame."""
     loader = run.loader(1, _TRIAL_FRAMES)
     encoder = copy.deepcopy(model.encoder).eval()
+    frames = 1
 
     @torch.no_grad()
     def encode() -> None:
+        nonlocal frames
         (batch,) = itertools.islice(loader.epoch(0), 1)
+        frames = len(batch.images)
         with run.autocast():
             encoder(encoder.normalized(batch.images))
 
-    seconds = _time(encode) / min(_TRIAL_FRAMES, len(run.data.train))
+    seconds = _time(encode) / frames
     loader.close()
     return seconds
 
 
-def _step(run: Run, model: Localizer) -> float:
-    """Seconds of a step of stage 2."""
+def _batch(run: Run, model: Localizer) -> float:
+    """Seconds of a step of stage 2 with one batch."""
     stage = LocalizerStage(run, copy.deepcopy(model))
     stage.train()
 
@@ -98,7 +108,7 @@ def _step(run: Run, model: Localizer) -> float:
 
     seconds = _time(step)
     stage.loader.close()
-    return seconds * run.config.accumulate
+    return seconds
 
 
 def _evaluation(run: Run, model: Localizer) -> float:

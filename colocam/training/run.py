@@ -103,7 +103,9 @@ class Run:
         on_gpu = self.device.type == "cuda"
         if self.config.sync_batch_norm == "on" and self.ranks.world > 1 and on_gpu:
             # Not with torch.compile: its graphs break at SyncBatchNorm, or it fails.
-            return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model.encoder = model.encoder.with_sync_batch_norm()
+            model.decoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.decoder)
+            return model
         if compiles(self.config, self.device):
             # Training, frozen and inference, each also with a last batch that is smaller or has
             # one frame.

@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Mapping
 
+import torch
+
 from colocam.cam import ActivationMap
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
@@ -135,9 +137,21 @@ def _check_encoder(config: Config, model: Localizer) -> None:
     """Checks that the encoder can process frames of this size, and has the layer of the CAM."""
     model.encoder.check_side(config.crop)
     try:
-        ActivationMap(model, config.cam, config.cam_layer)
+        cam = ActivationMap(model, config.cam, config.cam_layer)
+        if config.cam_layer == "last":
+            return
+        frame = torch.zeros(1, 3, config.crop, config.crop, device=model.encoder.mean.device)
+        training, _ = model.training, model.eval()
+        found = cam(frame, torch.zeros(1, dtype=torch.long, device=frame.device))
+        model.train(training)
     except ValueError as error:
         raise UserError(f"--cam-layer {config.cam_layer}: {error}") from error
+    if found.shape[1] != found.shape[2]:
+        shape = tuple(found.shape[1:])
+        raise UserError(
+            f"--cam-layer {config.cam_layer}: its output has no channels first, a map of it would "
+            f"be {shape}; choose another layer"
+        )
 
 
 def _check_same_state(run: Run, state: State | None) -> None:

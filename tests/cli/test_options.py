@@ -13,6 +13,7 @@ from colocam.cli.options import parse_command, parse_config
 from colocam.models.encoders import ENCODERS
 from colocam.runtime.errors import UserError
 from colocam.training.config import PRESETS, Config
+from colocam.training.config.stored import ADDED
 from colocam.training.localizer import loss_settings
 
 NAMES = [option.name for option in fields(Config)]
@@ -212,6 +213,8 @@ def consistent(values):
         values |= {"sampling": "adjacent", "direction": "before"}
     if values["cam"] == "cam":
         values["cam_layer"] = "last"
+    if values["weights"] == "none":
+        values["classifier_layers"] = "all"
     return Config(**values)
 
 
@@ -375,3 +378,21 @@ def test_resume_in_a_folder_without_a_run_starts_a_run(tmp_path):
     command = parse_command(["--resume", *argv], False)
     assert command.config == parse_config(argv, False)
     assert (command.resume, command.changed) == (True, {})
+
+
+def test_options_that_an_earlier_version_lacked_keep_their_implicit_values(tmp_path):
+    config = Config.of_preset("real-cpu", {"out": tmp_path / "run"})
+    old = {name: value for name, value in config.to_values().items() if name not in ADDED}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    read = parse_config(["--config", str(tmp_path / "config.json"), "--out", "x"], False)
+    assert {name: getattr(read, name) for name in ADDED} == ADDED
+    (tmp_path / "config.json").write_text('{"preset": "real-cpu", "lr": 0.5}')  # some options
+    read = parse_config(["--config", str(tmp_path / "config.json"), "--out", "x"], False)
+    assert read.classifier_layers == "head"
+
+
+def test_random_weights_need_all_layers_to_be_trained():
+    with pytest.raises(UserError, match=r"--weights none: .*add --classifier-layers all"):
+        parse_config(["--preset", "real-cpu", "--weights", "none"], False)
+    argv = ["--preset", "real-cpu", "--weights", "none", "--classifier-layers", "all"]
+    assert parse_config(argv, False).classifier_layers == "all"

@@ -28,6 +28,7 @@ CASES = {
     "deit_tiny_patch16_224": ((192,) * 4, (16,) * 4, 4),
     "vit_small_patch14_dinov2": ((384,) * 4, (14,) * 4, 4),
     "swin_tiny_patch4_window7_224": ((96, 192, 384, 768), (4, 8, 16, 32), 4),
+    "vgg11": ((128, 256, 512, 512), (2, 4, 16, 32), 4),
 }
 
 
@@ -117,8 +118,42 @@ def test_every_parameter_of_the_classifier_has_a_gradient(name):
     model = Localizer(f"timm:{name}", 3)
     model.classify(model.encoder(model.encoder.normalized(frames(64, 64)))).sum().backward()
     classifier = torch.nn.ModuleList(model.classifier_modules())
-    without = [name for name, p in classifier.named_parameters() if p.grad is None]
-    assert without == []
+    model.encoder.requires_grad_(True)
+    model.encoder.freeze_unused()
+    for name, parameter in classifier.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_last_block_has_parameters_that_the_last_map_depends_on(name):
+    encoder = make_encoder(f"timm:{name}").requires_grad_(False)
+    for module in encoder.last_block():
+        module.requires_grad_(True)
+    encoder(encoder.normalized(frames(64, 64)))[-1].sum().backward()
+    assert any(parameter.grad is not None for parameter in encoder.parameters())
+
+
+def test_layers_whose_weights_are_used_without_a_call_are_kept():
+    """BEiT multiplies by the weights of its linear layers itself."""
+    encoder = make_encoder("timm:beit_base_patch16_224")
+    assert any("qkv" in name for name, _ in encoder.named_parameters())
+
+
+def test_encoder_can_be_made_in_any_gradient_mode():
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            model = Localizer(LITE, 3).eval()
+            assert model(model.encoder.normalized(frames(64, 64)))[0].shape == (2, 3)
+
+
+def test_activations_stay_with_batch_statistics_over_processes():
+    """timm's batch norms contain the activation, which torch's converter would drop."""
+    encoder = make_encoder(LITE)
+    before = sum("Act" in type(module).__name__ for module in encoder.modules())
+    converted = encoder.with_sync_batch_norm()
+    names = [type(module).__name__ for module in converted.modules()]
+    assert names.count("SyncBatchNormAct") == before > 0
+    assert not any(name.startswith("BatchNorm") for name in names)
 
 
 # Weights
@@ -217,6 +252,16 @@ def test_checkpoint_keeps_encoder_and_normalization(tmp_path):
 
 
 # Errors
+
+
+def test_error_of_a_checkpoint_names_its_file(tmp_path, monkeypatch):
+    model = Localizer(LITE, 2)
+    info = CheckpointInfo("localizer", LITE, ("a", "b"), 64, "layercam", 0, {})
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, model, info)
+    monkeypatch.setitem(sys.modules, "timm", None)  # not installed
+    with pytest.raises(UserError, match=r"model\.safetensors: .* needs timm"):
+        load_checkpoint(path)
 
 
 def test_unknown_model_is_refused_with_similar_names():

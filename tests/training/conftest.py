@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import torchvision
+from safetensors.torch import load_file, save_file
 
 CHECKPOINTS = (
     "classifier-best-classification",
@@ -26,6 +27,15 @@ TWO_EPOCHS = [
 def two_epochs(tiny_run):
     """Arguments of a run of two epochs per stage on the tiny clip set."""
     return [*TWO_EPOCHS, "--data", str(tiny_run.data)]
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory):
+    """Weights of a ResNet18, random: the head alone is not trained on an encoder without a file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(torchvision.models.resnet18().state_dict(), path)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

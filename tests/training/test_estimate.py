@@ -14,9 +14,10 @@ from colocam.training.run import open_run
 
 
 @pytest.fixture
-def opened(two_epochs, tmp_path):
+def opened(two_epochs, tmp_path, weights_file):
     def make(*options):
         argv = [*two_epochs, "--out", str(tmp_path / "run"), "--amp", "off", *options]
+        argv += ["--weights", weights_file]
         run = open_run(parse_config(argv, cuda=False), ALONE)
         return run, Localizer("resnet18", len(run.data.classes))
 

@@ -158,6 +158,7 @@ class Trial:
         """
         arguments = self.experiment.arguments(self.seed, self.classifier, self.row.classifier)
         self._train(self.classifier, [*arguments, "--stage", "classifier"])
+        (self.classifier / "commit").write_text(commit_name())
 
     def _train(self, folder: Path, arguments: list[str]) -> None:
         train(arguments, self.experiment.threads, folder.with_name(f"{folder.name}.log"))
@@ -244,7 +245,7 @@ class Trial:
         """Evaluates the activation map of the classifier, with the threshold of validation."""
         model, info = load_checkpoint(self.classifier / "checkpoints" / f"{BEST[1]}.safetensors")
         device = pick_device("auto")
-        autocast = make_autocast("auto", device)
+        autocast = make_autocast(self.experiment.config.amp, device)
         model = model.to(device).to(memory_format=torch.channels_last)
         data = open_data(self.experiment.data_folder(), self.experiment.splits, seed=self.seed)
         on_validation = evaluate(

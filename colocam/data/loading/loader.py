@@ -102,10 +102,12 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         seed: seed of the order, together with the epoch.
         rank: rank of this process.
         world: number of ranks.
-        least_batches: the shots are drawn as many times per epoch as make this many batches.
+        least_batches: if one draw of every shot makes fewer batches, an epoch has this number of
+            them: the shots are drawn several times, in the last round not all of them.
 
     Attributes:
-        draws: number of times that every shot is drawn per epoch.
+        draws: number of times that a shot is drawn per epoch, at most.
+        per_epoch: number of sequences of an epoch, at most.
         epoch: number of the epoch to iterate over.
         first: number of its first batch.
     """
@@ -123,6 +125,7 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         self.rank, self.world = rank, world
         # The fewest draws with more sequences than least_batches − 1 batches hold.
         self.draws = (least_batches - 1) * self.per_batch // max(1, num_shots) + 1
+        self.per_epoch = num_shots if self.draws == 1 else least_batches * self.per_batch
         self.epoch = self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -139,7 +142,7 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         for draw in range(self.epoch * self.draws, (self.epoch + 1) * self.draws):
             shots = np.random.default_rng([self.seed, draw]).permutation(self.num_shots)
             items += [(draw, int(shot)) for shot in shots]
-        return items
+        return items[: self.per_epoch]
 
     def __len__(self) -> int:
         return self.batches_per_epoch - self.first
@@ -147,7 +150,7 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
     @property
     def batches_per_epoch(self) -> int:
         """Number of batches of a whole epoch."""
-        return -(-self.draws * self.num_shots // self.per_batch)
+        return -(-min(self.per_epoch, self.draws * self.num_shots) // self.per_batch)
 
 
 class SequenceLoader:
@@ -166,8 +169,8 @@ class SequenceLoader:
         cache: cache of resized frames, which does not change the batches; None: frames are decoded
             at every draw.
         warn: called with each warning about the cache, one line; None: prints it to stderr.
-        least_batches: every shot is drawn once per epoch, or as many times as make this many
-            batches, each time other frames.
+        least_batches: if one draw of every shot makes fewer batches, an epoch has this number of
+            them, with other frames at each draw of a shot.
     """
 
     def __init__(

@@ -62,6 +62,7 @@ class ClassifierStage:
         model.encoder.requires_grad_(False)
         for module in trained:
             module.requires_grad_(True)
+        model.encoder.freeze_unused()
         head_lr = config.classifier_lr * config.classifier_head_factor
         self.update = run.update(
             [*((module, config.classifier_lr) for module in trained), (model.head, head_lr)],

@@ -43,6 +43,15 @@ def check_config(config: Config) -> None:
     _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
     if not is_known(config.encoder):
         raise UserError(f"--encoder {config.encoder}: unknown; known: {KNOWN}")
+    if (
+        config.weights == "none"
+        and config.classifier_layers != "all"
+        and config.stage != "localizer"
+    ):
+        raise UserError(
+            f"--weights none: with --classifier-layers {config.classifier_layers} the encoder "
+            "would stay random; add --classifier-layers all"
+        )
     if config.method == "tcam" and (config.sampling, config.direction) != ("adjacent", "before"):
         raise UserError("--method tcam: requires --sampling adjacent and --direction before")
     if config.cam == "cam" and config.cam_layer != "last":

@@ -10,6 +10,15 @@ from colocam.runtime.errors import UserError
 from colocam.training.config.options import Config, choices, value_type
 from colocam.training.config.presets import PRESETS
 
+ADDED: dict[str, Any] = {
+    "classifier_layers": "all",
+    "classifier_evaluate_every": None,
+    "epoch_steps": 1,
+    "initial_foreground": 0.0,
+}
+"""Options that config.json of earlier versions lacks, with the values that they had implicitly; in
+a file with some options only, those of the preset hold."""
+
 
 def read_options(path: Path) -> dict[str, Any]:
     """Options in the config.json of a run, with the types of `Config`.
@@ -33,6 +42,8 @@ def read_options(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: unknown option {name!r}; written by another version?")
     if values.get("preset") not in [*PRESETS]:  # a list, since JSON values may be unhashable
         raise UserError(f"{path}: unknown preset {values.get('preset')!r}")
+    if options.keys() - values.keys() <= ADDED.keys():  # all options of an earlier version
+        values = ADDED | values
     return {name: _typed(path, options[name], value) for name, value in values.items()}
 
 
