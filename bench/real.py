@@ -5,9 +5,9 @@
 DIR holds the videos as train.py reads them, the folder of --splits (default: DIR-splits) one folder
 of split files for each experiment: "disjoint" trains and tests on different videos, "all" trains on
 the tags of the videos that are tested (transductive). All methods share stage 1, seeds and the
-number of steps; thresholds and epochs are chosen on validation. `--table collapse` varies λ_c, n
-and the start of the maps. Finished trials are kept in
-runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
+number of steps; thresholds and epochs are chosen on validation. `--table stage1` varies the layers
+that stage 1 trains, `--table collapse` λ_c, n and the start of the maps. Finished trials are kept
+in runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
 """
 
 import argparse
@@ -37,12 +37,25 @@ from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.training.config import default_preset
 
+_FINE_TUNING: Options = {
+    "classifier-epochs": 4,
+    "classifier-lr": 0.001,
+    "classifier-head-factor": 20.0,
+    "classifier-decay-every": 2,
+    "classifier-evaluate-every": 1,
+}
 TABLES: dict[str, Sequence[Row]] = {
     "methods": (
         Row("LayerCAM", None),
         Row("F-CAM", {"method": "fcam"}),
         Row("TCAM", {"method": "tcam", "frames": 2}),
         Row("CoLo-CAM", {}),
+    ),
+    # Which layers does stage 1 train? CorLoc is that of LayerCAM.
+    "stage1": (
+        Row("head", None),
+        Row("last block and head", None, classifier={"classifier-layers": "last", **_FINE_TUNING}),
+        Row("all layers", None, classifier={"classifier-layers": "all", **_FINE_TUNING}),
     ),
     # Does the joint term turn maps all foreground or all background?
     "collapse": (
