@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from colocam.models.encoders import ENCODERS
+from colocam.models.encoders import ENCODERS, KNOWN, is_known
 from colocam.runtime.entry import CommandParser
 from colocam.runtime.errors import UserError
 
@@ -23,10 +23,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _encoder(name: str) -> str:
+    if not is_known(name):
+        raise argparse.ArgumentTypeError(f"unknown {name!r}; known: {KNOWN}")
+    return name
+
+
 def add_encoder(parser: argparse.ArgumentParser) -> None:
     """Adds --encoder."""
     parser.add_argument(
         "--encoder",
+        type=_encoder,
         default="resnet50",
         metavar="NAME",
         help=f"{', '.join(ENCODERS)} or timm:NAME (default: resnet50)",

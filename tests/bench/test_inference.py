@@ -219,7 +219,7 @@ def test_batch_that_does_not_fit_into_memory_is_skipped_with_a_warning(
         (["--size", "8"], "--size 8: must be at least 32"),
         (["--seconds", "0"], "--seconds 0: must be above 0"),
         (["--methods", "abacus"], "--methods: invalid choice: 'abacus'"),
-        (["--encoder", "resnet34"], "--encoder: invalid choice: 'resnet34'"),
+        (["--encoder", "resnet34"], "--encoder: unknown 'resnet34'"),
         (["--amp", "fp8"], "--amp: invalid choice: 'fp8'"),
         (["--video", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
     ],

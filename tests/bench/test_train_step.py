@@ -136,7 +136,7 @@ def test_deterministic_sets_torch_and_the_name_of_the_file(clips, tiny_step, mon
         (["--workers", "-1"], "--workers -1: must not be negative"),
         (["--size", "16"], "--size 16: must be at least 32"),
         (["--seconds", "0"], "--seconds 0: must be above 0"),
-        (["--encoder", "resnet34"], "--encoder: invalid choice: 'resnet34'"),
+        (["--encoder", "resnet34"], "--encoder: unknown 'resnet34'"),
         (["--amp", "fp8"], "--amp: invalid choice: 'fp8'"),
         (["--video", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
         (["--data", "nowhere"], "nowhere: no such folder"),

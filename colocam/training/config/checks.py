@@ -42,7 +42,7 @@ def check_config(config: Config) -> None:
     _require(config, "tag_threshold", "be in [0, 1]", lambda value: 0 <= value <= 1)
     _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
     if not is_known(config.encoder):
-        raise UserError(f"--encoder {config.encoder}: unknown; known: {KNOWN}")
+        raise UserError(f"--encoder: unknown {config.encoder!r}; known: {KNOWN}")
     if (
         config.weights == "none"
         and config.classifier_layers != "all"
