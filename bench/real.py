@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from colocam.data.layouts.open import open_data
 from colocam.evaluation.boxes import CENTRE_BOX
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
-from colocam.training.config import default_preset
+from colocam.training.config import default_preset, value_type
 
 _FINE_TUNING: Options = {
     "classifier-epochs": 4,
@@ -291,7 +291,11 @@ def _write(
         "machine": machine,
         "split": name,
         "budget": options.budget,
-        "options": config.to_values(),
+        "options": {
+            option.name: getattr(config, option.name)
+            for option in fields(config)
+            if value_type(option) is not Path  # folders of this machine
+        },
         "centre_box": {name: centre[name] for name in ("corloc", "corloc_honest", "corloc_v2")},
         "rows": [asdict(one) for one in results],
     }

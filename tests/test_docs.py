@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate.py": ["evaluate.py", "--help-all"],
     "localize": ["-m", "colocam.localize", "--help-all"],
     "prepare": ["-m", "colocam.prepare", "--help"],
+    "bench/real.py": ["bench/real.py", "--help"],
     "prepare splits": ["-m", "colocam.prepare", "splits", "--help"],
     "prepare youtube-objects-v1": ["-m", "colocam.prepare", "youtube-objects-v1", "--help"],
 }
