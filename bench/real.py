@@ -11,7 +11,6 @@ in runs/real/; interrupted ones are resumed. A contact sheet is written there, t
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -27,7 +26,7 @@ from lib.machine import Machine, describe, file_name_of, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import Options, Row
-from lib.paper.trials import Experiment, Trial
+from lib.paper.trials import Experiment, Trial, best_score
 from lib.real_sheet import write_sheet
 from lib.result_files import RESULTS, write_results
 
@@ -92,9 +91,7 @@ class SeedCamTrial(Trial):
         return self.classifier
 
     def _validation(self) -> tuple[float, float | None]:
-        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
-        return max(one["localization"] for one in records if "localization" in one), None
+        return best_score(self.log("classifier")), None
 
 
 @dataclass(frozen=True)

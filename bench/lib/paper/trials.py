@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +108,11 @@ class Experiment:
         return builtin_folder(self.config.clip_set, self.config.clip_seed)
 
 
+def best_score(records: Sequence[Mapping[str, Any]]) -> float:
+    """CorLoc on validation of the best epoch, which selects the checkpoint."""
+    return max(record["localization"] for record in records if "localization" in record)
+
+
 @dataclass(frozen=True)
 class Trial:
     """A row of a table with one seed."""
@@ -186,14 +192,16 @@ class Trial:
         of_map = self.folder / "validation.json"
         if of_map.is_file():
             return json.loads(of_map.read_text())["corloc"], None
-        records = [
+        records = self.log("localizer")
+        return best_score(records), 100 * records[-1]["one_sided"]
+
+    def log(self, stage: str) -> list[dict[str, Any]]:
+        """Reads the entries of a stage in the log of the trial."""
+        return [
             record
             for line in (self.folder / "metrics.jsonl").read_text().splitlines()
-            if (record := json.loads(line))["stage"] == "localizer"
+            if (record := json.loads(line))["stage"] == stage
         ]
-        scores = [record["localization"] for record in records if "localization" in record]
-        # The best epoch on validation selects the checkpoint.
-        return max(scores), 100 * records[-1]["one_sided"]
 
     def train_localizer(self) -> None:
         """Trains stage 2 from a finished stage 1; resumes an interrupted run.
