@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colocam.models.alignment import displacements, moved_back
 from colocam.models.base import Encoder
 from colocam.runtime.errors import UserError
 
@@ -35,7 +36,7 @@ class TimmEncoder(Encoder):
     all of one size, normalized by its last layer norm if it has one before the pooling. The last
     map is what the model's own classifier pools: where the network ends with a convolution that
     widens a linear bottleneck (EfficientNet's `conv_head`), the map after it follows as one more
-    map, for head and CAM only.
+    map, for head and CAM only. Maps that dilation displaces are moved back, see `alignment`.
 
     Args:
         name: timm's name of the model, without "timm:".
@@ -51,7 +52,7 @@ class TimmEncoder(Encoder):
             self._init(name)
 
     def _init(self, name: str) -> None:
-        backbone = _create(name)
+        backbone, dilated = _create(name)
         config = backbone.pretrained_cfg
         super().__init__(config["mean"], config["std"])
         self.name, self.backbone = name, backbone
@@ -59,6 +60,7 @@ class TimmEncoder(Encoder):
         names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
         self.skipped = tuple(f"{layer}." for layer in names)
         self.levels = _levels(backbone.feature_info)
+        self.displacements = (0.0,) * len(self.levels)
         with _called_modules(backbone) as called:
             maps = self._trial(_SIDE, f"--encoder {PREFIX}{name}: gives no feature maps")
         self.unused = _without_gradient(backbone, maps[-1])
@@ -68,6 +70,8 @@ class TimmEncoder(Encoder):
         self.channels = tuple(level.shape[1] for level in maps)
         self.strides = tuple(max(1, round(_SIDE / level.shape[-1])) for level in maps)
         self.decoder_maps = len(self.levels)
+        if dilated:
+            self.displacements = self._measured_displacements()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalized frames (B, 3, H, W) to maps (B, C_k, H_k, W_k), shallow to deep."""
@@ -77,8 +81,27 @@ class TimmEncoder(Encoder):
             final = patches.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
         elif final.shape[1] != self.backbone.num_features:  # (B, h, w, C)
             final = final.permute(0, 3, 1, 2)
+        final = moved_back(final, self.displacements[-1])
+        maps = [*map(moved_back, maps, self.displacements)]
         same = final.shape[1] == maps[-1].shape[1]
         return [*(maps[:-1] if same else maps), final]
+
+    @torch.no_grad()
+    def _measured_displacements(self) -> tuple[float, ...]:
+        """Compares the maps with those of the network at its own strides, of the same weights."""
+        generator = torch.Generator().manual_seed(0)
+        frame = torch.randn(1, 3, _SIDE, _SIDE, generator=generator)
+        with torch.random.fork_rng(devices=[]):
+            original = _import_timm(self.name).create_model(self.name, num_classes=0)
+        training = self.training
+        original.load_state_dict(self.backbone.state_dict(), strict=False, assign=True)
+        networks = (self.backbone.eval(), original.eval())
+        dilated, strided = (
+            network.forward_intermediates(frame, indices=self.levels, intermediates_only=True)
+            for network in networks
+        )
+        self.train(training)
+        return displacements(dilated, strided)
 
     def last_block(self) -> list[nn.Module]:
         """Returns the last block of the last stage, and the layers that follow it."""
@@ -173,8 +196,12 @@ def _removed(backbone: nn.Module, called: set[nn.Module], unused: set[str]) -> l
     return names
 
 
-def _create(name: str) -> Any:
-    """Creates timm's model without its classifier, with random weights."""
+def _create(name: str) -> tuple[Any, bool]:
+    """Creates timm's model without its classifier, with random weights.
+
+    Returns:
+        The model, and whether strides of it may be replaced by dilation.
+    """
     timm = _import_timm(name)
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0]}*")[:5])
@@ -192,7 +219,7 @@ def _create(name: str) -> Any:
         raise UserError(f"--encoder {PREFIX}{name}: cannot be created ({errors[-1]})")
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
         raise UserError(f"--encoder {PREFIX}{name}: gives no feature maps; choose another model")
-    return model
+    return model, "output_stride" in arguments
 
 
 def _import_timm(name: str) -> Any:

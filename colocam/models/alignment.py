@@ -1,0 +1,75 @@
+"""Alignment of feature maps of networks whose strides are replaced by dilation.
+
+A network at output stride 8 computes at cell k·i + r of a map what the original network computes
+at cell i of its map, with k the ratio of the two sizes. r depends on the padding of the strided
+layers: k − 1 where TensorFlow's "same" pads right and bottom, 0 where all sides are padded alike.
+Cell i of the original map covers cells k·i … k·i + k − 1, and training on mirrored images centres
+there what the cell responds to. The dilated map therefore shows content displaced by
+r − (k − 1)/2 cells to the right and down: at 224×224, +12 pixels for EfficientNet-Lite0 and −12
+for ResNet. An activation map of small objects misses them by that.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_SAME = 0.1  # relative difference of two maps that are the same computation
+
+
+def displacements(dilated: Sequence[Tensor], original: Sequence[Tensor]) -> tuple[float, ...]:
+    """Displacement of each map of a dilated network, in its cells, to the right and down.
+
+    Args:
+        dilated: maps of square frames, (B, C_k, H_k, H_k), of the dilated network.
+        original: maps of the same frames and weights, (B, C_k, h_k, h_k), of the original one.
+
+    Returns:
+        One number per map; 0 for maps of equal size, and where no cells of the dilated map are
+        those of the original one.
+    """
+    return tuple(map(_displacement, dilated, original))
+
+
+def _displacement(dilated: Tensor, original: Tensor) -> float:
+    side = original.shape[-1]
+    ratio = dilated.shape[-1] // side
+    if ratio < 2:
+        return 0.0
+    inner = slice(side // 4, side - side // 4)  # padding differs
+
+    def difference(first: int) -> float:
+        cells = dilated[..., first::ratio, first::ratio][..., :side, :side]
+        wrong = (cells - original)[..., inner, inner].norm()
+        centred = original - original.mean((-2, -1), keepdim=True)
+        return (wrong / centred[..., inner, inner].norm()).item()
+
+    differences = [difference(first) for first in range(ratio)]
+    best = min(range(ratio), key=differences.__getitem__)
+    return best - (ratio - 1) / 2 if differences[best] < _SAME else 0.0
+
+
+def moved_back(features: Tensor, cells: float) -> Tensor:
+    """Moves a map to the left and up by a number of cells; its border is repeated.
+
+    Args:
+        features: (B, C, H, W).
+        cells: displacement of the content to the right and down; fractions interpolate linearly.
+
+    Returns:
+        (B, C, H, W), `features` itself for 0 cells.
+    """
+    if cells == 0:
+        return features
+    whole = math.floor(cells)
+    fraction = cells - whole
+    for dim in (-2, -1):
+        size = features.shape[dim]
+        source = torch.arange(size, device=features.device) + whole
+        near = features.index_select(dim, source.clamp(0, size - 1))
+        if fraction:
+            far = features.index_select(dim, (source + 1).clamp(0, size - 1))
+            near = torch.lerp(near, far, fraction)
+        features = near
+    return features
