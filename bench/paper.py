@@ -27,6 +27,7 @@ from lib.paper.tables import BUDGETS, TABLES, Budget, Row, Table, make_table
 from lib.paper.trials import Experiment, Trial
 from lib.result_files import RESULTS, write_results
 
+from colocam.evaluation.boxes import CENTRE_BOX
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 
@@ -144,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
         ]
         if not options.only_done:
             _run_all(name, trials, _jobs(options))
-        _write(name, table, _results(trials), machine, options)
+        _write(name, table, _results(table, trials), machine, options)
 
 
 def _experiment(options: argparse.Namespace) -> Experiment:
@@ -218,13 +219,18 @@ def _run_seeds(trials: Sequence[Trial], jobs: int, progress: Progress, bar: Task
     )
 
 
-def _results(trials: Sequence[Sequence[Trial]]) -> list[Result]:
-    """Results of the finished trials; rows without any are skipped."""
-    results = []
+def _results(table: Table, trials: Sequence[Sequence[Trial]]) -> list[Result]:
+    """Results of the finished trials; rows without any are skipped.
+
+    A table that is no figure begins with the box around the centre.
+    """
+    results: list[Result] = []
     for of_row in trials:
         done = [trial for trial in of_row if trial.done]
         if not done:
             continue
+        if not results and table.x_label is None:
+            results += _centre_box(done[0])
         row, scores = done[0].row, [trial.scores() for trial in done]
         results.append(
             Result(
@@ -242,6 +248,16 @@ def _results(trials: Sequence[Sequence[Trial]]) -> list[Result]:
     return results
 
 
+def _centre_box(trial: Trial) -> list[Result]:
+    """Result of the box around the centre; none of trials evaluated without it."""
+    summary = trial.summary().get("centre_box")
+    if summary is None:
+        return []
+    honest = summary["corloc_honest"] and summary["corloc_honest"]["0.5"]
+    corloc = summary["corloc"]["0.5"]
+    return [Result(CENTRE_BOX, "", 0.0, [corloc], [honest], [], [], [], (None, None))]
+
+
 def _write(
     name: str,
     table: Table,
@@ -252,7 +268,7 @@ def _write(
     if not results:
         raise UserError(f"{name}: no finished trial in {options.runs}; omit --only-done")
     data = _name_of(options)
-    seeds = sorted({len(result.corloc) for result in results})
+    seeds = sorted({len(result.corloc) for result in results if result.validation})
     counted = " to ".join(str(count) for count in seeds)
     commits = sorted({commit for result in results for commit in result.commits})
     heading = (

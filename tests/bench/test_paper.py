@@ -45,6 +45,7 @@ def trained(monkeypatch):
             (config.out / "checkpoints" / f"{name}.safetensors").write_bytes(b"weights")
         value = 10 * config.frames + config.seed
         summary = {"corloc": {"0.5": value}, "corloc_honest": {"0.5": value - 1}}
+        summary["centre_box"] = {"corloc": {"0.5": 21.0}, "corloc_honest": {"0.5": 17.0}}
         (report / "evaluation.json").write_text(json.dumps(summary))
         scores = [value - 5, value - 2, value - 3]
         lines = [
@@ -107,6 +108,14 @@ def test_tcam_trains_on_as_many_frames_as_other_methods(tmp_path, trained):
     assert tcam.epochs == default.frames * colocam.epochs
     assert tcam.decay_every == default.frames * colocam.decay_every
     assert tcam.epochs / tcam.evaluate_every == colocam.epochs / colocam.evaluate_every
+
+
+def test_table_begins_with_the_box_around_the_centre(tmp_path, trained):
+    assert run(tmp_path, "table5", "--seeds", "0") == 0
+    lines = (tmp_path / "results" / "paper-table5-builtin-smoke.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|")][2:]
+    assert rows[0].startswith("| centre box | 21.0 | 17.0 | - | - |")
+    assert rows[1].startswith("| adjacent |")
 
 
 def test_finished_trial_is_not_trained_again_and_stage_1_once_per_seed(tmp_path, trained):
