@@ -5,7 +5,7 @@
 - `encoders`: table of encoders
 - `resnet`, `vgg`, `inception`: torchvision's encoders at output stride 8
 - `timm_encoder`: encoders of timm
-- `alignment`: maps of networks whose strides are replaced by dilation
+- `dilation`: networks whose strides are replaced by dilation
 - `head`: pooling head of the classifier
 - `decoder`: U-Net decoder
 - `weights`: pretrained weights of the encoders

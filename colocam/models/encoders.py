@@ -33,7 +33,7 @@ def make_encoder(name: str) -> Encoder:
     """Creates an encoder with random weights.
 
     Args:
-        name: a name in `ENCODERS`, or "timm:" and the name of a timm model.
+        name: a name in `ENCODERS`, or "timm:" and a name that `TimmEncoder` takes.
 
     Raises:
         ValueError: unknown name.

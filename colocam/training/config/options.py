@@ -64,7 +64,8 @@ class Config:
     encoder: str = _option(
         "model",
         "resnet50",
-        "backbone: resnet18, resnet50, vgg16, inceptionv3 or timm:NAME, a model of timm",
+        "backbone: resnet18, resnet50, vgg16, inceptionv3 or timm:NAME, a model of timm; "
+        "timm:NAME:half for small objects",
         main=True,
     )
     pooling: Literal["wgap", "gap", "max", "lse"] = _option(

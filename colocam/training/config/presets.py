@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "real": _REAL | {"workers": 8},
     "real-cpu": _REAL
     | {
-        "encoder": "timm:tf_efficientnet_lite0",
+        "encoder": "timm:tf_efficientnet_lite0:half",
         "workers": 0,
         "amp": "off",  # bfloat16 is slower for depthwise convolutions on many CPUs
         "classifier_batch_size": 16,

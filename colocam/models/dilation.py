@@ -1,4 +1,4 @@
-"""Alignment of feature maps of networks whose strides are replaced by dilation.
+"""Networks whose strides are replaced by dilation: receptive field, and alignment of their maps.
 
 A network at output stride 8 computes at cell k·i + r of a map what the original network computes
 at cell i of its map, with k the ratio of the two sizes. r depends on the padding of the strided
@@ -6,14 +6,15 @@ layers: k − 1 where TensorFlow's "same" pads right and bottom, 0 where all sid
 Cell i of the original map covers cells k·i … k·i + k − 1, and training on mirrored images centres
 there what the cell responds to. The dilated map therefore shows content displaced by
 r − (k − 1)/2 cells to the right and down: at 224×224, +12 pixels for EfficientNet-Lite0 and −12
-for ResNet. An activation map of small objects misses them by that.
+for ResNet. An activation map of small objects misses them by that. With half of the dilation, the
+deep layers' field and the displacement are half as large.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _SAME = 0.1  # relative difference of two maps that are the same computation
 
@@ -73,3 +74,27 @@ def moved_back(features: Tensor, cells: float) -> Tensor:
             near = torch.lerp(near, far, fraction)
         features = near
     return features
+
+
+def halve_dilation(network: nn.Module) -> bool:
+    """Halves the dilation of all convolutions, in place; maps keep their sizes.
+
+    Returns:
+        Whether there were any, and all could be halved; the network is unchanged if not.
+    """
+    dilated = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1
+    ]
+    halved = []
+    for layer in dilated:
+        padding = layer.padding  # a string, or (0, 0), where the layer pads by itself
+        numbers = () if isinstance(padding, str) else padding
+        if any(number % 2 for number in (*layer.dilation, *numbers)):
+            return False
+        halves = tuple(number // 2 for number in numbers)
+        halved.append((tuple(number // 2 for number in layer.dilation), halves or padding))
+    for layer, (dilation, padding) in zip(dilated, halved, strict=True):
+        layer.dilation, layer.padding = dilation, padding
+    return bool(dilated)
