@@ -238,10 +238,11 @@ class _Pretrained:
 
 
 @torch.no_grad()
-def test_checkpoint_keeps_encoder_and_normalization(tmp_path):
-    model = Localizer(LITE, 3).eval()
+@pytest.mark.parametrize("name", [LITE, f"{LITE}:half"])
+def test_checkpoint_keeps_encoder_and_normalization(tmp_path, name):
+    model = Localizer(name, 3).eval()
     model.encoder.set_normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    info = CheckpointInfo("localizer", LITE, ("a", "b", "c"), 64, "layercam", 0, {})
+    info = CheckpointInfo("localizer", name, ("a", "b", "c"), 64, "layercam", 0, {})
     save_checkpoint(tmp_path / "model.safetensors", model, info)
     loaded, _ = load_checkpoint(tmp_path / "model.safetensors")
     assert loaded.encoder.mean.flatten().tolist() == pytest.approx((0.1, 0.2, 0.3))
