@@ -67,7 +67,7 @@ TABLES: dict[str, Sequence[Row]] = {
 }
 BUDGETS: dict[str, Options] = {
     # About an hour per split on two cores.
-    "small": {"epochs": 3, "decay-every": 1, "evaluate-every": 3},
+    "small": {"epochs": 3, "decay-every": 1, "decay": 0.3, "evaluate-every": 3},
     "medium": {},
 }
 HEADS = {

@@ -33,9 +33,12 @@ _REAL: dict[str, Any] = {
     "classifier_evaluate_every": 20,
     "epoch_steps": 50,
     "epochs": 8,
+    "lr": 0.03,
     "decay_every": 2,
     "decay": 0.5,
     "evaluate_every": 2,
+    "seed_foreground_share": 0.3,
+    "seed_background_share": 0.3,
     "initial_foreground": 0.1,
     "coloc_weight": 5.0,
 }
