@@ -6,8 +6,9 @@ DIR holds the videos as train.py reads them, the folder of --splits (default: DI
 of split files for each experiment: "disjoint" trains and tests on different videos, "all" trains on
 the tags of the videos that are tested (transductive). All methods share stage 1, seeds and the
 number of steps; thresholds and epochs are chosen on validation. `--table stage1` varies the layers
-that stage 1 trains, `--table collapse` λ_c, n and the start of the maps. Finished trials are kept
-in runs/real/; interrupted ones are resumed. A contact sheet is written there, too.
+that stage 1 trains, `--table settings` undoes choices of the preset, `--table collapse` varies λ_c,
+n and the start of the maps. Finished trials are kept in runs/real/; interrupted ones are resumed. A
+contact sheet is written there, too.
 """
 
 import argparse
@@ -55,6 +56,13 @@ TABLES: dict[str, Sequence[Row]] = {
         Row("head", None),
         Row("last block and head", None, classifier={"classifier-layers": "last", **_FINE_TUNING}),
         Row("all layers", None, classifier={"classifier-layers": "all", **_FINE_TUNING}),
+    ),
+    # What do the presets for real video gain over other settings?
+    "settings": (
+        Row("CoLo-CAM", {}),
+        Row("all of the dilation", {}, classifier={"encoder": "timm:tf_efficientnet_lite0"}),
+        Row("published seeds", {"seed-foreground-share": 0.7, "seed-background-share": 0.1}),
+        Row("learning rate 0.01", {"lr": 0.01}),
     ),
     # Does the joint term turn maps all foreground or all background?
     "collapse": (
