@@ -30,17 +30,14 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def choose_backend(backend: str, method: str, dtype: torch.dtype, tensor: Tensor) -> str:
     """Resolve "auto" to "triton" or "torch".
 
-    "auto" is "triton" on a GPU for supported methods and dtypes, else "torch". The Triton kernels
-    sum with atomics, in no fixed order: where `torch.use_deterministic_algorithms` is on, "auto"
-    is "torch".
+    "auto" is "triton" on a GPU for supported methods and dtypes, else "torch".
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "torch":
         return backend
     reason = _why_not_triton(method, dtype, tensor)
     if backend == "auto":
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        return "torch" if reason or deterministic or not tensor.is_cuda else "triton"
+        return "torch" if reason or not tensor.is_cuda else "triton"
     if reason:
         raise ValueError(f"backend 'triton' {reason}: use 'auto' or 'torch'")
     return backend

@@ -57,4 +57,5 @@ def energy_and_half_grad(
         stencil, ring = stencil_of(method, len(sigmas))
         xy = sigma_xy is not None
         built = TritonLattice(points, sigmas, xy=xy, stencil=stencil, ring=ring)
-    return energy_from_filtered(built.apply(probs), probs, group, num_groups, form)
+    filtered = built.apply(probs, largest=1.0)
+    return energy_from_filtered(filtered, probs, group, num_groups, form)

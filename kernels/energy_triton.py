@@ -1,4 +1,4 @@
-"""Energy and half gradient of a CRF from filtered maps, as one Triton kernel."""
+"""Energy and half gradient of a CRF from filtered maps, as Triton kernels."""
 
 import torch
 import triton
@@ -7,13 +7,15 @@ from torch import Tensor
 
 from colocam.kernels.launch import block, ceil_div
 
+PARTS_BLOCK = 1024  # parts that a program of `sum_parts` adds at once
+
 
 @triton.jit
 def half_grad_and_energy(
-    filtered, maps, group, energy, plane, width, maps_f, maps_c, maps_y, maps_x, num_groups,
+    filtered, maps, parts, plane, width, maps_f, maps_c, maps_y, maps_x,
     MAPS: tl.constexpr, CUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Replaces filtered (F, MAPS, plane) by the half gradient; energy[group] += half_grad · maps.
+    """Replaces filtered (F, MAPS, plane) by the half gradient; parts[program] = half_grad · maps.
 
     A program computes BLOCK pixels of one frame. The half gradient of a map is the negated
     filtered map or, with CUT, the sum of the other filtered maps (no subtraction: no cancellation).
@@ -40,14 +42,26 @@ def half_grad_and_energy(
         tl.store(filtered_at + c * plane, half_grad, mask=inside)
         total += value * half_grad
     # float64: a float32 sum over this many pixels loses digits
-    number = tl.load(group + frame)
-    exists = (number >= 0) & (number < num_groups)
-    tl.atomic_add(energy + number, tl.sum(total.to(tl.float64), axis=0), mask=exists, sem="relaxed")
-    if exists == 0:
-        invalid = tl.full((), 0, tl.int64)
-        while invalid < num_groups:  # also groups without frames, whose energy is 0 otherwise
-            tl.store(energy + invalid, float("nan"))
-            invalid += 1
+    tl.store(parts + tl.program_id(0), tl.sum(total.to(tl.float64), axis=0))
+
+
+@triton.jit
+def sum_parts(parts, group, energy, count, blocks, num_groups, BLOCK: tl.constexpr):
+    """energy[program] = the sum of the parts (count,) of the group's frames, in a fixed order.
+
+    NaN for all groups if some frame's group does not exist: also for groups without frames.
+    """
+    total = tl.zeros((BLOCK,), tl.float64)
+    missing = tl.zeros((BLOCK,), tl.int32)
+    for start in range(0, count, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        inside = part < count
+        number = tl.load(group + part // blocks, mask=inside, other=0)
+        missing |= ((number < 0) | (number >= num_groups)).to(tl.int32)
+        own = inside & (number == tl.program_id(0))
+        total += tl.load(parts + part, mask=own, other=0.0)
+    value = tl.sum(total, axis=0).to(tl.float32)
+    tl.store(energy + tl.program_id(0), tl.where(tl.max(missing, axis=0) > 0, float("nan"), value))
 
 
 def energy_from_filtered(
@@ -66,12 +80,18 @@ def energy_from_filtered(
         form: "association" or "cut".
     """
     frames, maps, height, width = probs.shape
-    energy = torch.zeros(num_groups, dtype=torch.float64, device=probs.device)
-    if probs.numel():
-        plane = height * width
-        size = block(1024 if maps <= 4 else 128)  # pixels per program
-        half_grad_and_energy[(frames * ceil_div(plane, size),)](
-            filtered, probs, group, energy, plane, width, *probs.stride(), num_groups,
-            MAPS=maps, CUT=form == "cut", BLOCK=size,
-        )  # fmt: skip
-    return energy.to(torch.float32), filtered
+    if not probs.numel():
+        return torch.zeros(num_groups, device=probs.device), filtered
+    plane = height * width
+    size = block(1024 if maps <= 4 else 128)  # pixels per program
+    blocks = ceil_div(plane, size)
+    parts = torch.empty(frames * blocks, dtype=torch.float64, device=probs.device)
+    half_grad_and_energy[(frames * blocks,)](
+        filtered, probs, parts, plane, width, *probs.stride(),
+        MAPS=maps, CUT=form == "cut", BLOCK=size,
+    )  # fmt: skip
+    energy = torch.empty(num_groups, dtype=torch.float32, device=probs.device)
+    sum_parts[(num_groups,)](
+        parts, group, energy, len(parts), blocks, num_groups, BLOCK=PARTS_BLOCK
+    )
+    return energy, filtered

@@ -1,6 +1,7 @@
 """Launch configuration of the Triton kernels: input points, block sizes, passes over groups."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Window:
         groups: number of existing groups.
         invalid_groups: (num_groups + 1,) int32, shared by all passes: 1 where a group has invalid
             points; the last entry is 1 if some group does not exist, which makes all results NaN.
+        scale: of the sums of points, see `fixed_point`.
     """
 
     first: int
@@ -63,6 +65,7 @@ class Window:
     start: int
     groups: int
     invalid_groups: Tensor
+    scale: tuple[Tensor, float]
 
 
 def filter_in_passes(
@@ -72,6 +75,7 @@ def filter_in_passes(
     scratch: Callable[[int, int], int],
     prepare: Callable[[Window], Callable[[Tensor, Tensor], None]],
     limit: int | None = None,
+    largest: float | None = None,
 ) -> Tensor:
     """Filter maps, with as many groups and channels per pass as fit into scratch memory.
 
@@ -82,9 +86,11 @@ def filter_in_passes(
         scratch: bytes needed for a number of groups and a number of maps.
         prepare: builds the tables of a pass; returns the filter (maps, out) of that pass.
         limit: bytes per pass; None: `scratch_bytes`.
+        largest: largest absolute value of the maps; None: it is found on the device. Groups with
+            values that are not finite, or above four times this, are flagged as invalid.
 
     Returns:
-        (F, K, H, W) float32, contiguous.
+        (F, K, H, W) float32, contiguous; NaN in groups that were flagged.
 
     Raises:
         ValueError: there are more than MOST_POINTS points.
@@ -101,16 +107,46 @@ def filter_in_passes(
     while at_once > 1 and scratch(at_once, channels) > limit:
         passes += 1
         at_once = ceil_div(total, passes)
+    scale = fixed_point(points.count, maps if largest is None else largest, maps.device)
     invalid_groups = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
     for start in range(0, total, at_once):
         stop = min(start + at_once, total)
         first, last = (start or -ANY), (ANY if stop == total else stop)
-        run = prepare(Window(first, last, start, stop - start, invalid_groups))
+        run = prepare(Window(first, last, start, stop - start, invalid_groups, scale))
         for part, part_out in zip(maps.split(channels, 1), out.split(channels, 1), strict=True):
             run(part, part_out)
     if at_once < total:  # the last pass may have flagged a group that does not exist
         out.masked_fill_(invalid_groups[-1] > 0, float("nan"))
     return out
+
+
+def fixed_point(points: int, largest: float | Tensor, device: torch.device) -> tuple[Tensor, float]:
+    """Scale of sums over points in fixed point: int64 in units of 1 / unit, a power of two.
+
+    Args:
+        points: number of addends of a sum, at most.
+        largest: their largest absolute value, or a tensor of all values; those that are not finite
+            do not count.
+        device: of the scale.
+
+    Returns:
+        (2,) float32, unit and 1 / unit; and the largest absolute value of an addend times unit.
+    """
+    bits = 60 - (points - 1).bit_length()  # of an addend; a sum may have 62
+    if isinstance(largest, float):
+        unit = _constant_scale(bits - max(math.frexp(largest)[1], -60), device)
+    else:
+        magnitude = largest.detach().abs().nan_to_num(0.0, 0.0, 0.0).amax()
+        exponent = torch.frexp(magnitude.float()).exponent.clamp_min(-60)
+        signs = torch.arange(1, -2, -2, dtype=torch.int32, device=device)
+        # The bits of 2**n as float32; torch.ldexp computes a power, which may be inexact.
+        unit = (((bits - exponent) * signs + 127) << 23).to(torch.int32).view(torch.float32)
+    return unit, 2.0 ** (bits + 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant_scale(exponent: int, device: torch.device) -> Tensor:
+    return torch.tensor([2.0**exponent, 2.0**-exponent], device=device)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -79,7 +79,8 @@ def crf_energy(
 
     Args:
         images: (B, 3, H, W) uint8, or float 0...255.
-        probs: (B, K, H, W) float, K >= 2, summing to 1 over K. Differentiable.
+        probs: (B, K, H, W) float in 0...1, K >= 2, summing to 1 over K. Differentiable. The Triton
+            backend returns NaN for groups with values that are far outside.
         group: (B,) integers 0...num_groups-1: frames with the same number form one group.
         num_groups: G; a group without frames has energy 0.
         sigma_rgb: in levels of 0...255.

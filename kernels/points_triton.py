@@ -1,7 +1,11 @@
-"""Device functions that the filter kernels share: reading points, their groups, atomic row sums.
+"""Device functions that the filter kernels share: reading points, their groups, sums of rows.
 
 Points are the pixels of frames, read in place from a tensor (frames, channels, height, width) of
 any strides. A plain list of points is a tensor whose frames have one pixel each.
+
+Sums over points are 64-bit integers in fixed point (`launch.fixed_point`): integer sums have no
+order, so that atomic additions give the same bits every time, and a sum of a million points loses
+no digits.
 """
 
 import triton
@@ -58,16 +62,41 @@ def is_invalid(invalid_groups, number, num_groups, in_pass):
 
 
 @triton.jit
+def to_fixed(value, unit):
+    """float32 → int64 in units of 1 / unit, rounded to nearest."""
+    return tl.floor(value * unit + 0.5).to(tl.int64)
+
+
+@triton.jit
+def read_values(
+    maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number, unit, bound,
+    MAPS: tl.constexpr,
+):  # fmt: skip
+    """Values of the maps, as `read_points`, and the mask of points whose values can be summed.
+
+    Other values, NaN among them, are 0, and their groups are flagged.
+    """
+    values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
+    sound = active
+    for c in tl.static_range(MAPS):
+        sound = sound & (tl.abs(values[c]) * unit <= bound)
+    tl.store(invalid_groups + number, 1, mask=active & (sound == 0))
+    summed: tl.tuple = ()
+    for c in tl.static_range(MAPS):
+        summed = summed + (tl.where(sound, values[c], 0.0),)
+    return summed, sound
+
+
+@triton.jit
 def add_to_rows(
-    table, row, tile, active,
+    table, row, tile, active, unit,
     WIDTH: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     """table[row, :WIDTH] += tile (BLOCK, PADDED), atomically; rows of inactive points are ignored.
 
     STRIP neighbouring points that all share their row are summed first and added once. That bounds
     the contention in uniform areas (black bars, saturated sky); in textured frames few strips are
-    uniform (0 to 5 %), and most points are added one by one. `table` is float64: a float32 sum of
-    a million points on one row loses digits.
+    uniform (0 to 5 %), and most points are added one by one. `table` is int64, in fixed point.
     """
     column = tl.arange(0, PADDED)[None, :]
     tile = tl.where(active[:, None], tile, 0.0)
@@ -78,7 +107,7 @@ def add_to_rows(
     sums = tl.sum(tl.reshape(tile, (BLOCK // STRIP, STRIP, PADDED)), axis=1)
     tl.atomic_add(
         table + shared.to(tl.int64)[:, None] * WIDTH + column,
-        sums.to(tl.float64),
+        to_fixed(sums, unit),
         mask=uniform[:, None] & (column < WIDTH),
         sem="relaxed",
     )
@@ -86,7 +115,7 @@ def add_to_rows(
     alone = active & (added == 0)
     tl.atomic_add(
         table + row.to(tl.int64)[:, None] * WIDTH + column,
-        tile.to(tl.float64),
+        to_fixed(tile, unit),
         mask=alone[:, None] & (column < WIDTH),
         sem="relaxed",
     )

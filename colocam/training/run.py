@@ -192,10 +192,7 @@ def _set_arithmetic(config: Config, console: Console) -> None:
     if deterministic:
         # cuBLAS reads it at its first use; without it, the choice of workspaces varies.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        console.print(
-            "deterministic: on a GPU the CRF terms use PyTorch operations instead of the Triton "
-            "kernels, which is slower; on a CPU nothing changes"
-        )
+        console.print("deterministic: slower on a GPU; on a CPU nothing changes")
 
 
 def _open_data(config: Config, ranks: Ranks, console: Console) -> VideoData:

@@ -67,14 +67,17 @@ class LevelGrid:
         """Capacity of the table in rows: at most one per cell, and at most one per pixel."""
         return min(self.points.count, groups * self.cells**3)
 
-    def apply(self, maps: Tensor, limit: int | None = None) -> Tensor:
-        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous."""
+    def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
+        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous.
+
+        See `filter_in_passes` for the arguments.
+        """
 
         def scratch(groups: int, maps: int) -> int:
             table = self.rows(groups) * (8 * maps * self.side**3 + 4)
-            return table + groups * (4 * self.cells**3 + 8 * maps * self.nodes**3)
+            return table + groups * (4 * self.cells**3 + 16 * maps * self.nodes**3)
 
-        return filter_in_passes(self.points, maps, CHANNELS, scratch, self._prepare, limit)
+        return filter_in_passes(self.points, maps, CHANNELS, scratch, self._prepare, limit, largest)
 
     def _arguments(self, window: Window) -> tuple[tuple, tuple]:
         """Layout of the points, and range of groups, as the kernels take them."""
@@ -105,23 +108,25 @@ class LevelGrid:
     ) -> None:  # fmt: skip
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
         points, count, volume = self.points, maps.shape[1], self.side**3
+        unit, _ = window.scale
         layout, groups = self._arguments(window)
         blocks, programs = (ceil_div(points.count, BLOCK),), (persistent_programs(maps.device),)
-        table = torch.empty(len(cell_list), volume * count, dtype=torch.float64, device=maps.device)
+        table = torch.empty(len(cell_list), volume * count, dtype=torch.int64, device=maps.device)
         shape = (count, window.groups, self.nodes, self.nodes, self.nodes)
-        nodes = torch.zeros(shape, dtype=torch.float32, device=maps.device)
+        nodes = torch.zeros(shape, dtype=torch.int64, device=maps.device)
         pixels = {"MAPS": count, "PADDED": triton.next_power_of_2(count), "BLOCK": BLOCK}
         rows = {"NODES": self.nodes, "MAPS": count, "LEVEL_BLOCK": min(LEVEL_BLOCK, max(
             16, triton.next_power_of_2(volume))), "TAPS": TAPS, "BLOCK": ROW_BLOCK}  # fmt: skip
         clear_rows[programs](table, counter, WIDTH=volume * count, BLOCK=CELL_BLOCK)
         sum_levels[blocks](
-            points.tensor, points.group, maps, row_of, table, *layout, *maps.stride(), *groups,
+            points.tensor, points.group, maps, row_of, table, window.invalid_groups, *window.scale,
+            *layout, *maps.stride(), *groups,
             **self.static, **pixels, STRIP=STRIP,
         )  # fmt: skip
         cells_to_nodes[programs](
-            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows
+            table, cell_list, counter, nodes, unit, nodes.stride(0), **self.static, **rows
         )
-        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing).view(shape)
+        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing, unit).view(shape)
         table = table.view(torch.float32)
         nodes_to_cells[programs](
             table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows, maxnreg=128
@@ -155,18 +160,21 @@ class NodeGrid:
         self.points, self.sigma, self.spacing = points, sigma, spacing
         self.nodes, self.first_cell = nodes, first_cell
 
-    def apply(self, maps: Tensor, limit: int | None = None) -> Tensor:
-        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous."""
+    def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
+        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous.
+
+        See `filter_in_passes` for the arguments.
+        """
         sites = math.prod(self.nodes)
         return filter_in_passes(
             self.points, maps, CHANNELS, lambda groups, maps: 16 * groups * maps * sites,
-            lambda window: functools.partial(self._filter, window), limit,
+            lambda window: functools.partial(self._filter, window), limit, largest,
         )  # fmt: skip
 
     def _filter(self, window: Window, maps: Tensor, out: Tensor) -> None:
         points, count = self.points, maps.shape[1]
         shape = (count, window.groups, *self.nodes)
-        nodes = torch.zeros(shape, dtype=torch.float64, device=maps.device)
+        nodes = torch.zeros(shape, dtype=torch.int64, device=maps.device)
         blocks = (ceil_div(points.count, BLOCK),)
         layout = (points.count, *points.plane, *points.tensor.stride())
         least, most = (0.0, 255.0) if points.colors else (-UNBOUNDED, UNBOUNDED)
@@ -176,10 +184,10 @@ class NodeGrid:
         )  # fmt: skip
         static = {"DEGREE": self.spacing.degree, "MAPS": count, "BLOCK": BLOCK}
         splat_colors[blocks](
-            points.tensor, points.group, maps, nodes, window.invalid_groups,
+            points.tensor, points.group, maps, nodes, window.invalid_groups, *window.scale,
             *layout, *maps.stride(), *groups, **static,
         )  # fmt: skip
-        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing)
+        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing, window.scale[0])
         slice_colors[blocks](
             points.tensor, points.group, nodes, window.invalid_groups, out, *layout,
             out.stride(0), out.stride(1), 1, *groups, **static,

@@ -5,7 +5,7 @@ colour are summed first, one atomic addition per map instead of 27, and the sums
 splatted by a small matrix product:
 
 1. `mark_cells`: marks the occupied cells. `number_cells`: assigns a table row to each of them.
-2. `clear_rows`, `sum_levels`: sums pixels per colour of their cell (float64).
+2. `clear_rows`, `sum_levels`: sums pixels per colour of their cell (int64, fixed point).
 3. `cells_to_nodes`: sums times spline weights, onto the nodes.
 4. The blur (`blur_triton.py`).
 5. `nodes_to_cells`, `read_levels`: the transpose of 3 and 2.
@@ -26,6 +26,8 @@ from colocam.kernels.points_triton import (
     is_invalid,
     pixel_position,
     read_points,
+    read_values,
+    to_fixed,
 )
 
 
@@ -79,19 +81,19 @@ def number_cells(row_of, cell_list, counter, cells, BLOCK: tl.constexpr):
 
 @triton.jit
 def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """table (rows, WIDTH) float64 = 0 in the rows in use."""
+    """table (rows, WIDTH) int64 = 0 in the rows in use."""
     count = tl.load(counter).to(tl.int64) * WIDTH
     stride = tl.num_programs(0).to(tl.int64) * BLOCK
     start = tl.program_id(0).to(tl.int64) * BLOCK
     while start < count:
         at = start + tl.arange(0, BLOCK)
-        tl.store(table + at, tl.zeros((BLOCK,), tl.float64), mask=at < count)
+        tl.store(table + at, tl.zeros((BLOCK,), tl.int64), mask=at < count)
         start += stride
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def sum_levels(
-    image, group, maps, row_of, table, points, plane, width,
+    image, group, maps, row_of, table, invalid_groups, scale, bound, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
@@ -108,12 +110,16 @@ def sum_levels(
         row_level = tl.load(at, mask=active, other=0) * (SIDE * SIDE * SIDE) + level
         point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         frame, y, x = pixel_position(point, plane, width)
-        values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
+        unit = tl.load(scale)
+        values, active = read_values(
+            maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
+            unit, bound, MAPS,
+        )  # fmt: skip
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
         for c in tl.static_range(MAPS):
             tile = tl.where(column == c, values[c][:, None], tile)
-        add_to_rows(table, row_level, tile, active, MAPS, STRIP, BLOCK, PADDED)
+        add_to_rows(table, row_level, tile, active, unit, MAPS, STRIP, BLOCK, PADDED)
 
 
 @triton.jit
@@ -139,12 +145,13 @@ def first_node(cell, CELLS: tl.constexpr, NODES: tl.constexpr):
 
 @triton.jit
 def cells_to_nodes(
-    table, cell_list, counter, nodes, map_stride,
+    table, cell_list, counter, nodes, scale, map_stride,
     SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
     LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """nodes[map, group, i, j, k] += weights · table[row, level, map]."""
+    """nodes[map, group, i, j, k] += weights · table[row, level, map], both int64, fixed point."""
     VOLUME: tl.constexpr = SIDE * SIDE * SIDE
+    unit, inverse = tl.load(scale), tl.load(scale + 1)
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
     offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
@@ -161,12 +168,14 @@ def cells_to_nodes(
                 sums = tl.load(
                     table + (row.to(tl.int64)[:, None] * VOLUME + level[None, :]) * MAPS + c,
                     mask=active[:, None] & (level < VOLUME)[None, :],
-                    other=0.0,
+                    other=0,
                 )
                 weights = cell_weights(level[:, None], tap[None, :], SIDE)
-                total = tl.dot(sums.to(tl.float32), weights, total, input_precision="ieee")
+                values = sums.to(tl.float32) * inverse
+                total = tl.dot(values, weights, total, input_precision="ieee")
             wanted = active[:, None] & (tap < 27)[None, :]
-            tl.atomic_add(nodes + c * map_stride + at, total, mask=wanted, sem="relaxed")
+            fixed = to_fixed(total, unit)
+            tl.atomic_add(nodes + c * map_stride + at, fixed, mask=wanted, sem="relaxed")
         start += tl.num_programs(0) * BLOCK
 
 
@@ -178,7 +187,7 @@ def nodes_to_cells(
 ):  # fmt: skip
     """table[row, level, map] = weights · nodes.
 
-    table is the memory of the float64 sums, viewed as float32: rows have twice the length.
+    table is the memory of the int64 sums, viewed as float32: rows have twice the length.
     """
     VOLUME: tl.constexpr = SIDE * SIDE * SIDE
     count = tl.load(counter)

@@ -13,6 +13,8 @@ from colocam.kernels.points_triton import (
     is_invalid,
     pixel_position,
     read_points,
+    read_values,
+    to_fixed,
 )
 
 
@@ -56,13 +58,13 @@ def locate_in_grid(
 
 @triton.jit(do_not_specialize=WINDOW)
 def splat_colors(
-    source, group, maps, nodes, invalid_groups, points, plane, width,
+    source, group, maps, nodes, invalid_groups, scale, bound, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
     DEGREE: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """nodes[map, group, i, j, k] += spline weights · values of the map; nodes float64."""
+    """nodes[map, group, i, j, k] += spline weights · values of the map; nodes int64."""
     point, number, node, fractions, in_pass, valid = locate_in_grid(
         source, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
         first, last, start, n0, n1, n2, low0, low1, low2, per_step, least, most, DEGREE, BLOCK,
@@ -70,7 +72,11 @@ def splat_colors(
     if tl.max(in_pass.to(tl.int32)) > 0:
         active = flag_invalid(invalid_groups, number, num_groups, in_pass, valid)
         frame, y, x = pixel_position(point, plane, width)
-        values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
+        unit = tl.load(scale)
+        values, active = read_values(
+            maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
+            unit, bound, MAPS,
+        )  # fmt: skip
         for i in tl.static_range(DEGREE + 1):
             for j in tl.static_range(DEGREE + 1):
                 for k in tl.static_range(DEGREE + 1):
@@ -81,9 +87,8 @@ def splat_colors(
                             value *= spline_weight(fractions[0], i)
                             value *= spline_weight(fractions[1], j)
                             value *= spline_weight(fractions[2], k)
-                        tl.atomic_add(
-                            at + c * map_stride, value.to(tl.float64), mask=active, sem="relaxed"
-                        )
+                        fixed = to_fixed(value, unit)
+                        tl.atomic_add(at + c * map_stride, fixed, mask=active, sem="relaxed")
 
 
 @triton.jit(do_not_specialize=WINDOW)

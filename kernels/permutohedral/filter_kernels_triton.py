@@ -1,8 +1,8 @@
 """Kernels that filter maps on a filled permutohedral lattice: splat, blur, slice.
 
-Pixels are summed per simplex and corner first (float64, one contiguous row per simplex), then
-simplices into vertices; everything else is float32. On real frames simplices are a quarter to a
-half of the pixels at d = 5, and far fewer at d = 3.
+Pixels are summed per simplex and corner first (one contiguous row per simplex), then simplices into
+vertices, both as int64 in fixed point; everything else is float32. On real frames simplices are a
+quarter to a half of the pixels at d = 5, and far fewer at d = 3.
 """
 
 import triton
@@ -20,7 +20,7 @@ from colocam.kernels.points_triton import (
     group_of,
     is_invalid,
     pixel_position,
-    read_points,
+    read_values,
 )
 
 
@@ -29,7 +29,7 @@ def clear(
     simplex_list, vertex_list, sums, values, counters,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """sums (simplex slots, WIDTH) and values (vertex slots, 2 MAPS) = 0 where occupied."""
+    """sums (simplex slots, WIDTH) and values (vertex slots, MAPS), int64, = 0 where occupied."""
     simplices = tl.load(counters)
     vertices = tl.load(counters + 1) + tl.load(counters + 2)
     column = tl.arange(0, PADDED)[None, :]
@@ -40,18 +40,18 @@ def clear(
         simplex = tl.load(simplex_list + row, mask=row < simplices, other=0).to(tl.int64)
         tl.store(
             sums + simplex[:, None] * WIDTH + column,
-            tl.zeros((BLOCK, PADDED), tl.float64),
+            tl.zeros((BLOCK, PADDED), tl.int64),
             mask=(row < simplices)[:, None] & (column < WIDTH),
         )
         vertex = tl.load(vertex_list + row, mask=row < vertices, other=0).to(tl.int64)
         for c in tl.static_range(MAPS):
-            tl.store(values + vertex * (2 * MAPS) + c, 0.0, mask=row < vertices)
+            tl.store(values + vertex * MAPS + c, 0, mask=row < vertices)
         start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def splat(
-    source, group, simplex_of, maps, sums,
+    source, group, simplex_of, maps, sums, invalid_groups, scale, bound,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
     maps_f, maps_c, maps_y, maps_x, f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64,
     D: tl.constexpr, XY: tl.constexpr, SELF_NORMALIZED: tl.constexpr, NEIGHBOR: tl.constexpr,
@@ -61,7 +61,7 @@ def splat(
     """sums[simplex, corner, map] += weight of the corner · value of the map."""
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     frame, y, x = pixel_position(point, plane, width)
-    _number, in_pass = group_of(group, frame, point, points, first, last)
+    number, in_pass = group_of(group, frame, point, points, first, last)
     if tl.max(in_pass.to(tl.int32)) > 0:
         simplex = tl.load(simplex_of + point, mask=in_pass, other=-1)
         active = simplex >= 0
@@ -72,14 +72,18 @@ def splat(
         _, _, weights, _ = enclosing_simplex(features, valid, 1 << (BITS - 4), D)
         if SELF_NORMALIZED:
             weights = self_normalized(weights, D, NEIGHBOR)
-        values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
+        unit = tl.load(scale)
+        values, active = read_values(
+            maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
+            unit, bound, MAPS,
+        )  # fmt: skip
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
         for k in tl.static_range(D + 1):
             for c in tl.static_range(MAPS):
                 part = weights[k] * values[c]
                 tile = tl.where(column == k * MAPS + c, part[:, None], tile)
-        add_to_rows(sums, simplex, tile, active, WIDTH, STRIP, BLOCK, PADDED)
+        add_to_rows(sums, simplex, tile, active, unit, WIDTH, STRIP, BLOCK, PADDED)
 
 
 @triton.jit
@@ -87,7 +91,7 @@ def collect(
     simplex_list, corner, sums, values, counters,
     D: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """values[vertex, map] += sums[simplex, corner, map]."""
+    """values[vertex, map] += sums[simplex, corner, map], int64."""
     count = tl.load(counters)
     start = tl.program_id(0) * BLOCK
     while start < count:
@@ -97,25 +101,22 @@ def collect(
         for k in tl.static_range(D + 1):
             vertex = tl.load(corner + simplex * (D + 1) + k, mask=active, other=0).to(tl.int64)
             for c in tl.static_range(MAPS):
-                part = tl.load(sums + (simplex * (D + 1) + k) * MAPS + c, mask=active, other=0.0)
-                tl.atomic_add(
-                    values + vertex * (2 * MAPS) + c,
-                    part.to(tl.float32),
-                    mask=active,
-                    sem="relaxed",
-                )
+                part = tl.load(sums + (simplex * (D + 1) + k) * MAPS + c, mask=active, other=0)
+                tl.atomic_add(values + vertex * MAPS + c, part, mask=active, sem="relaxed")
         start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
 def blur(
-    vertices, vertex_list, before, after, counters, slots, step_a, step_b, neighbor,
+    vertices, vertex_list, before, after, counters, scale, slots, step_a, step_b, neighbor,
     MAPS: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Blurs along one axis of each order: before, after (vertex slots, 2 orders, MAPS).
 
-    For the FIRST axis both orders read the splatted values, which are stored as the first order.
+    For the FIRST axis `before` has the sums of the points, (vertex slots, MAPS) int64 in fixed
+    point, which both orders read.
     """
+    inverse = tl.load(scale + 1)
     count = tl.load(counters + 1) + tl.load(counters + 2)
     start = tl.program_id(0) * BLOCK
     while start < count:
@@ -128,11 +129,17 @@ def blur(
             up = find(vertices, key + step, active, slots).to(tl.int64)
             down = find(vertices, key - step, active, slots).to(tl.int64)
             for c in tl.static_range(MAPS):
+                width = MAPS if FIRST else 2 * MAPS
                 read = c if FIRST else order * MAPS + c
-                own = tl.load(before + vertex * (2 * MAPS) + read, mask=active, other=0.0)
-                both = tl.load(before + up * (2 * MAPS) + read, mask=up >= 0, other=0.0)
-                both += tl.load(before + down * (2 * MAPS) + read, mask=down >= 0, other=0.0)
-                out = own + neighbor * both
+                own = tl.load(before + vertex * width + read, mask=active, other=0)
+                above = tl.load(before + up * width + read, mask=up >= 0, other=0)
+                below = tl.load(before + down * width + read, mask=down >= 0, other=0)
+                if FIRST:
+                    own, above, below = (
+                        own.to(tl.float32) * inverse, above.to(tl.float32) * inverse,
+                        below.to(tl.float32) * inverse,
+                    )  # fmt: skip
+                out = own + neighbor * (above + below)
                 tl.store(after + vertex * (2 * MAPS) + order * MAPS + c, out, mask=active)
         start += tl.num_programs(0) * BLOCK
 
@@ -144,7 +151,7 @@ def distribute(
 ):  # fmt: skip
     """rows[simplex, corner, map] = sum of both orders at the vertex.
 
-    rows is the memory of the float64 sums, viewed as float32: rows have twice the length.
+    rows is the memory of the int64 sums, viewed as float32: rows have twice the length.
     """
     count = tl.load(counters)
     start = tl.program_id(0) * BLOCK

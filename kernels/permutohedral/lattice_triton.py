@@ -95,8 +95,11 @@ class TritonLattice:
         """Capacity that a pass over `groups` groups needs."""
         return table_capacity(self.points.count, groups, self.factors, self.extents, self.ring)
 
-    def apply(self, maps: Tensor, limit: int | None = None) -> Tensor:
-        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous."""
+    def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
+        """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous.
+
+        See `filter_in_passes` for the arguments.
+        """
         simplex_of = torch.empty(self.points.count, dtype=torch.int32, device=maps.device)
 
         def scratch(groups: int, maps: int) -> int:
@@ -107,7 +110,7 @@ class TritonLattice:
         def prepare(window: Window) -> Callable[[Tensor, Tensor], None]:
             return Tables(self, window, simplex_of).filter
 
-        return filter_in_passes(self.points, maps, CHANNELS, scratch, prepare, limit)
+        return filter_in_passes(self.points, maps, CHANNELS, scratch, prepare, limit, largest)
 
 
 class Tables:
@@ -123,7 +126,7 @@ class Tables:
 
     def __init__(self, lattice: TritonLattice, window: Window, simplex_of: Tensor) -> None:
         self.lattice, self.simplex_of = lattice, simplex_of
-        self.invalid_groups = window.invalid_groups
+        self.invalid_groups, self.scale = window.invalid_groups, window.scale
         self.range = (window.first, window.last)
         device, d = window.invalid_groups.device, lattice.d
         self.slots = lattice.capacity(window.groups).slots
@@ -169,12 +172,12 @@ class Tables:
     def filter(self, maps: Tensor, out: Tensor) -> None:
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
         count, width = maps.shape[1], (self.lattice.d + 1) * maps.shape[1]
-        sums = torch.empty(self.slots[0], width, dtype=torch.float64, device=maps.device)
+        sums = torch.empty(self.slots[0], width, dtype=torch.int64, device=maps.device)
         before, after = (
             torch.empty(self.slots[1], 2 * count, dtype=torch.float32, device=maps.device)
             for _ in range(2)
         )
-        self._splat(maps, sums, before)
+        self._splat(maps, sums, before.view(torch.int64))
         blurred = self._blur(before, after)
         self._slice(blurred, sums.view(torch.float32), out)
 
@@ -189,7 +192,7 @@ class Tables:
         }  # fmt: skip
 
     def _splat(self, maps: Tensor, sums: Tensor, values: Tensor) -> None:
-        """Sum maps per simplex and corner, then per vertex into the first half of values."""
+        """Sum maps per simplex and corner, then per vertex; values (vertex slots, K) int64."""
         points, pixels = self.lattice.points, self._pixels(maps.shape[1])
         rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK}
         clear[self.programs](
@@ -198,7 +201,8 @@ class Tables:
         )  # fmt: skip
         splat[self._blocks()](
             points.tensor, points.group, self.simplex_of, maps, sums,
-            points.count, *points.plane, *points.tensor.stride(), *maps.stride(),
+            self.invalid_groups, *self.scale, points.count, *points.plane,
+            *points.tensor.stride(), *maps.stride(),
             *self._factors(), *self.range, **pixels, STRIP=STRIP,
         )  # fmt: skip
         collect[self.programs](
@@ -211,9 +215,10 @@ class Tables:
         steps = axis_steps(d, self.lattice.bits)
         for axis in range(d + 1):
             blur[self.programs](
-                self.vertices, self.vertex_list, before, after, self.counters, self.slots[1],
-                steps[axis], steps[d - axis], self.lattice.stencil.neighbor,
-                FIRST=axis == 0, **rows,
+                self.vertices, self.vertex_list,
+                before.view(torch.int64) if axis == 0 else before, after, self.counters,
+                self.scale[0], self.slots[1], steps[axis], steps[d - axis],
+                self.lattice.stencil.neighbor, FIRST=axis == 0, **rows,
             )  # fmt: skip
             before, after = after, before
         return before

@@ -45,6 +45,12 @@ def test_results_are_those_of_the_pytorch_backend(results, schedule):
     } == {}
 
 
+def test_the_order_of_warps_and_programs_does_not_change_a_bit(results):
+    lagging, serial = results["cases"]["lagging"], results["cases"]["serial"]
+    assert lagging.keys() == serial.keys()
+    assert {name for name in serial if lagging[name]["bits"] != serial[name]["bits"]} == set()
+
+
 @pytest.mark.parametrize("schedule", ["fine", "lagging", "serial"])
 def test_no_access_is_out_of_bounds_and_no_race_changes_a_result(results, schedule):
     cases = results["cases"][schedule]

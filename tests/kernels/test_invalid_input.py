@@ -10,7 +10,7 @@ from colocam.kernels.permutohedral.geometry import STENCILS
 pytest.importorskip("triton")
 
 from colocam.kernels import arguments, backend_torch, backend_triton, crf_energy, launch
-from colocam.kernels.launch import ANY, Points, Window
+from colocam.kernels.launch import ANY, Points, Window, fixed_point
 from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 NAN, INF = float("nan"), float("inf")
@@ -155,11 +155,14 @@ def test_an_invalid_colour_makes_only_its_group_nan(device, textured, maps, guar
     assert half_grad.isnan().all()
 
 
+@pytest.mark.parametrize("value", [NAN, 5.0])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_with_nan_makes_only_its_group_nan(device, scene, guards, method):
+def test_a_map_with_nan_or_no_probability_makes_only_its_group_nan(
+    device, scene, guards, method, value
+):
     images, probs, _ = scene
     wrong = probs.clone()
-    wrong[2, 1, 3, 4] = NAN
+    wrong[2, 1, 3, 4] = value
     check_invalid_groups(
         device, method, images, wrong, (images, probs), [False, False, True, False]
     )
@@ -239,7 +242,8 @@ def test_invalid_points_are_not_inserted(device, guards):
     lattice = TritonLattice(points, [1.0] * 3, xy=False, stencil=STENCILS[3])
     invalid_groups = torch.zeros(2, dtype=torch.int32, device=device)
     simplex_of = torch.full((6,), 9, dtype=torch.int32, device=device)
-    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, invalid_groups), simplex_of)
+    scale = fixed_point(6, 1.0, device)
+    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, invalid_groups, scale), simplex_of)
     assert tables.counters.tolist() == [0, 0, 0]
     assert invalid_groups.tolist() == [1, 0]
     assert simplex_of.tolist() == [-1] * 6
