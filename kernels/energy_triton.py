@@ -81,7 +81,7 @@ def energy_from_filtered(
     """
     frames, maps, height, width = probs.shape
     if not probs.numel():
-        return torch.zeros(num_groups, device=probs.device), filtered
+        return torch.zeros(num_groups, dtype=torch.float32, device=probs.device), filtered
     plane = height * width
     size = block(1024 if maps <= 4 else 128)  # pixels per program
     blocks = ceil_div(plane, size)

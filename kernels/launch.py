@@ -57,7 +57,7 @@ class Window:
         groups: number of existing groups.
         invalid_groups: (num_groups + 1,) int32, shared by all passes: 1 where a group has invalid
             points; the last entry is 1 if some group does not exist, which makes all results NaN.
-        scale: of the sums of points, see `fixed_point`.
+        bound: of the addends of sums over points, see `fixed_point`.
     """
 
     first: int
@@ -65,7 +65,7 @@ class Window:
     start: int
     groups: int
     invalid_groups: Tensor
-    scale: tuple[Tensor, float]
+    bound: float
 
 
 def filter_in_passes(
@@ -73,7 +73,7 @@ def filter_in_passes(
     maps: Tensor,
     channels: int,
     scratch: Callable[[int, int], int],
-    prepare: Callable[[Window], Callable[[Tensor, Tensor], None]],
+    prepare: Callable[[Window], Callable[[Tensor, Tensor, Tensor], None]],
     limit: int | None = None,
     largest: float | None = None,
 ) -> Tensor:
@@ -84,10 +84,10 @@ def filter_in_passes(
         maps: (F, K, H, W) float32, any strides.
         channels: largest number of maps filtered at once.
         scratch: bytes needed for a number of groups and a number of maps.
-        prepare: builds the tables of a pass; returns the filter (maps, out) of that pass.
+        prepare: builds the tables of a pass; returns the filter (maps, units, out) of that pass.
         limit: bytes per pass; None: `scratch_bytes`.
-        largest: largest absolute value of the maps; None: it is found on the device. Groups with
-            values that are not finite, or above four times this, are flagged as invalid.
+        largest: largest absolute value of the maps; None: that of each map is found on the device.
+            Groups with values that are not finite, or far above it, are flagged as invalid.
 
     Returns:
         (F, K, H, W) float32, contiguous; NaN in groups that were flagged.
@@ -107,46 +107,46 @@ def filter_in_passes(
     while at_once > 1 and scratch(at_once, channels) > limit:
         passes += 1
         at_once = ceil_div(total, passes)
-    scale = fixed_point(points.count, maps if largest is None else largest, maps.device)
+    units, bound = fixed_point(points.count, maps, largest)
+    parts = [tensor.split(channels, dim) for tensor, dim in ((maps, 1), (units, 0), (out, 1))]
     invalid_groups = torch.zeros(total + 1, dtype=torch.int32, device=maps.device)
     for start in range(0, total, at_once):
         stop = min(start + at_once, total)
         first, last = (start or -ANY), (ANY if stop == total else stop)
-        run = prepare(Window(first, last, start, stop - start, invalid_groups, scale))
-        for part, part_out in zip(maps.split(channels, 1), out.split(channels, 1), strict=True):
-            run(part, part_out)
+        run = prepare(Window(first, last, start, stop - start, invalid_groups, bound))
+        for part in zip(*parts, strict=True):
+            run(*part)
+    if maps.shape[1] > channels:  # a later part may have flagged a group
+        flagged = invalid_groups[points.group.clamp(0, total - 1)] > 0
+        out.masked_fill_(flagged.view(-1, 1, 1, 1), float("nan"))
     if at_once < total:  # the last pass may have flagged a group that does not exist
         out.masked_fill_(invalid_groups[-1] > 0, float("nan"))
     return out
 
 
-def fixed_point(points: int, largest: float | Tensor, device: torch.device) -> tuple[Tensor, float]:
-    """Scale of sums over points in fixed point: int64 in units of 1 / unit, a power of two.
+def fixed_point(points: int, maps: Tensor, largest: float | None = None) -> tuple[Tensor, float]:
+    """Units of sums over points in fixed point: a value is added as int64 of value · unit.
 
     Args:
         points: number of addends of a sum, at most.
-        largest: their largest absolute value, or a tensor of all values; those that are not finite
-            do not count.
-        device: of the scale.
+        maps: (F, K, H, W) float32, the values.
+        largest: largest absolute value of the maps; None: that of each map is found on the device,
+            without values that are not finite.
 
     Returns:
-        (2,) float32, unit and 1 / unit; and the largest absolute value of an addend times unit.
+        (K,) float32 units, powers of two; and the bound of an addend, which is two to four times
+        the largest value times its unit. A sum of addends within the bound has at most 62 bits.
     """
-    bits = 60 - (points - 1).bit_length()  # of an addend; a sum may have 62
-    if isinstance(largest, float):
-        unit = _constant_scale(bits - max(math.frexp(largest)[1], -60), device)
+    bits = 60 - (points - 1).bit_length()
+    if largest is not None:
+        unit = 2.0 ** min(126, bits - math.frexp(largest)[1])
+        units = torch.full((maps.shape[1],), unit, dtype=torch.float32, device=maps.device)
     else:
-        magnitude = largest.detach().abs().nan_to_num(0.0, 0.0, 0.0).amax()
-        exponent = torch.frexp(magnitude.float()).exponent.clamp_min(-60)
-        signs = torch.arange(1, -2, -2, dtype=torch.int32, device=device)
-        # The bits of 2**n as float32; torch.ldexp computes a power, which may be inexact.
-        unit = (((bits - exponent) * signs + 127) << 23).to(torch.int32).view(torch.float32)
-    return unit, 2.0 ** (bits + 1)
-
-
-@functools.lru_cache(maxsize=64)
-def _constant_scale(exponent: int, device: torch.device) -> Tensor:
-    return torch.tensor([2.0**exponent, 2.0**-exponent], device=device)
+        magnitudes = maps.detach().float().abs().nan_to_num(0.0, 0.0, 0.0).amax((0, 2, 3))
+        exponents = bits - torch.frexp(magnitudes).exponent.clamp_min(bits - 126)
+        # 2**n by its bits as float32: torch.ldexp computes a power, which may be inexact.
+        units = ((exponents + 127) << 23).to(torch.int32).view(torch.float32)
+    return units, 2.0 ** (bits + 1)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -62,34 +62,40 @@ def is_invalid(invalid_groups, number, num_groups, in_pass):
 
 
 @triton.jit
-def to_fixed(value, unit):
-    """float32 → int64 in units of 1 / unit, rounded to nearest."""
-    return tl.floor(value * unit + 0.5).to(tl.int64)
+def to_fixed(value):
+    """float32 → int64, rounded to nearest."""
+    return tl.floor(value + 0.5).to(tl.int64)
+
+
+@triton.jit
+def inverse_of(unit):
+    """1 / unit of powers of two; a division may be inexact on a GPU."""
+    return (0x7F000000 - unit.to(tl.int32, bitcast=True)).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def read_values(
-    maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number, unit, bound,
-    MAPS: tl.constexpr,
+    maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
+    units, bound, MAPS: tl.constexpr,
 ):  # fmt: skip
-    """Values of the maps, as `read_points`, and the mask of points whose values can be summed.
+    """Values of the maps times their units, and the mask of points whose values can be summed.
 
     Other values, NaN among them, are 0, and their groups are flagged.
     """
     values = read_points(maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, MAPS)
     sound = active
     for c in tl.static_range(MAPS):
-        sound = sound & (tl.abs(values[c]) * unit <= bound)
+        sound = sound & (tl.abs(values[c] * tl.load(units + c)) <= bound)
     tl.store(invalid_groups + number, 1, mask=active & (sound == 0))
-    summed: tl.tuple = ()
+    scaled: tl.tuple = ()
     for c in tl.static_range(MAPS):
-        summed = summed + (tl.where(sound, values[c], 0.0),)
-    return summed, sound
+        scaled = scaled + (tl.where(sound, values[c] * tl.load(units + c), 0.0),)
+    return scaled, sound
 
 
 @triton.jit
 def add_to_rows(
-    table, row, tile, active, unit,
+    table, row, tile, active,
     WIDTH: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     """table[row, :WIDTH] += tile (BLOCK, PADDED), atomically; rows of inactive points are ignored.
@@ -107,7 +113,7 @@ def add_to_rows(
     sums = tl.sum(tl.reshape(tile, (BLOCK // STRIP, STRIP, PADDED)), axis=1)
     tl.atomic_add(
         table + shared.to(tl.int64)[:, None] * WIDTH + column,
-        to_fixed(sums, unit),
+        to_fixed(sums),
         mask=uniform[:, None] & (column < WIDTH),
         sem="relaxed",
     )
@@ -115,7 +121,7 @@ def add_to_rows(
     alone = active & (added == 0)
     tl.atomic_add(
         table + row.to(tl.int64)[:, None] * WIDTH + column,
-        to_fixed(tile, unit),
+        to_fixed(tile),
         mask=alone[:, None] & (column < WIDTH),
         sem="relaxed",
     )

@@ -36,7 +36,7 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
         type=_encoder,
         default="resnet50",
         metavar="NAME",
-        help=f"{', '.join(ENCODERS)} or timm:NAME (default: resnet50)",
+        help=f"{', '.join(ENCODERS)} timm:NAME or timm:NAME:half (default: resnet50)",
     )
 
 

@@ -65,15 +65,26 @@ def moved_back(features: Tensor, cells: float) -> Tensor:
         return features
     whole = math.floor(cells)
     fraction = cells - whole
+    moved = features
     for dim in (-2, -1):
-        size = features.shape[dim]
-        source = torch.arange(size, device=features.device) + whole
-        near = features.index_select(dim, source.clamp(0, size - 1))
+        near = _moved_by_whole_cells(moved, dim, whole)
         if fraction:
-            far = features.index_select(dim, (source + 1).clamp(0, size - 1))
-            near = torch.lerp(near, far, fraction)
-        features = near
-    return features
+            near = torch.lerp(near, _moved_by_whole_cells(moved, dim, whole + 1), fraction)
+        moved = near
+    if features.is_contiguous(memory_format=torch.channels_last):
+        moved = moved.contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _moved_by_whole_cells(features: Tensor, dim: int, cells: int) -> Tensor:
+    size = features.shape[dim]
+    cells = max(1 - size, min(cells, size - 1))
+    if cells == 0:
+        return features
+    kept = features.narrow(dim, max(cells, 0), size - abs(cells))
+    border = features.narrow(dim, size - 1 if cells > 0 else 0, 1)
+    repeated = border.repeat_interleave(abs(cells), dim)
+    return torch.cat([kept, repeated] if cells > 0 else [repeated, kept], dim)
 
 
 def halve_dilation(network: nn.Module) -> bool:

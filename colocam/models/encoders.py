@@ -46,7 +46,7 @@ def make_encoder(name: str) -> Encoder:
     return ENCODERS[name][0]()
 
 
-KNOWN = f"{', '.join(ENCODERS)}, timm:NAME (a timm model)"  # for messages
+KNOWN = f"{', '.join(ENCODERS)}, timm:NAME or timm:NAME:half (a timm model)"  # for messages
 
 
 def is_known(name: str) -> bool:

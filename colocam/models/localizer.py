@@ -17,7 +17,8 @@ class Localizer(nn.Module):
     """Classifier g and decoder f of CoLo-CAM (Sec. 3).
 
     Args:
-        encoder: a name in `ENCODERS`, or "timm:NAME" for a timm model (extra `timm`).
+        encoder: a name in `ENCODERS`, or "timm:NAME" or "timm:NAME:half" for a timm model
+            (extra `timm`, see `TimmEncoder`).
         num_classes: number of class tags.
         weights: None or "none" (random, nothing is downloaded), "imagenet", or the path of a state
             dict of torchvision or timm (.safetensors or .pth).

@@ -77,7 +77,7 @@ class TimmEncoder(Encoder):
         if dilated:
             self.displacements = self._measured_displacements()
         if half:
-            if not halve_dilation(self.backbone):
+            if not dilated or not halve_dilation(self.backbone):
                 raise UserError(
                     f"--encoder {PREFIX}{name}{HALF}: has no dilation that can be halved; "
                     f"omit {HALF}"
@@ -92,10 +92,11 @@ class TimmEncoder(Encoder):
             final = patches.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
         elif final.shape[1] != self.backbone.num_features:  # (B, h, w, C)
             final = final.permute(0, 3, 1, 2)
-        final = moved_back(final, self.displacements[-1])
-        maps = [*map(moved_back, maps, self.displacements)]
-        same = final.shape[1] == maps[-1].shape[1]
-        return [*(maps[:-1] if same else maps), final]
+        if final.shape[1] == maps[-1].shape[1]:
+            maps = maps[:-1]
+        # The network's last map has the displacement of the last level.
+        moved = [*map(moved_back, maps, self.displacements[: len(maps)])]
+        return [*moved, moved_back(final, self.displacements[-1])]
 
     @torch.no_grad()
     def _measured_displacements(self) -> tuple[float, ...]:

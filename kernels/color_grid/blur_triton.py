@@ -15,14 +15,11 @@ BLUR_LINES = block(64)  # lines of nodes per program
 
 @triton.jit
 def blur_axis(
-    source, target, blur, scale, lines, inner,
+    source, target, blur, lines, inner,
     NODES: tl.constexpr, PADDED: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr,
-    FIXED: tl.constexpr, BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """target = source (outer, NODES, inner) blurred along NODES; blur (NODES,) by distance.
-
-    FIXED: source is int64 in fixed point, see `launch.fixed_point`.
-    """
+    """target = source (outer, NODES, inner) blurred along NODES; blur (NODES,) by distance."""
     line = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     outer = line // inner
     base = outer.to(tl.int64) * (inner * NODES) + (line - outer * inner)
@@ -38,8 +35,6 @@ def blur_axis(
         distance = tl.abs(node[:, None] - to[None, :])
         weights = tl.load(blur + distance, mask=distance < NODES, other=0.0)
         total = tl.dot(values, weights, total, input_precision="ieee")
-    if FIXED:
-        total *= tl.load(scale + 1)
     tl.store(
         target + base[:, None] + to[None, :] * inner,
         total,
@@ -47,18 +42,8 @@ def blur_axis(
     )
 
 
-def blur_nodes(nodes: Tensor, sigma: float, spacing: Spacing, scale: Tensor) -> Tensor:
-    """Blur along the three axes.
-
-    Args:
-        nodes: (N, n0, n1, n2) int64, in fixed point.
-        sigma: of the filter, in the units of the colours.
-        spacing: of the nodes.
-        scale: (2,) float32, of the fixed point.
-
-    Returns:
-        (N, n0, n1, n2) float32.
-    """
+def blur_nodes(nodes: Tensor, sigma: float, spacing: Spacing) -> Tensor:
+    """Blur along the three axes: nodes (N, n0, n1, n2) int64 → float32, same shape."""
     shape = nodes.shape
     spare = [torch.empty(shape, dtype=torch.float32, device=nodes.device) for _ in range(2)]
     inner = nodes[0].numel()
@@ -69,9 +54,8 @@ def blur_nodes(nodes: Tensor, sigma: float, spacing: Spacing, scale: Tensor) -> 
         tile = min(padded, 64)
         target = spare[axis % 2]
         blur_axis[ceil_div(lines, BLUR_LINES), padded // tile](
-            nodes, target, blur_by_distance(sigma, spacing, size, nodes.device), scale, lines,
-            inner, NODES=size, PADDED=padded, TILE=tile, STEP=16, FIXED=axis == 0,
-            BLOCK=BLUR_LINES, num_warps=8,
+            nodes, target, blur_by_distance(sigma, spacing, size, nodes.device), lines, inner,
+            NODES=size, PADDED=padded, TILE=tile, STEP=16, BLOCK=BLUR_LINES, num_warps=8,
         )  # fmt: skip
         nodes = target
     return nodes

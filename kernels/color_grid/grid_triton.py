@@ -87,7 +87,7 @@ class LevelGrid:
             (window.first, window.last, window.start, points.num_groups),
         )
 
-    def _prepare(self, window: Window) -> Callable[[Tensor, Tensor], None]:
+    def _prepare(self, window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
         device, cells = window.invalid_groups.device, window.groups * self.cells**3
         row_of = torch.zeros(cells, dtype=torch.int32, device=device)
         cell_list = torch.empty(self.rows(window.groups), dtype=torch.int32, device=device)
@@ -104,11 +104,10 @@ class LevelGrid:
 
     def _filter(
         self, window: Window, row_of: Tensor, cell_list: Tensor, counter: Tensor,
-        maps: Tensor, out: Tensor,
+        maps: Tensor, units: Tensor, out: Tensor,
     ) -> None:  # fmt: skip
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
         points, count, volume = self.points, maps.shape[1], self.side**3
-        unit, _ = window.scale
         layout, groups = self._arguments(window)
         blocks, programs = (ceil_div(points.count, BLOCK),), (persistent_programs(maps.device),)
         table = torch.empty(len(cell_list), volume * count, dtype=torch.int64, device=maps.device)
@@ -119,20 +118,20 @@ class LevelGrid:
             16, triton.next_power_of_2(volume))), "TAPS": TAPS, "BLOCK": ROW_BLOCK}  # fmt: skip
         clear_rows[programs](table, counter, WIDTH=volume * count, BLOCK=CELL_BLOCK)
         sum_levels[blocks](
-            points.tensor, points.group, maps, row_of, table, window.invalid_groups, *window.scale,
-            *layout, *maps.stride(), *groups,
+            points.tensor, points.group, maps, row_of, table, window.invalid_groups, units,
+            window.bound, *layout, *maps.stride(), *groups,
             **self.static, **pixels, STRIP=STRIP,
         )  # fmt: skip
         cells_to_nodes[programs](
-            table, cell_list, counter, nodes, unit, nodes.stride(0), **self.static, **rows
+            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows
         )
-        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing, unit).view(shape)
+        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing).view(shape)
         table = table.view(torch.float32)
         nodes_to_cells[programs](
             table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows, maxnreg=128
         )
         read_levels[blocks](
-            points.tensor, points.group, table, row_of, window.invalid_groups, out, *layout,
+            points.tensor, points.group, table, row_of, window.invalid_groups, units, out, *layout,
             out.stride(0), out.stride(1), 1, *groups, **self.static, **pixels,
         )  # fmt: skip
 
@@ -171,7 +170,7 @@ class NodeGrid:
             lambda window: functools.partial(self._filter, window), limit, largest,
         )  # fmt: skip
 
-    def _filter(self, window: Window, maps: Tensor, out: Tensor) -> None:
+    def _filter(self, window: Window, maps: Tensor, units: Tensor, out: Tensor) -> None:
         points, count = self.points, maps.shape[1]
         shape = (count, window.groups, *self.nodes)
         nodes = torch.zeros(shape, dtype=torch.int64, device=maps.device)
@@ -184,12 +183,12 @@ class NodeGrid:
         )  # fmt: skip
         static = {"DEGREE": self.spacing.degree, "MAPS": count, "BLOCK": BLOCK}
         splat_colors[blocks](
-            points.tensor, points.group, maps, nodes, window.invalid_groups, *window.scale,
-            *layout, *maps.stride(), *groups, **static,
+            points.tensor, points.group, maps, nodes, window.invalid_groups, units,
+            window.bound, *layout, *maps.stride(), *groups, **static,
         )  # fmt: skip
-        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing, window.scale[0])
+        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing)
         slice_colors[blocks](
-            points.tensor, points.group, nodes, window.invalid_groups, out, *layout,
+            points.tensor, points.group, nodes, window.invalid_groups, units, out, *layout,
             out.stride(0), out.stride(1), 1, *groups, **static,
         )  # fmt: skip
 

@@ -23,6 +23,7 @@ from colocam.kernels.points_triton import (
     add_to_rows,
     flag_invalid,
     group_of,
+    inverse_of,
     is_invalid,
     pixel_position,
     read_points,
@@ -93,7 +94,7 @@ def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=WINDOW)
 def sum_levels(
-    image, group, maps, row_of, table, invalid_groups, scale, bound, points, plane, width,
+    image, group, maps, row_of, table, invalid_groups, units, bound, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
@@ -110,16 +111,15 @@ def sum_levels(
         row_level = tl.load(at, mask=active, other=0) * (SIDE * SIDE * SIDE) + level
         point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         frame, y, x = pixel_position(point, plane, width)
-        unit = tl.load(scale)
         values, active = read_values(
             maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
-            unit, bound, MAPS,
+            units, bound, MAPS,
         )  # fmt: skip
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
         for c in tl.static_range(MAPS):
             tile = tl.where(column == c, values[c][:, None], tile)
-        add_to_rows(table, row_level, tile, active, unit, MAPS, STRIP, BLOCK, PADDED)
+        add_to_rows(table, row_level, tile, active, MAPS, STRIP, BLOCK, PADDED)
 
 
 @triton.jit
@@ -145,13 +145,12 @@ def first_node(cell, CELLS: tl.constexpr, NODES: tl.constexpr):
 
 @triton.jit
 def cells_to_nodes(
-    table, cell_list, counter, nodes, scale, map_stride,
+    table, cell_list, counter, nodes, map_stride,
     SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
     LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """nodes[map, group, i, j, k] += weights · table[row, level, map], both int64, fixed point."""
     VOLUME: tl.constexpr = SIDE * SIDE * SIDE
-    unit, inverse = tl.load(scale), tl.load(scale + 1)
     count = tl.load(counter)
     tap = tl.arange(0, TAPS)
     offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
@@ -171,10 +170,9 @@ def cells_to_nodes(
                     other=0,
                 )
                 weights = cell_weights(level[:, None], tap[None, :], SIDE)
-                values = sums.to(tl.float32) * inverse
-                total = tl.dot(values, weights, total, input_precision="ieee")
+                total = tl.dot(sums.to(tl.float32), weights, total, input_precision="ieee")
             wanted = active[:, None] & (tap < 27)[None, :]
-            fixed = to_fixed(total, unit)
+            fixed = to_fixed(total)
             tl.atomic_add(nodes + c * map_stride + at, fixed, mask=wanted, sem="relaxed")
         start += tl.num_programs(0) * BLOCK
 
@@ -216,7 +214,7 @@ def nodes_to_cells(
 
 @triton.jit(do_not_specialize=WINDOW)
 def read_levels(
-    image, group, table, row_of, invalid_groups, out, points, plane, width,
+    image, group, table, row_of, invalid_groups, units, out, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
@@ -240,6 +238,7 @@ def read_levels(
             mask=active[:, None] & (column < MAPS),
             other=0.0,
         )
-        tile = tl.where(invalid[:, None], float("nan"), tile)
+        inverse = inverse_of(tl.load(units + column, mask=column < MAPS, other=1.0))
+        tile = tl.where(invalid[:, None], float("nan"), tile * inverse)
         at_out = out + frame * out_f + (point - frame * plane) * out_p
         tl.store(at_out[:, None] + column * out_c, tile, mask=in_pass[:, None] & (column < MAPS))

@@ -10,6 +10,7 @@ from colocam.kernels.launch import WINDOW
 from colocam.kernels.points_triton import (
     flag_invalid,
     group_of,
+    inverse_of,
     is_invalid,
     pixel_position,
     read_points,
@@ -58,7 +59,7 @@ def locate_in_grid(
 
 @triton.jit(do_not_specialize=WINDOW)
 def splat_colors(
-    source, group, maps, nodes, invalid_groups, scale, bound, points, plane, width,
+    source, group, maps, nodes, invalid_groups, units, bound, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
@@ -72,10 +73,9 @@ def splat_colors(
     if tl.max(in_pass.to(tl.int32)) > 0:
         active = flag_invalid(invalid_groups, number, num_groups, in_pass, valid)
         frame, y, x = pixel_position(point, plane, width)
-        unit = tl.load(scale)
         values, active = read_values(
             maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
-            unit, bound, MAPS,
+            units, bound, MAPS,
         )  # fmt: skip
         for i in tl.static_range(DEGREE + 1):
             for j in tl.static_range(DEGREE + 1):
@@ -87,13 +87,13 @@ def splat_colors(
                             value *= spline_weight(fractions[0], i)
                             value *= spline_weight(fractions[1], j)
                             value *= spline_weight(fractions[2], k)
-                        fixed = to_fixed(value, unit)
+                        fixed = to_fixed(value)
                         tl.atomic_add(at + c * map_stride, fixed, mask=active, sem="relaxed")
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def slice_colors(
-    source, group, nodes, invalid_groups, out, points, plane, width,
+    source, group, nodes, invalid_groups, units, out, points, plane, width,
     stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
     n0, n1, n2, low0, low1, low2, per_step, least, most, map_stride,
@@ -121,4 +121,5 @@ def slice_colors(
                             value *= spline_weight(fractions[1], j)
                             value *= spline_weight(fractions[2], k)
                         total += value
+            total *= inverse_of(tl.load(units + c))
             tl.store(at_out + c * out_c, tl.where(invalid, float("nan"), total), mask=in_pass)

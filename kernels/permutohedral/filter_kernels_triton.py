@@ -18,6 +18,7 @@ from colocam.kernels.permutohedral.simplex_triton import (
 from colocam.kernels.points_triton import (
     add_to_rows,
     group_of,
+    inverse_of,
     is_invalid,
     pixel_position,
     read_values,
@@ -51,7 +52,7 @@ def clear(
 
 @triton.jit(do_not_specialize=WINDOW)
 def splat(
-    source, group, simplex_of, maps, sums, invalid_groups, scale, bound,
+    source, group, simplex_of, maps, sums, invalid_groups, units, bound,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
     maps_f, maps_c, maps_y, maps_x, f0, f1, f2, f3, f4, first: tl.int64, last: tl.int64,
     D: tl.constexpr, XY: tl.constexpr, SELF_NORMALIZED: tl.constexpr, NEIGHBOR: tl.constexpr,
@@ -72,10 +73,9 @@ def splat(
         _, _, weights, _ = enclosing_simplex(features, valid, 1 << (BITS - 4), D)
         if SELF_NORMALIZED:
             weights = self_normalized(weights, D, NEIGHBOR)
-        unit = tl.load(scale)
         values, active = read_values(
             maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
-            unit, bound, MAPS,
+            units, bound, MAPS,
         )  # fmt: skip
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
@@ -83,7 +83,7 @@ def splat(
             for c in tl.static_range(MAPS):
                 part = weights[k] * values[c]
                 tile = tl.where(column == k * MAPS + c, part[:, None], tile)
-        add_to_rows(sums, simplex, tile, active, unit, WIDTH, STRIP, BLOCK, PADDED)
+        add_to_rows(sums, simplex, tile, active, WIDTH, STRIP, BLOCK, PADDED)
 
 
 @triton.jit
@@ -108,7 +108,7 @@ def collect(
 
 @triton.jit
 def blur(
-    vertices, vertex_list, before, after, counters, scale, slots, step_a, step_b, neighbor,
+    vertices, vertex_list, before, after, counters, slots, step_a, step_b, neighbor,
     MAPS: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Blurs along one axis of each order: before, after (vertex slots, 2 orders, MAPS).
@@ -116,7 +116,6 @@ def blur(
     For the FIRST axis `before` has the sums of the points, (vertex slots, MAPS) int64 in fixed
     point, which both orders read.
     """
-    inverse = tl.load(scale + 1)
     count = tl.load(counters + 1) + tl.load(counters + 2)
     start = tl.program_id(0) * BLOCK
     while start < count:
@@ -134,12 +133,8 @@ def blur(
                 own = tl.load(before + vertex * width + read, mask=active, other=0)
                 above = tl.load(before + up * width + read, mask=up >= 0, other=0)
                 below = tl.load(before + down * width + read, mask=down >= 0, other=0)
-                if FIRST:
-                    own, above, below = (
-                        own.to(tl.float32) * inverse, above.to(tl.float32) * inverse,
-                        below.to(tl.float32) * inverse,
-                    )  # fmt: skip
-                out = own + neighbor * (above + below)
+                both = above.to(tl.float32) + below.to(tl.float32)
+                out = own.to(tl.float32) + neighbor * both
                 tl.store(after + vertex * (2 * MAPS) + order * MAPS + c, out, mask=active)
         start += tl.num_programs(0) * BLOCK
 
@@ -171,7 +166,7 @@ def distribute(
 
 @triton.jit(do_not_specialize=WINDOW)
 def slice_pixels(
-    source, group, simplex_of, rows, invalid_groups, out,
+    source, group, simplex_of, rows, invalid_groups, units, out,
     points, plane, width, stride_f, stride_c, stride_y, stride_x,
     out_f, out_c, out_p, f0, f1, f2, f3, f4,
     first: tl.int64, last: tl.int64, num_groups, amplitude,
@@ -205,5 +200,6 @@ def slice_pixels(
         invalid = is_invalid(invalid_groups, number, num_groups, in_pass)
         at = out + frame * out_f + (point - frame * plane) * out_p
         for c in tl.static_range(MAPS):
-            total = tl.sum(tl.where(column % MAPS == c, tile, 0.0), axis=1) * amplitude
+            total = tl.sum(tl.where(column % MAPS == c, tile, 0.0), axis=1)
+            total *= amplitude * inverse_of(tl.load(units + c))
             tl.store(at + c * out_c, tl.where(invalid, float("nan"), total), mask=in_pass)

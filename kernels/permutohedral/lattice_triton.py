@@ -107,7 +107,7 @@ class TritonLattice:
             row = (self.d + 1) * (8 * maps + 4) + 12  # sums, corners, key and list
             return simplices * row + vertices * (16 * maps + 12)
 
-        def prepare(window: Window) -> Callable[[Tensor, Tensor], None]:
+        def prepare(window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
             return Tables(self, window, simplex_of).filter
 
         return filter_in_passes(self.points, maps, CHANNELS, scratch, prepare, limit, largest)
@@ -126,7 +126,7 @@ class Tables:
 
     def __init__(self, lattice: TritonLattice, window: Window, simplex_of: Tensor) -> None:
         self.lattice, self.simplex_of = lattice, simplex_of
-        self.invalid_groups, self.scale = window.invalid_groups, window.scale
+        self.invalid_groups, self.bound = window.invalid_groups, window.bound
         self.range = (window.first, window.last)
         device, d = window.invalid_groups.device, lattice.d
         self.slots = lattice.capacity(window.groups).slots
@@ -169,7 +169,7 @@ class Tables:
     def _factors(self) -> list[float]:
         return [*self.lattice.factors, *[0.0] * (5 - self.lattice.d)]
 
-    def filter(self, maps: Tensor, out: Tensor) -> None:
+    def filter(self, maps: Tensor, units: Tensor, out: Tensor) -> None:
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
         count, width = maps.shape[1], (self.lattice.d + 1) * maps.shape[1]
         sums = torch.empty(self.slots[0], width, dtype=torch.int64, device=maps.device)
@@ -177,9 +177,9 @@ class Tables:
             torch.empty(self.slots[1], 2 * count, dtype=torch.float32, device=maps.device)
             for _ in range(2)
         )
-        self._splat(maps, sums, before.view(torch.int64))
+        self._splat(maps, units, sums, before.view(torch.int64))
         blurred = self._blur(before, after)
-        self._slice(blurred, sums.view(torch.float32), out)
+        self._slice(blurred, sums.view(torch.float32), units, out)
 
     def _pixels(self, maps: int) -> dict[str, float]:
         """Constants of the kernels over pixels."""
@@ -191,7 +191,7 @@ class Tables:
             "enable_fp_fusion": False,
         }  # fmt: skip
 
-    def _splat(self, maps: Tensor, sums: Tensor, values: Tensor) -> None:
+    def _splat(self, maps: Tensor, units: Tensor, sums: Tensor, values: Tensor) -> None:
         """Sum maps per simplex and corner, then per vertex; values (vertex slots, K) int64."""
         points, pixels = self.lattice.points, self._pixels(maps.shape[1])
         rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK}
@@ -201,7 +201,7 @@ class Tables:
         )  # fmt: skip
         splat[self._blocks()](
             points.tensor, points.group, self.simplex_of, maps, sums,
-            self.invalid_groups, *self.scale, points.count, *points.plane,
+            self.invalid_groups, units, self.bound, points.count, *points.plane,
             *points.tensor.stride(), *maps.stride(),
             *self._factors(), *self.range, **pixels, STRIP=STRIP,
         )  # fmt: skip
@@ -217,13 +217,13 @@ class Tables:
             blur[self.programs](
                 self.vertices, self.vertex_list,
                 before.view(torch.int64) if axis == 0 else before, after, self.counters,
-                self.scale[0], self.slots[1], steps[axis], steps[d - axis],
+                self.slots[1], steps[axis], steps[d - axis],
                 self.lattice.stencil.neighbor, FIRST=axis == 0, **rows,
             )  # fmt: skip
             before, after = after, before
         return before
 
-    def _slice(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
+    def _slice(self, values: Tensor, rows: Tensor, units: Tensor, out: Tensor) -> None:
         """Read values of the vertices into rows of simplices, and from these into pixels."""
         lattice, points, count = self.lattice, self.lattice.points, out.shape[1]
         distribute[self.programs](
@@ -231,7 +231,7 @@ class Tables:
             D=lattice.d, MAPS=count, BLOCK=ROW_BLOCK,
         )  # fmt: skip
         slice_pixels[self._blocks()](
-            points.tensor, points.group, self.simplex_of, rows, self.invalid_groups, out,
+            points.tensor, points.group, self.simplex_of, rows, self.invalid_groups, units, out,
             points.count, *points.plane, *points.tensor.stride(),
             out.stride(0), out.stride(1), 1, *self._factors(), *self.range,
             points.num_groups, 0.5 * lattice.stencil.amplitude, **self._pixels(count),

@@ -12,7 +12,7 @@ from colocam.kernels import gaussian_filter
 
 pytest.importorskip("triton")
 
-from colocam.kernels.launch import Points, Window, fixed_point
+from colocam.kernels.launch import Points, Window
 from colocam.kernels.permutohedral.capacity import table_capacity
 from colocam.kernels.permutohedral.geometry import (
     STENCILS,
@@ -29,8 +29,7 @@ def filled(lattice, device):
     """Counters of one pass over all groups: simplices, occupied vertices, vertices of the ring."""
     groups = lattice.points.num_groups
     invalid_groups = torch.zeros(groups + 1, dtype=torch.int32, device=device)
-    scale = fixed_point(lattice.points.count, 1.0, device)
-    window = Window(-(2**62), 2**62, 0, groups, invalid_groups, scale)
+    window = Window(-(2**62), 2**62, 0, groups, invalid_groups, 1.0)
     simplex_of = torch.empty(lattice.points.count, dtype=torch.int32, device=device)
     tables = Tables(lattice, window, simplex_of)
     assert not invalid_groups.any()

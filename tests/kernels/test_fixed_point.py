@@ -13,8 +13,6 @@ pytest.importorskip("triton")
 
 from colocam.kernels.launch import fixed_point
 
-CPU = torch.device("cpu")
-
 
 @given(
     points=st.integers(1, 2**30),
@@ -22,15 +20,14 @@ CPU = torch.device("cpu")
 )
 @settings(max_examples=200, deadline=None)
 def test_a_sum_of_all_points_fits_and_the_unit_is_a_power_of_two(points, largest):
-    for given_as in (largest, torch.tensor([-largest, math.nan, math.inf, 0.0])):
-        (unit, inverse), bound = fixed_point(points, given_as, CPU)
+    maps = torch.tensor([-largest, math.nan, math.inf, 0.0]).view(2, 1, 1, 2)
+    for known in (largest, None):
+        (unit,), bound = fixed_point(points, maps, known)
         assert math.frexp(unit.item())[0] == 0.5
-        assert unit * inverse == 1
-        assert largest * unit.item() <= bound
+        assert largest * unit.item() <= bound / 2
         assert points * bound < 2**62
-    # and no more digits are given away than the sum needs
-    if largest > 2.0**-60:
-        assert points * largest * unit.item() > 2**57
+        # and no more digits are given away than the sum needs
+        assert points * largest * unit.item() > 2**57 or unit == 2.0**126
 
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral"])
@@ -44,6 +41,17 @@ def test_values_times_a_power_of_two_give_the_same_bits(device, method, power):
         for factor in (1.0, 2.0**power)
     )
     assert torch.equal(scaled, usual * 2.0**power)
+
+
+@pytest.mark.parametrize("method", ["grid", "permutohedral"])
+def test_a_small_channel_keeps_its_digits_beside_a_large_one(device, method):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(90, 1, generator=generator).to(device)
+    features = torch.rand(90, 3, generator=generator).mul(3).to(device)
+    alone = gaussian_filter(values, features, method=method, backend="triton")
+    beside = torch.cat([2.0**70 * values, values], dim=1)
+    together = gaussian_filter(beside, features, method=method, backend="triton")
+    torch.testing.assert_close(together[:, 1:], alone, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("method", ["grid", "permutohedral"])

@@ -10,7 +10,7 @@ from colocam.kernels.permutohedral.geometry import STENCILS
 pytest.importorskip("triton")
 
 from colocam.kernels import arguments, backend_torch, backend_triton, crf_energy, launch
-from colocam.kernels.launch import ANY, Points, Window, fixed_point
+from colocam.kernels.launch import ANY, Points, Window
 from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 NAN, INF = float("nan"), float("inf")
@@ -242,8 +242,7 @@ def test_invalid_points_are_not_inserted(device, guards):
     lattice = TritonLattice(points, [1.0] * 3, xy=False, stencil=STENCILS[3])
     invalid_groups = torch.zeros(2, dtype=torch.int32, device=device)
     simplex_of = torch.full((6,), 9, dtype=torch.int32, device=device)
-    scale = fixed_point(6, 1.0, device)
-    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, invalid_groups, scale), simplex_of)
+    tables = Tables(lattice, Window(-ANY, ANY, 0, 1, invalid_groups, 1.0), simplex_of)
     assert tables.counters.tolist() == [0, 0, 0]
     assert invalid_groups.tolist() == [1, 0]
     assert simplex_of.tolist() == [-1] * 6

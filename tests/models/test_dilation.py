@@ -58,6 +58,9 @@ def test_a_ramp_moves_by_the_given_number_of_cells(cells):
     moved = moved_back(ramp[None, None], cells)[0, 0]
     inner = (slice(2, -2), slice(2, -2))
     torch.testing.assert_close(moved[inner], (ramp + 101 * cells)[inner])
+    last = moved_back(ramp[None, None].contiguous(memory_format=torch.channels_last), cells)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(last[0, 0], moved)
     assert ramp.min() <= moved.min()  # the border is repeated
     assert moved.max() <= ramp.max()
 
