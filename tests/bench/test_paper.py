@@ -118,6 +118,20 @@ def test_table_begins_with_the_box_around_the_centre(tmp_path, trained):
     assert rows[1].startswith("| adjacent |")
 
 
+def test_trial_of_other_options_than_now_is_refused(tmp_path, trained, capsys):
+    """The preset of a later version may differ, while the folder has the same name."""
+    assert run(tmp_path, "table5", "--seeds", "0") == 0
+    config = parse_config(["--preset", "smoke", "--seed", "0"], cuda=False)
+    (folder,) = (tmp_path / "runs").glob("*/seed0_localizer")
+    for lr, status in ((config.lr, 0), (config.lr / 2, 2)):
+        options = json.dumps({"preset": "smoke", "lr": lr})
+        (folder / "config.json").write_text(options)
+        assert run(tmp_path, "table5", "--seeds", "0") == status
+    assert f"{folder}: was trained with lr {config.lr / 2}, not {config.lr}" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_finished_trial_is_not_trained_again_and_stage_1_once_per_seed(tmp_path, trained):
     argv = ["fig2a", "--seeds", "0", "1"]
     assert run(tmp_path, *argv) == 0
@@ -241,7 +255,9 @@ def test_given_number_of_shots_per_class_is_excluded(tmp_path, clips):
 def test_activation_map_of_stage_1_is_evaluated_on_validation_and_test(tmp_path, tiny_run):
     experiment = Experiment(tmp_path, tiny_run.data, None, {"preset": "smoke"})
     trial = Trial(experiment, Row("LayerCAM", None), 0)
-    trial.classifier.symlink_to(tiny_run.out)
+    trial.classifier.mkdir()
+    for name in ("checkpoints", "report"):  # not its options, which are others
+        (trial.classifier / name).symlink_to(tiny_run.out / name)
     assert trial.has_classifier
     assert not trial.done
     trial.evaluate_map()

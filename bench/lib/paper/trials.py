@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -26,8 +26,20 @@ from colocam.models.checkpoint import load_checkpoint
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config
+from colocam.training.config import Config, value_type
+from colocam.training.config.stored import read_options
 
+# Options that change results.
+RESULT_OPTIONS = {option.name for option in fields(Config) if value_type(option) is not Path} - {
+    "stage",
+    "preset",
+    "device",
+    "workers",
+    "cache_size",
+    "keep",
+    "tensorboard",
+    "state_every",
+}
 BEST = ("classifier-best-classification", "classifier-best-localization")
 
 
@@ -143,7 +155,7 @@ class Trial:
     @property
     def done(self) -> bool:
         """Whether the trial is evaluated."""
-        return (self.folder / "report" / "evaluation.json").is_file()
+        return self._is_evaluated(self.folder, self.row.options)
 
     @property
     def commit(self) -> str:
@@ -154,7 +166,29 @@ class Trial:
     @property
     def has_classifier(self) -> bool:
         """Whether stage 1 is finished."""
-        return (self.classifier / "report" / "evaluation.json").is_file()
+        return self._is_evaluated(self.classifier, None)
+
+    def _is_evaluated(self, folder: Path, options: Options | None) -> bool:
+        """Whether a run is evaluated, which must have had the options that it would have now.
+
+        Raises:
+            UserError: it had others, as those of a preset of an earlier version.
+        """
+        if not (folder / "report" / "evaluation.json").is_file():
+            return False
+        stored = folder / "config.json"
+        if not stored.is_file():
+            return True
+        of_row = {} if options is None else self.experiment.options_of(self.row)
+        arguments = self.experiment.arguments(self.seed, folder, self.row.classifier, of_row)
+        now = parse_config(arguments, torch.cuda.is_available())
+        for name, then in read_options(stored).items():
+            if name in RESULT_OPTIONS and then != getattr(now, name):
+                raise UserError(
+                    f"{folder}: was trained with {name} {then}, not {getattr(now, name)}; give "
+                    "another folder as --runs"
+                )
+        return True
 
     def train_classifier(self) -> None:
         """Trains stage 1; resumes an interrupted run.
