@@ -128,7 +128,7 @@ def test_kernels_are_specialized_as_on_a_gpu(report):
     assert by_case["grid K=2 sigma=4"]["source"] == "*u8"
     assert by_case["grid K=2 sigma=4"]["DEGREE"] == 0
     for arguments in by_case.values():
-        assert arguments["nodes"] == "*fp64"
+        assert arguments["nodes"] == "*i64"
         assert arguments["per_step"] == "fp32"
         assert arguments["stride_x"] == 1  # the value 1 is compiled in
 
@@ -169,7 +169,7 @@ def test_too_few_registers_spill_and_exit_status_is_1(starved):
 def test_opcodes_are_counted_with_modifiers(starved):
     done, result = starved
     opcodes = {row["kernel"]: row["opcodes"] for row in result["kernels"]}
-    assert any(name.startswith("RED") and "F64" in name for name in opcodes["splat"])
+    assert any(name.startswith("RED") and ".64" in name for name in opcodes["splat"])
     assert any(name.startswith("ATOM") and "CAS.64" in name for name in opcodes["insert_ring"])
     assert any(name.startswith("STG") for name in opcodes["slice_pixels"])
     assert not any(name.startswith(("LDL", "STL")) for name in opcodes["collect"])
