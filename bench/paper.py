@@ -24,7 +24,7 @@ from lib.machine import Machine, describe, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import BUDGETS, TABLES, Budget, Row, Table, make_table
-from lib.paper.trials import Experiment, Trial
+from lib.paper.trials import Experiment, Trial, honest_corloc
 from lib.result_files import RESULTS, write_results
 
 from colocam.evaluation.boxes import CENTRE_BOX
@@ -253,8 +253,7 @@ def _centre_box(trial: Trial) -> list[Result]:
     summary = trial.summary().get("centre_box")
     if summary is None:
         return []
-    honest = summary["corloc_honest"] and summary["corloc_honest"]["0.5"]
-    corloc = summary["corloc"]["0.5"]
+    corloc, honest = summary["corloc"]["0.5"], honest_corloc(summary)
     return [Result(CENTRE_BOX, "", 0.0, [corloc], [honest], [], [], [], (None, None))]
 
 

@@ -27,7 +27,7 @@ from lib.machine import Machine, describe, file_name_of, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import Options, Row
-from lib.paper.trials import Experiment, Trial, best_score
+from lib.paper.trials import Experiment, Trial, best_score, honest_corloc
 from lib.real_sheet import write_sheet
 from lib.result_files import RESULTS, write_results
 
@@ -276,7 +276,6 @@ def _write(
         raise UserError(f"{name}: no finished trial in {options.runs}; omit --only-done")
     results = [_result(of_row) for of_row in done]
     centre = done[0][0].summary()["centre_box"]
-    honest = centre["corloc_honest"] and centre["corloc_honest"]["0.5"]
     seeds = ", ".join(str(trial.seed) for trial in done[-1])
     commits = sorted({commit for result in results for commit in result.commits})
     kind = "the tested videos train by their tags" if name == "all" else "tested on other videos"
@@ -290,7 +289,7 @@ def _write(
         f"{headline(machine, device)}; trained at "
         f"{', '.join(commits)}."
     )
-    rows: list[Any] = [_centre_row(centre, honest), *results]
+    rows: list[Any] = [_centre_row(centre), *results]
     table = "" if options.table == "methods" else f"{options.table}-"
     file = f"real-{table}{name}-{options.budget}-{file_name_of(machine, device)}.json"
     result = {
@@ -328,12 +327,12 @@ NOTES = (
 )
 
 
-def _centre_row(summary: Mapping[str, Any], honest: float | None) -> Any:
+def _centre_row(summary: Mapping[str, Any]) -> Any:
     """The row of the box around the centre, which has no seed."""
     values = {
         "name": CENTRE_BOX,
         "published": summary["corloc"]["0.5"],
-        "one": honest,
+        "one": honest_corloc(summary),
         "low": summary["corloc"]["0.3"],
         "high": summary["corloc"]["0.7"],
         "v2": summary["corloc_v2"],

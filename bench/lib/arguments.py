@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from colocam.models.encoders import ENCODERS, KNOWN, is_known
+from colocam.models.encoders import KNOWN, is_known
 from colocam.runtime.entry import CommandParser
 from colocam.runtime.errors import UserError
 
@@ -36,7 +36,7 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
         type=_encoder,
         default="resnet50",
         metavar="NAME",
-        help=f"{', '.join(ENCODERS)} timm:NAME or timm:NAME:half (default: resnet50)",
+        help=f"{KNOWN} (default: resnet50)",
     )
 
 

@@ -18,6 +18,7 @@ LITE = "tf_efficientnet_lite0"  # the one whose weights are a package (extra `li
 _OUTPUT_STRIDE = 8
 _MOST_MAPS = 5  # of a model with more blocks than that, as a transformer, four are taken
 _SIDE = 224  # of the trial pass
+_DISPLACEMENTS: dict[str, tuple[float, ...]] = {}  # by model: they follow from its layers alone
 
 # In order of preference: output stride 8; a transformer for frames of any size; the defaults.
 _ARGUMENTS: tuple[dict[str, Any], ...] = (
@@ -75,7 +76,9 @@ class TimmEncoder(Encoder):
         self.strides = tuple(max(1, round(_SIDE / level.shape[-1])) for level in maps)
         self.decoder_maps = len(self.levels)
         if dilated:
-            self.displacements = self._measured_displacements()
+            if name not in _DISPLACEMENTS:
+                _DISPLACEMENTS[name] = self._measured_displacements()
+            self.displacements = _DISPLACEMENTS[name]
         if half:
             if not dilated or not halve_dilation(self.backbone):
                 raise UserError(

@@ -125,6 +125,12 @@ def best_score(records: Sequence[Mapping[str, Any]]) -> float:
     return max(record["localization"] for record in records if "localization" in record)
 
 
+def honest_corloc(summary: Mapping[str, Any]) -> float | None:
+    """CorLoc with one threshold at IoU 0.5; None without a threshold."""
+    honest = summary["corloc_honest"]
+    return None if honest is None else honest["0.5"]
+
+
 @dataclass(frozen=True)
 class Trial:
     """A row of a table with one seed."""
@@ -155,7 +161,7 @@ class Trial:
     @property
     def done(self) -> bool:
         """Whether the trial is evaluated."""
-        return self._is_evaluated(self.folder, self.row.options)
+        return self._is_evaluated(self.folder, self.experiment.options_of(self.row))
 
     @property
     def commit(self) -> str:
@@ -166,10 +172,14 @@ class Trial:
     @property
     def has_classifier(self) -> bool:
         """Whether stage 1 is finished."""
-        return self._is_evaluated(self.classifier, None)
+        return self._is_evaluated(self.classifier, {})
 
-    def _is_evaluated(self, folder: Path, options: Options | None) -> bool:
+    def _is_evaluated(self, folder: Path, options: Options) -> bool:
         """Whether a run is evaluated, which must have had the options that it would have now.
+
+        Args:
+            folder: of the run.
+            options: of its stage 2.
 
         Raises:
             UserError: it had others, as those of a preset of an earlier version.
@@ -179,8 +189,7 @@ class Trial:
         stored = folder / "config.json"
         if not stored.is_file():
             return True
-        of_row = {} if options is None else self.experiment.options_of(self.row)
-        arguments = self.experiment.arguments(self.seed, folder, self.row.classifier, of_row)
+        arguments = self.experiment.arguments(self.seed, folder, self.row.classifier, options)
         now = parse_config(arguments, torch.cuda.is_available())
         for name, then in read_options(stored).items():
             if name in RESULT_OPTIONS and then != getattr(now, name):
@@ -212,11 +221,10 @@ class Trial:
     def scores(self) -> Scores:
         """Reads the results of a finished trial."""
         summary = self.summary()
-        honest = summary["corloc_honest"]
         validation, one_sided = self._validation()
         return {
             "corloc": summary["corloc"]["0.5"],
-            "corloc_honest": honest and honest["0.5"],
+            "corloc_honest": honest_corloc(summary),
             "validation": validation,
             "one_sided": one_sided,
         }
