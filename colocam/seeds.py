@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
+from colocam.kernels.seeds import choice
+
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
+Scheme = Literal["published", "text"]
 Region = Literal["none", "all", "largest", "densest"]
 _LEVELS = 256
 
@@ -56,7 +58,7 @@ def foreground_region(cams: Tensor) -> Tensor:
 def connected_regions(mask: Tensor) -> Tensor:
     """Label the 4-connected regions of each mask.
 
-    Uses OpenCV on the CPU, and `regions_by_hooking` on other devices.
+    Uses OpenCV on the CPU, and a Triton kernel on a GPU.
 
     Args:
         mask: (B, H, W) bool.
@@ -65,8 +67,10 @@ def connected_regions(mask: Tensor) -> Tensor:
         (B, H, W) integers: the flat index within the batch of the first pixel of each pixel's
         region; B·H·W outside the mask.
     """
-    if mask.device.type != "cpu":
-        return regions_by_hooking(mask)
+    if mask.is_cuda:
+        from colocam.kernels.seeds import sampling_triton
+
+        return sampling_triton.connected_regions(mask)
     regions = torch.full(mask.shape, mask.numel())
     for number, of_image in enumerate(mask.numpy()):
         count, labels = cv2.connectedComponents(of_image.view(np.uint8), connectivity=4)
@@ -77,61 +81,16 @@ def connected_regions(mask: Tensor) -> Tensor:
     return regions
 
 
-def regions_by_hooking(mask: Tensor, rounds: int | None = None) -> Tensor:
-    """`connected_regions` in tensor operations, without synchronization.
-
-    Min-label hooking with pointer jumping, as in FastSV (Zhang et al. 2020): each round sets the
-    parent of every pixel's parent to the smallest grandparent among the pixel's neighbours, then
-    shortens all paths.
-
-    Args:
-        mask: (B, H, W) bool.
-        rounds: number of rounds; None: 2·log₂(H·W). Spirals, combs, mazes and masks searched for
-            slow convergence need a quarter of them at any size: 7 of 32 at 224×224.
-
-    Returns:
-        as of `connected_regions`.
-    """
-    if rounds is None:
-        rounds = 2 * max(1, (mask.shape[1] * mask.shape[2]).bit_length())
-    total = mask.numel()
-    index = torch.arange(total, device=mask.device).view(mask.shape)
-    parent = torch.where(mask, index, total).flatten()
-    parent = torch.cat([parent, parent.new_full((1,), total)])  # (B·H·W + 1,) forest of labels
-    for _ in range(rounds):
-        grand = parent[parent]
-        smallest = _smallest_neighbor(grand[:-1].view(mask.shape), mask, total).flatten()
-        # hook the roots; pixels without a smaller neighbour update themselves instead, since
-        # atomics of many pixels on one root would be serialized
-        hooks = torch.where(smallest < grand[:-1], parent[:-1], index.flatten())
-        parent = parent.scatter_reduce(0, hooks, smallest, "amin")
-        parent[:-1] = torch.minimum(parent[:-1], smallest)
-        parent = torch.minimum(parent, parent[parent])
-        parent = parent[parent]
-    return parent[:-1].view(mask.shape)
-
-
-def _smallest_neighbor(labels: Tensor, mask: Tensor, outside: int) -> Tensor:
-    """Smallest label among a pixel and its four neighbours; `outside` where mask is False."""
-    best = labels.clone()
-    best[:, 1:] = torch.minimum(best[:, 1:], labels[:, :-1])
-    best[:, :-1] = torch.minimum(best[:, :-1], labels[:, 1:])
-    best[:, :, 1:] = torch.minimum(best[:, :, 1:], labels[:, :, :-1])
-    best[:, :, :-1] = torch.minimum(best[:, :, :-1], labels[:, :, 1:])
-    return torch.where(mask, best, outside)
-
-
 def largest_region(mask: Tensor) -> Tensor:
     """Largest 4-connected region of each mask (B, H, W) bool; the first one of equal regions."""
-    labels = _region_labels(mask)
-    return _with_label(labels, _sums(labels).argmax(1), mask)
+    labels = choice.labels_in_image(connected_regions(mask))
+    return _with_label(labels, choice.largest_label(labels), mask)
 
 
 def densest_region(mask: Tensor, cams: Tensor, least_share: float = 0.05) -> Tensor:
     """4-connected region with the largest mean CAM among those of at least `least_share`.
 
-    If every region is smaller, the largest. The first one of equal regions. Sums are integers, as
-    in `otsu_level`.
+    If every region is smaller, the largest. The first one of equal regions.
 
     Args:
         mask: (B, H, W) bool.
@@ -141,28 +100,8 @@ def densest_region(mask: Tensor, cams: Tensor, least_share: float = 0.05) -> Ten
     Returns:
         (B, H, W) bool, within `mask`; empty for an empty mask.
     """
-    labels = _region_labels(mask)
-    sizes = _sums(labels)  # (B, P) area of the region whose first pixel this is, else 0
-    weights = (cams.float() * 2**20).round().long().flatten(1)
-    mean = _sums(labels, weights) / sizes.clamp(min=1).double()
-    large = (sizes > 0) & (sizes.double() / labels.shape[1] >= least_share)
-    densest = mean.masked_fill(~large, -torch.inf).argmax(1)
-    return _with_label(labels, torch.where(large.any(1), densest, sizes.argmax(1)), mask)
-
-
-def _region_labels(mask: Tensor) -> Tensor:
-    """(B, P) index in the image of the first pixel of each pixel's region; P outside the mask."""
-    labels = connected_regions(mask).flatten(1)
-    batch, pixels = labels.shape
-    first = torch.arange(batch, device=mask.device)[:, None] * pixels
-    return torch.where(mask.flatten(1), labels - first, pixels)
-
-
-def _sums(labels: Tensor, values: Tensor | None = None) -> Tensor:
-    """Sum of integer values (None: ones) over the pixels of each label 0…P−1: (B, P)."""
-    values = torch.ones_like(labels) if values is None else values
-    sums = F.pad(torch.zeros_like(labels), (0, 1))  # the last one is for pixels outside the mask
-    return sums.scatter_add_(1, labels, values)[:, :-1]
+    labels = choice.labels_in_image(connected_regions(mask))
+    return _with_label(labels, choice.densest_label(labels, cams, least_share), mask)
 
 
 def _with_label(labels: Tensor, label: Tensor, mask: Tensor) -> Tensor:
@@ -212,7 +151,7 @@ def region_of_interest(
 
 def sample_seeds(
     cams: Tensor,
-    scheme: str = "published",
+    scheme: Scheme = "published",
     pixels: int = 1000,
     foreground_share: float = 0.7,
     background_share: float = 0.1,
@@ -248,19 +187,41 @@ def sample_seeds(
     Raises:
         ValueError: unknown scheme, or unknown region in "published".
     """
-    above = foreground_region(cams)
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"scheme: unknown {scheme!r}; known: {', '.join(get_args(Scheme))}")
+    if scheme == "published" and region not in get_args(Region):
+        raise ValueError(f"region: unknown {region!r}; known: {', '.join(get_args(Region))}")
+    cams = cams.float()
     noise = torch.rand((2, *cams.shape), device=cams.device, generator=generator)
+    settings = scheme, pixels, foreground_share, background_share, region, box
+    if cams.is_cuda:
+        from colocam.kernels.seeds.sampling_triton import seeds_from_noise as on_gpu
+
+        return on_gpu(cams, noise, *settings)
+    return seeds_from_noise(cams, noise, *settings)
+
+
+def seeds_from_noise(
+    cams: Tensor,
+    noise: Tensor,
+    scheme: Scheme,
+    pixels: int,
+    foreground_share: float,
+    background_share: float,
+    region: Region,
+    box: bool,
+) -> Tensor:
+    """`sample_seeds` in tensor operations, with uniform noise (2, B, H, W) in [0, 1)."""
+    above = foreground_region(cams)
     if scheme == "text":
-        foreground = _draw(above, cams, 1, noise[0])
-        background = _draw(~above, None, 1, noise[1])
-    elif scheme == "published":
+        foreground = _drawn(above, cams, 1, noise[0])
+        background = _drawn(~above, None, 1, noise[1])
+    else:
         interest = region_of_interest(above, cams, region, box)
         strongest = strongest_share(cams, interest, foreground_share)
         weakest = weakest_share(cams, background_share)
-        foreground = _dilated(_draw(strongest, cams, pixels, noise[0]))
-        background = _dilated(_draw(weakest, None, pixels, noise[1]))
-    else:
-        raise ValueError(f"scheme: unknown {scheme!r}; known: published, text")
+        foreground = _dilated(_drawn(strongest, cams, pixels, noise[0]))
+        background = _dilated(_drawn(weakest, None, pixels, noise[1]))
     usable = above.any(2).any(1)[:, None, None]  # a constant CAM has no foreground
     seeds = torch.full(cams.shape, IGNORED, dtype=torch.uint8, device=cams.device)
     seeds.masked_fill_(foreground & ~background & usable, FOREGROUND)
@@ -300,21 +261,23 @@ def weakest_share(scores: Tensor, share: float) -> Tensor:
     return scores <= last
 
 
-def _draw(mask: Tensor, weights: Tensor | None, count: int, noise: Tensor) -> Tensor:
+def _drawn(mask: Tensor, weights: Tensor | None, count: int, noise: Tensor) -> Tensor:
     """Sample `count` pixels of each mask without replacement, or all if it has fewer.
 
-    Gumbel top-k (Kool et al. 2019): the k largest of log w + Gumbel noise are a weighted sample
-    without replacement. Uniform if `weights` is None; pixels of weight 0 are never sampled.
+    The pixels with the largest w / E, E exponentially distributed, are a weighted sample without
+    replacement (Efraimidis and Spirakis 2006). Uniform if `weights` is None; pixels of weight 0
+    are never sampled. Pixels that tie with the last one are included: two of them, at times, as
+    noise has 2²⁴ values.
     """
     tiny = torch.finfo(noise.dtype).tiny
-    keys = -torch.log(-torch.log(noise.clamp(tiny, 1 - 1e-7)))
+    keys = -1 / torch.log(noise.clamp(tiny, 1 - 1e-7))
     if weights is not None:
         mask = mask & (weights > 0)
-        keys = keys + torch.log(weights.clamp(min=tiny))
-    keys = rearrange(keys.masked_fill(~mask, -torch.inf), "b h w -> b (h w)")
-    top = keys.topk(min(count, keys.shape[1]), dim=1)
-    drawn = torch.zeros_like(keys, dtype=torch.bool)
-    return drawn.scatter_(1, top.indices, top.values > -torch.inf).view(mask.shape)
+        keys = keys * weights
+    keys = keys.masked_fill(~mask, -1.0)
+    flat = keys.flatten(1)
+    last = flat.topk(min(count, flat.shape[1]), dim=1).values[:, -1]
+    return mask & (keys >= last[:, None, None])
 
 
 def _dilated(mask: Tensor) -> Tensor:

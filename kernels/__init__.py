@@ -1,4 +1,4 @@
-"""Gaussian filtering of pixels on CPU and GPU.
+"""Gaussian filtering of pixels on CPU and GPU, and the kernels of the seeds.
 
 Public operators (`ops.py`):
 
@@ -13,6 +13,7 @@ Modules:
 - `dense.py`: exact filter over all pairs of points, the reference of all methods.
 - `color_grid/`: filter of three colour channels on a regular grid.
 - `permutohedral/`: filter of one to five features on the permutohedral lattice.
+- `seeds/`: seeds of a batch of CAMs (`colocam.seeds` on a GPU).
 - `energy_triton.py`: energy and half gradient from filtered maps, as a kernel.
 - `launch.py`: inputs of the kernels, block sizes, passes that fit into memory.
 - `points_triton.py`: device functions that all kernels over points share.

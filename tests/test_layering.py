@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "data": {"runtime"},
     "models": {"runtime"},
     "cam": set(),
-    "seeds": set(),
+    "seeds": {"kernels"},
     "losses": {"kernels", "seeds", "runtime"},
     "evaluation": FEATURES | {"runtime"},
     "localization": FEATURES | {"runtime", "evaluation"},

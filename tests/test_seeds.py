@@ -183,45 +183,36 @@ def winding(side: int) -> np.ndarray:
     return np.stack([np.rot90(mask, turn) for mask in drawn for turn in range(4)])
 
 
-LABELLINGS = [seeds.connected_regions, seeds.regions_by_hooking]
-
-
-@pytest.mark.parametrize("regions_of", LABELLINGS)
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=12)))
 @settings(deadline=None, max_examples=100)
-def test_regions_match_opencv_and_are_labelled_by_their_first_pixel(regions_of, masks):
-    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
+def test_regions_match_opencv_and_are_labelled_by_their_first_pixel(masks):
+    np.testing.assert_array_equal(
+        seeds.connected_regions(torch.from_numpy(masks)), expected_labels(masks)
+    )
 
 
-@pytest.mark.parametrize("regions_of", LABELLINGS)
 @pytest.mark.parametrize("share", [0.3, 0.55, 0.6, 0.65, 0.9])
-def test_regions_of_random_pixels_match_opencv(regions_of, share):
+def test_regions_of_random_pixels_match_opencv(share):
     masks = np.random.default_rng(4).random((4, 60, 70)) < share
-    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
+    np.testing.assert_array_equal(
+        seeds.connected_regions(torch.from_numpy(masks)), expected_labels(masks)
+    )
 
 
-@pytest.mark.parametrize("regions_of", LABELLINGS)
-def test_regions_of_every_small_mask_match_opencv(regions_of):
+def test_regions_of_every_small_mask_match_opencv():
     bits = np.arange(2**12)[:, None] >> np.arange(12) & 1
     masks = bits.reshape(-1, 3, 4).astype(bool)
-    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
+    np.testing.assert_array_equal(
+        seeds.connected_regions(torch.from_numpy(masks)), expected_labels(masks)
+    )
 
 
-@pytest.mark.parametrize("regions_of", LABELLINGS)
 @pytest.mark.parametrize("side", [63, 64])
-def test_winding_regions_match_opencv(regions_of, side):
+def test_winding_regions_match_opencv(side):
     masks = winding(side).copy()
-    np.testing.assert_array_equal(regions_of(torch.from_numpy(masks)), expected_labels(masks))
-
-
-@pytest.mark.parametrize("side", [16, 64, 224])
-def test_winding_regions_converge_in_half_of_the_rounds(side):
-    """They converge in a quarter."""
-    masks = [spiral(side), snake(side), comb(side), maze(side, 0), maze(side, 0).T]
-    for mask in masks:
-        masks_of_one = mask.copy()[None]
-        got = seeds.regions_by_hooking(torch.from_numpy(masks_of_one), (side * side).bit_length())
-        np.testing.assert_array_equal(got, expected_labels(masks_of_one))
+    np.testing.assert_array_equal(
+        seeds.connected_regions(torch.from_numpy(masks)), expected_labels(masks)
+    )
 
 
 @given(npst.arrays(np.bool_, npst.array_shapes(min_dims=3, max_dims=3, max_side=10)))
@@ -559,7 +550,7 @@ def test_two_pixels_are_sampled_without_replacement():
     mask = torch.tensor([[[1, 1, 1, 1, 0]]]).bool()
     draws = 20_000
     noise = torch.rand(draws, 1, 5, generator=torch.Generator().manual_seed(0))
-    drawn = seeds._draw(mask.expand(draws, -1, -1), weights.expand(draws, -1, -1), 2, noise)
+    drawn = seeds._drawn(mask.expand(draws, -1, -1), weights.expand(draws, -1, -1), 2, noise)
     assert (drawn.sum((1, 2)) == 2).all()
     w = np.array([1.0, 0.5, 0.25, 0.75])
     among = [
@@ -574,7 +565,7 @@ def test_two_pixels_are_sampled_without_replacement():
 def test_the_given_number_of_pixels_is_sampled_or_all(masks, count, seed):
     mask = torch.from_numpy(masks)
     noise = torch.rand(mask.shape, generator=torch.Generator().manual_seed(seed))
-    drawn = seeds._draw(mask, None, count, noise)
+    drawn = seeds._drawn(mask, None, count, noise)
     assert not (drawn & ~mask).any()
     assert drawn.sum((1, 2)).tolist() == mask.sum((1, 2)).clamp(max=count).tolist()
 
@@ -582,8 +573,8 @@ def test_the_given_number_of_pixels_is_sampled_or_all(masks, count, seed):
 def test_every_pixel_of_a_mask_is_sampled_with_extreme_noise():
     noise = torch.tensor([[[0.0, 1 - 2**-24, 0.5, 1e-30]]])
     mask = torch.ones(1, 1, 4, dtype=torch.bool)
-    assert seeds._draw(mask, None, 4, noise).all()
-    assert seeds._draw(mask, torch.full((1, 1, 4), 1e-30), 4, noise).all()
+    assert seeds._drawn(mask, None, 4, noise).all()
+    assert seeds._drawn(mask, torch.full((1, 1, 4), 1e-30), 4, noise).all()
 
 
 def test_a_pixel_of_weight_zero_is_never_sampled(undilated):
@@ -593,7 +584,7 @@ def test_a_pixel_of_weight_zero_is_never_sampled(undilated):
     assert ((drawn == FOREGROUND) <= (cams > 0)).all()
     noise = torch.rand(1, 6, 6)
     everywhere = torch.ones(1, 6, 6, dtype=torch.bool)
-    assert torch.equal(seeds._draw(everywhere, cams, 100, noise), cams > 0)
+    assert torch.equal(seeds._drawn(everywhere, cams, 100, noise), cams > 0)
 
 
 @pytest.mark.parametrize(("scheme", "region"), SCHEMES)
@@ -635,13 +626,18 @@ def test_any_map_gives_seeds_of_its_size_with_both_classes_or_none(maps, scheme)
         assert torch.equal(*sides)
 
 
-@pytest.mark.parametrize(("scheme", "region"), SCHEMES)
-def test_sampling_does_not_synchronize(scheme, region):
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_choice_of_a_region_does_not_synchronize(region, monkeypatch):
     """Meta tensors have no data: reading them raises an error."""
+
+    def labels(mask):
+        return torch.empty(mask.shape, dtype=torch.int32, device=mask.device)
+
+    monkeypatch.setattr(seeds, "connected_regions", labels)
     cams = torch.empty(4, 20, 30, device="meta")
-    drawn = seeds.sample_seeds(cams, scheme, region=region)
-    assert drawn.shape == cams.shape
-    assert drawn.dtype == torch.uint8
+    chosen = seeds.region_of_interest(seeds.foreground_region(cams), cams, region)
+    assert chosen.shape == cams.shape
+    assert chosen.dtype == torch.bool
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -24,14 +24,22 @@ from torch import Tensor
 from triton.runtime.jit import JITFunction
 
 import colocam.kernels
+from colocam import seeds
 from colocam.kernels import arguments, backend_torch, backend_triton, launch
 from colocam.kernels.color_grid import grid_triton
 from colocam.kernels.ops import crf_energy, gaussian_filter
 from colocam.kernels.permutohedral import lattice_triton
+from colocam.kernels.seeds import sampling_triton
 
 sys.path.insert(0, sys.argv[1])
 hook = importlib.import_module("ptxemu.hook")
 Options = importlib.import_module("ptxemu.engine").Options
+hook.KNOWN += (
+    # parents that other programs replace are read, as they may be: see `join_rows`
+    ("weak-read-of-atomic", "regions_triton.py", "ld.", ".min."),
+    # seeds are bytes, and the emulator watches words of four
+    ("race-global-write-write", "pixels_triton.py", "st.global.b8", "st.global.b8"),
+)
 SESSION = hook.install()
 
 arguments.INTERPRETED = True  # CPU tensors may go to Triton's kernels
@@ -98,6 +106,43 @@ def filtered(
         )
         (gradient,) = torch.autograd.grad((out * values.flip(0)).sum(), leaf)
         return out.detach(), gradient
+
+    return run
+
+
+def spiral(side: int) -> Tensor:
+    """A path of one pixel width from the corner to the centre: (side, side) bool."""
+    mask = torch.zeros(side, side, dtype=torch.bool)
+    for ring in range(0, (side + 1) // 2, 2):
+        end = side - 1 - ring
+        mask[ring, max(0, ring - 2) : end + 1] = mask[end, ring : end + 1] = True
+        mask[ring : end + 1, end] = mask[ring + 2 : end + 1, ring] = True
+    return mask
+
+
+def regions(masks: Tensor) -> Callable[[str], Results]:
+    """Labels of the connected regions of masks."""
+
+    def run(backend: str) -> Results:
+        on_gpu = backend == "triton"
+        labels = (sampling_triton if on_gpu else seeds).connected_regions(masks)
+        return (labels.double(),)
+
+    return run
+
+
+def drawn(count: int, height: int, width: int, *settings: Any) -> Callable[[str], Results]:
+    """Seeds of smooth maps with several blobs, the last of them constant."""
+    coarse = torch.rand(count, 1, 4, 4, generator=seeded(4)) ** 3
+    cams = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[:, 0]
+    cams[-1] = 0.3
+    noise = torch.rand(2, *cams.shape, generator=seeded(5))
+
+    def run(backend: str) -> Results:
+        on_gpu = backend == "triton"
+        return (
+            (sampling_triton if on_gpu else seeds).seeds_from_noise(cams, noise, *settings).float(),
+        )
 
     return run
 
@@ -186,6 +231,21 @@ def cases() -> Iterator[tuple[str, Callable[[str], Results], int | None]]:
                 filtered(features, channels, method, group, 6),
                 None,
             )
+    hard = torch.stack(
+        [spiral(40), spiral(40).flip(0), torch.rand(40, 40, generator=generator) < 0.6]
+    )
+    yield "regions, winding and random", regions(hard), None
+    yield "regions, odd shape", regions(torch.rand(2, 9, 150, generator=generator) < 0.55), None
+    for scheme, pixels, region, box in (
+        ("published", 20, "largest", True), ("published", 9999, "largest", False),
+        ("published", 20, "densest", True), ("published", 20, "all", True),
+        ("published", 20, "none", False), ("text", 1, "largest", True),
+    ):  # fmt: skip
+        yield (
+            f"seeds {scheme}, {pixels} of {region}, box {box}",
+            drawn(3, 30, 41, scheme, pixels, 0.3, 0.3, region, box),
+            None,
+        )
     features = torch.randn(200, 3, generator=generator) * 1.5
     yield "filter grid", filtered(features, 2, "grid", torch.zeros(200, dtype=torch.long), 1), None
 
