@@ -147,6 +147,28 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
     check_device("probs", probs, "images", images)
 
 
+def check_energy_features(
+    features: Tensor, images: Tensor, method: str, with_position: bool
+) -> None:
+    """Check shape and type of the features of `crf_energy`."""
+    check_tensor("features", features, 4, "(B, D, H, W)")
+    check_float("features", features)
+    if features.shape[0] != images.shape[0] or features.shape[2:] != images.shape[2:]:
+        raise ValueError(
+            f"features has shape {tuple(features.shape)}, images {tuple(images.shape)}: "
+            "frames, height and width must agree"
+        )
+    check_device("features", features, "images", images)
+    if method == "grid":
+        raise ValueError("features must be None with method 'grid', which uses colour only")
+    most = LATTICE_DIMENSIONS[1] - (5 if with_position else 3)
+    if features.shape[1] < 1 or (method != "dense" and features.shape[1] > most):
+        raise ValueError(
+            f"features has {features.shape[1]} channels: method {method!r} takes at most {most} "
+            f"beside colour{' and position' if with_position else ''}"
+        )
+
+
 def check_filter_content(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, backend: str
 ) -> None:
@@ -159,7 +181,12 @@ def check_filter_content(
 
 
 def check_energy_content(
-    images: Tensor, probs: Tensor, group: Tensor, num_groups: int, backend: str
+    images: Tensor,
+    probs: Tensor,
+    group: Tensor,
+    num_groups: int,
+    backend: str,
+    features: Tensor | None = None,
 ) -> None:
     """Check the content of `crf_energy`'s tensors; skipped for Triton on a GPU."""
     if probs.is_cuda and backend == "triton":
@@ -170,6 +197,8 @@ def check_energy_content(
         if images.numel() and (float(images.min()) < 0 or float(images.max()) > 255):
             raise ValueError("images has colours outside 0...255")
     check_finite("probs", probs)
+    if features is not None:
+        check_finite("features", features)
 
 
 def check_group_range(group: Tensor, num_groups: int) -> None:

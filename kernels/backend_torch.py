@@ -36,6 +36,7 @@ def energy_and_half_grad(
     sigma_xy: float | None,
     form: str,
     method: str,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W).
 
@@ -51,11 +52,13 @@ def energy_and_half_grad(
         for groups, chosen in parts:
             energy[groups], half_grad[chosen] = energy_and_half_grad(
                 images[chosen], probs[chosen], group[chosen] - groups.start,
-                groups.stop - groups.start, *how,
+                groups.stop - groups.start, *how, None if features is None else features[chosen],
             )  # fmt: skip
         return energy, half_grad
     frames, maps, height, width = probs.shape
-    built = filter_for_images(images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype)
+    built = filter_for_images(
+        images, group, num_groups, sigma_rgb, sigma_xy, method, probs.dtype, features
+    )
     values = probs.transpose(0, 1).reshape(maps, frames * height * width)  # (K, P)
     filtered = built.apply(values).contiguous()
     half_grad = -filtered if form == "association" else sum_of_others(filtered)
@@ -120,8 +123,9 @@ def filter_for_images(
     sigma_xy: float | None,
     method: str,
     dtype: torch.dtype,
+    further: Tensor | None = None,
 ) -> Filter:
-    """The method's filter for images (B, 3, H, W), group (B,)."""
+    """The method's filter for images (B, 3, H, W), group (B,), further features (B, D, H, W)."""
     frames, _, height, width = images.shape
     group = group.repeat_interleave(height * width)
     colors = images.transpose(0, 1).reshape(3, frames * height * width)
@@ -132,6 +136,9 @@ def filter_for_images(
             return ColorGrid.from_levels(colors.to(torch.uint8), group, num_groups, sigma_rgb)
         return ColorGrid.from_colors(colors.to(dtype), group, num_groups, sigma_rgb)
     features, sigmas = colors.to(dtype), [sigma_rgb] * 3
+    if further is not None:
+        flat = further.transpose(0, 1).flatten(1).to(dtype)  # (D, P)
+        features, sigmas = torch.cat([features, flat]), [*sigmas, *[1.0] * len(flat)]
     if sigma_xy is not None:
         y = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
         x = torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)

@@ -43,17 +43,22 @@ def energy_and_half_grad(
     sigma_xy: float | None,
     form: str,
     method: str,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Energies (G,) of probs (B, K, H, W) float32, and half their derivative (B, K, H, W)."""
     if images.dtype != torch.uint8:
         images = images.to(torch.float32)
+    further = 0
+    if features is not None:
+        further = features.shape[1]
+        images = torch.cat([images.float(), features.float()], 1)
     group = group.contiguous()  # kernels assume stride 1
     points = Points(images, group, num_groups, colors=True)
     built: LevelGrid | NodeGrid | TritonLattice
     if method == "grid":
         built = grid_for_images(points, sigma_rgb)
     else:
-        sigmas = [sigma_rgb] * 3 + ([] if sigma_xy is None else [sigma_xy] * 2)
+        sigmas = [sigma_rgb] * 3 + [1.0] * further + ([] if sigma_xy is None else [sigma_xy] * 2)
         stencil, ring = stencil_of(method, len(sigmas))
         xy = sigma_xy is not None
         built = TritonLattice(points, sigmas, xy=xy, stencil=stencil, ring=ring)

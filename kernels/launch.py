@@ -26,7 +26,7 @@ class Points:
         tensor: (F, C, H, W) uint8 or float32, any strides; every pixel of every frame is a point.
         group: (F,) int64.
         num_groups: G.
-        colors: whether the channels are colours, which must be within 0...255.
+        colors: whether the first three channels are colours, which must be within 0...255.
     """
 
     tensor: Tensor

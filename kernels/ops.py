@@ -65,14 +65,16 @@ def crf_energy(
     num_groups: int,
     sigma_rgb: float,
     sigma_xy: float | None = None,
+    features: Tensor | None = None,
     form: str,
     method: str,
     backend: str = "auto",
 ) -> Tensor:
     """Energy of a dense CRF over each group of frames (CoLo-CAM, Eq. 2 and 4).
 
-    W_ij = exp(-|c_i - c_j|^2 / 2 sigma_rgb^2 - |p_i - p_j|^2 / 2 sigma_xy^2) over all pairs of
-    pixels of a group, i = j included; with S_r the maps of the group:
+    W_ij = exp(-|c_i - c_j|^2 / 2 sigma_rgb^2 - |p_i - p_j|^2 / 2 sigma_xy^2 - |f_i - f_j|^2 / 2)
+    over all pairs of pixels of a group, i = j included, of colours c, positions p and features f;
+    with S_r the maps of the group:
 
     - "cut": sum_r S_r^T W (1 - S_r), 1 - S_r computed as the sum of the other maps (>= 0);
     - "association": -sum_r S_r^T W S_r (<= 0).
@@ -84,7 +86,9 @@ def crf_energy(
         group: (B,) integers 0...num_groups-1: frames with the same number form one group.
         num_groups: G; a group without frames has energy 0.
         sigma_rgb: in levels of 0...255.
-        sigma_xy: in pixels; None: colour only.
+        sigma_xy: in pixels; None: position plays no part.
+        features: (B, D, H, W) float, further features of the pixels, in units of their sigma; None:
+            none. Not differentiable. The lattices take at most five dimensions in all.
         form: "association" or "cut".
         method: as in `gaussian_filter`; "grid" is for colour only.
         backend: as in `gaussian_filter`.
@@ -103,14 +107,18 @@ def crf_energy(
         if method == "grid":
             raise ValueError("sigma_xy must be None with method 'grid', which uses colour only")
     arguments.check_energy(images, probs)
+    if features is not None:
+        arguments.check_energy_features(features, images, method, sigma_xy is not None)
+        features = features.detach()
     arguments.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
     probs = probs.to(working_type(probs))
     backend = arguments.choose_backend(backend, method, probs.dtype, probs)
     sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
     energy, _ = energy_and_half_grad(
-        images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend
-    )
+        images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend,
+        features,
+    )  # fmt: skip
     return energy
 
 
@@ -192,10 +200,11 @@ def energy_and_half_grad(
     form: str,
     method: str,
     backend: str,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W)."""
-    arguments.check_energy_content(images, probs, group, num_groups, backend)
-    operands = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method)
+    arguments.check_energy_content(images, probs, group, num_groups, backend, features)
+    operands = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method, features)
     with working_on(probs):
         if backend == "triton":
             from colocam.kernels import backend_triton
@@ -215,6 +224,7 @@ def _(
     form: str,
     method: str,
     backend: str,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     frames, maps, height, width = probs.shape
     if backend == "triton":
@@ -229,7 +239,7 @@ def _save_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> N
 
 
 def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
-    none = (None,) * 7
+    none = (None,) * 8
     if grad is None:
         return None, None, *none
     half_grad, group = ctx.saved_tensors

@@ -138,11 +138,11 @@ import sys
 sys.modules["triton"] = None
 import torch
 import colocam, colocam.cli.evaluate, colocam.cli.localize, colocam.cli.train
-from colocam.losses import JointColorCRF, SpatialCRF
+from colocam.losses import JointCRF, SpatialCRF
 images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
 probs = torch.rand(2, 2, 8, 8).softmax(1)
 print(SpatialCRF()(images, probs).isfinite().all().item())
-print(JointColorCRF()(images, probs, torch.zeros(2, dtype=torch.long)).isfinite().all().item())
+print(JointCRF()(images, probs, torch.zeros(2, dtype=torch.long)).isfinite().all().item())
 """
 
 

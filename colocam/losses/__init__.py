@@ -1,7 +1,7 @@
 """Losses of the decoder: the four terms of CoLo-CAM, Eq. 5, one file each, and their sum."""
 
 from colocam.losses.frame_weights import TagWeighting, tag_weights
-from colocam.losses.joint_color_crf import JointColorCRF
+from colocam.losses.joint_crf import JointCRF
 from colocam.losses.partial_cross_entropy import partial_cross_entropy
 from colocam.losses.size_barrier import barrier_sharpness, log_barrier, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
@@ -10,7 +10,7 @@ from colocam.losses.weighting import Schedule, adaptive_weight
 
 __all__ = [
     "Counts",
-    "JointColorCRF",
+    "JointCRF",
     "LocalizerLoss",
     "LossSettings",
     "Schedule",

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from colocam.losses.joint_color_crf import JointColorCRF, sequence_weights
+from colocam.losses.joint_crf import JointCRF, sequence_weights
 from colocam.losses.partial_cross_entropy import labelled_pixels, partial_cross_entropy
+from colocam.losses.principal_features import principal_features
 from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
@@ -27,6 +28,8 @@ class LossSettings:
         sigma_rgb: of both CRF terms, in levels.
         sigma_xy: of the spatial term, in pixels at 224×224.
         spatial_method, joint_method: Gaussian filters of the two CRF terms.
+        feature_sigma: bandwidth of the encoder's features in the joint term, in standard
+            deviations (see `principal_features`); None: colours alone, as published.
     """
 
     pl: Schedule = field(default=Schedule(1.0))
@@ -39,6 +42,7 @@ class LossSettings:
     sigma_xy: float = 100.0
     spatial_method: str = "permutohedral"
     joint_method: str = "grid"
+    feature_sigma: float | None = None
 
 
 class Counts(NamedTuple):
@@ -91,7 +95,10 @@ class LocalizerLoss(nn.Module):
             settings.form,
             settings.spatial_method,
         )
-        self.joint = JointColorCRF(settings.sigma_rgb, settings.form, settings.joint_method)
+        method = settings.joint_method
+        if settings.feature_sigma is not None and method == "grid":
+            method = "permutohedral"  # the grid is for colours alone
+        self.joint = JointCRF(settings.sigma_rgb, settings.form, method)
 
     def forward(
         self,
@@ -103,6 +110,7 @@ class LocalizerLoss(nn.Module):
         epoch: float,
         counts: Counts | None = None,
         frame_weights: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Weighted terms that are active at `epoch`, and their sum.
 
@@ -115,6 +123,7 @@ class LocalizerLoss(nn.Module):
             epoch: counted from 0, fractional within an epoch.
             counts: denominators of the means; None: those of this batch.
             frame_weights: (B,) float32, ≥ 0, weights of the frames in every term; None: 1 each.
+            features: (B, C, h, w), a feature map of the frames; needed with `feature_sigma`.
 
         Returns:
             active terms by name ("pl", "crf", "asc", "coloc"), and their sum under "total".
@@ -139,11 +148,24 @@ class LocalizerLoss(nn.Module):
                 probs, barrier_sharpness(int(epoch)), counts.frames, frame_weights
             )
         if weight := settings.coloc.at(epoch):
-            energy = self.joint(images, probs, sequence, num_sequences, frame_weights)
+            energy = self.joint(
+                images, probs, sequence, num_sequences, frame_weights,
+                self._features(features, sequence, num_sequences, images.shape[2:]),
+            )  # fmt: skip
             shares = sequence_weights(sequence, num_sequences, frame_weights) / counts.joined
             terms["coloc"] = (shares * self._weighted(energy, weight)).sum()
         terms["total"] = torch.stack([*terms.values()]).sum() if terms else maps.sum() * 0
         return terms
+
+    def _features(
+        self, maps: Tensor | None, sequence: Tensor, num_sequences: int, size: torch.Size
+    ) -> Tensor | None:
+        """Features of the joint term, (B, 2, H, W); None: colours alone."""
+        sigma = self.settings.feature_sigma
+        if sigma is None:
+            return None
+        assert maps is not None, "the joint term with features needs a feature map"
+        return principal_features(maps, sequence, num_sequences, (size[0], size[1]), sigma)
 
     def _weighted(self, energy: Tensor, weight: float) -> Tensor:
         if self.settings.coloc_adaptive:

@@ -77,6 +77,10 @@ class Localizer(nn.Module):
             maps = F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
         return maps
 
+    def middle_map(self, features: Sequence[Tensor]) -> Tensor:
+        """Returns the map in the middle of those that the decoder takes: stride 8 of ResNets."""
+        return features[len(features[: self.encoder.decoder_maps]) // 2]
+
     @torch.no_grad()
     def set_initial_foreground(self, share: float) -> None:
         """Initializes the last convolution so that S¹ is `share` at every pixel of every frame.

@@ -39,6 +39,7 @@ def loss_settings(config: Config) -> LossSettings:
         sigma_xy=config.sigma_xy,
         spatial_method=config.spatial_method,
         joint_method=config.joint_method,
+        feature_sigma=config.joint_feature_sigma if config.joint_features == "both" else None,
     )
 
 
@@ -222,7 +223,7 @@ class LocalizerStage:
         clean = maps.nan_to_num(0.0, 0.0, 0.0)
         losses = self.loss(
             one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts,
-            one.frame_weights,
+            one.frame_weights, self.model.middle_map(one.features),
         )  # fmt: skip
         return {name: one.weight * value for name, value in losses.items()}
 

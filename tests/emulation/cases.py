@@ -231,6 +231,14 @@ def cases() -> Iterator[tuple[str, Callable[[str], Results], int | None]]:
                 filtered(features, channels, method, group, 6),
                 None,
             )
+    yield (
+        "colour and features",
+        energy(
+            even, maps(2, 2, 16, 24), [0, 0], 1, method="permutohedral", sigma_rgb=15.0,
+            features=torch.randn(2, 2, 16, 24, generator=generator), **two,
+        ),
+        None,
+    )  # fmt: skip
     hard = torch.stack(
         [spiral(40), spiral(40).flip(0), torch.rand(40, 40, generator=generator) < 0.6]
     )

@@ -97,6 +97,21 @@ def test_energies_and_gradients_match_the_torch_backend(device, scene, method, f
     assert energy[2] == 0  # a group without frames
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_energies_with_features_match_the_torch_backend(device, scene, count):
+    images, probs, group = scene
+    features = torch.randn(5, count, 5, 8, generator=torch.Generator().manual_seed(2)) * 3
+    both = [
+        energy_and_gradient(
+            images.to(to), probs.to(to), group.to(to), backend, "permutohedral",
+            features=features.to(to), form="cut",
+        )
+        for to, backend in (("cpu", "torch"), (device, "triton"))
+    ]  # fmt: skip
+    torch.testing.assert_close(both[1][0].cpu(), both[0][0], rtol=CLOSE, atol=1e-4)
+    assert_near(both[1][1], both[0][1])
+
+
 def test_the_published_lattice_matches_the_torch_backend(device, scene):
     compare_backends(device, *scene, "spatial-published")
 

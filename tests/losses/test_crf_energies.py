@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from colocam.losses import JointColorCRF, SpatialCRF
+from colocam.losses import JointCRF, SpatialCRF
 
 FORMS = ("association", "cut")
 SIGMA_XY = 6.0  # crops are small: the position must have an effect
@@ -15,7 +15,7 @@ def spatial(form="association", method="dense", sigma_rgb=15.0):
 
 
 def joint(form="association", method="dense", sigma_rgb=15.0):
-    return JointColorCRF(sigma_rgb, form, method)
+    return JointCRF(sigma_rgb, form, method)
 
 
 def logit_gradient(energy, logits):

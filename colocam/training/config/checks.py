@@ -12,7 +12,7 @@ _POSITIVE = (
     "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
     "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
     "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
-    "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
+    "joint_feature_sigma", "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", "state_every",

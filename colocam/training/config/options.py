@@ -230,7 +230,7 @@ class Config:
     asc_last_epoch: int | None = _option("loss terms", None, "last epoch of this term")
     asc_ramp: float = _option("loss terms", 0.0, "epochs of linear warm-up of this weight")
     coloc_weight: float = _option(
-        "loss terms", 9.0, "weight λ_c of the joint colour CRF, see --coloc-weighting", main=True
+        "loss terms", 9.0, "weight λ_c of the joint CRF, see --coloc-weighting", main=True
     )
     coloc_first_epoch: int = _option("loss terms", 0, "first epoch of this term, from 0")
     coloc_last_epoch: int | None = _option("loss terms", None, "last epoch of this term")
@@ -253,7 +253,17 @@ class Config:
         "loss terms", "permutohedral", "filter of the spatial CRF"
     )
     joint_method: Literal["grid", "permutohedral", "dense"] = _option(
-        "loss terms", "grid", "filter of the joint colour CRF"
+        "loss terms", "grid", "filter of the joint CRF; permutohedral with --joint-features both"
+    )
+    joint_features: Literal["color", "both"] = _option(
+        "loss terms",
+        "color",
+        "what the joint CRF compares: color: colours, as published; both: also two principal "
+        "components of the encoder's middle map",
+        main=True,
+    )
+    joint_feature_sigma: float = _option(
+        "loss terms", 0.5, "bandwidth of these components, in standard deviations"
     )
 
     @classmethod

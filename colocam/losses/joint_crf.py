@@ -1,4 +1,4 @@
-"""CoLoc: colour-only CRF over all pixels of a sequence of frames (CoLo-CAM, Eq. 4)."""
+"""CoLoc: CRF over all pixels of a sequence of frames (CoLo-CAM, Eq. 4)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,16 @@ from torch import Tensor, nn
 from colocam.kernels import crf_energy
 
 
-class JointColorCRF(nn.Module):
-    """Energy over all pairs of pixels of a sequence, W_ij = exp(−|c_i−c_j|²/2σ_rgb²).
+class JointCRF(nn.Module):
+    """Energy over all pairs of pixels of a sequence.
 
-    Independent of position and frame number. Forms as in `SpatialCRF`.
+    W_ij = exp(−|c_i−c_j|²/2σ_rgb² − |f_i−f_j|²/2), of colours c and, if given, features f; as
+    published, colours alone. Independent of position and frame number. Forms as in `SpatialCRF`.
 
     Args:
         sigma_rgb: colour bandwidth, in levels 0…255.
         form: "association" (published training; λ_c refers to it) or "cut".
-        method: Gaussian filter: "grid", "permutohedral" or "dense".
+        method: Gaussian filter: "grid" (colours alone), "permutohedral" or "dense".
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class JointColorCRF(nn.Module):
         sequence: Tensor,
         num_sequences: int | None = None,
         frame_weights: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """One energy per sequence, 0 for a sequence of one frame.
 
@@ -43,6 +45,7 @@ class JointColorCRF(nn.Module):
             sequence: (B,) integers 0…G−1, the sequence of each frame.
             num_sequences: G; None: read from `sequence`, which synchronizes with the device.
             frame_weights: (B,), ≥ 0; None: 1 each.
+            features: (B, D, H, W) float, in units of their σ; None: none.
 
         Returns:
             (G,) energies, differentiable in `probs`.
@@ -53,7 +56,7 @@ class JointColorCRF(nn.Module):
             probs = probs * frame_weights.view(-1, 1, 1, 1)
         energy = crf_energy(
             images, probs, sequence, num_groups=num_sequences, sigma_rgb=self.sigma_rgb,
-            form=self.form, method=self.method,
+            features=features, form=self.form, method=self.method,
         )  # fmt: skip
         weights = sequence_weights(sequence, num_sequences, frame_weights)
         return torch.where(weights > 0, energy / weights.masked_fill(weights == 0, 1) ** 2, 0.0)
