@@ -45,12 +45,14 @@ _FINE_TUNING: Options = {
     "classifier-decay-every": 2,
     "classifier-evaluate-every": 1,
 }
+COLOURS: Options = {"joint-features": "color", "coloc-weight": 5.0}  # λ_c that was best with these
 TABLES: dict[str, Sequence[Row]] = {
     "methods": (
         Row("LayerCAM", None),
         Row("F-CAM", {"method": "fcam"}),
         Row("TCAM", {"method": "tcam", "frames": 2}),
-        Row("CoLo-CAM", {}),
+        Row("CoLo-CAM, colours", COLOURS),
+        Row("CoLo-CAM, colours and features", {}),
     ),
     # Which layers does stage 1 train? CorLoc is that of LayerCAM.
     "stage1": (
@@ -64,14 +66,16 @@ TABLES: dict[str, Sequence[Row]] = {
         Row("all of the dilation", {}, classifier={"encoder": f"timm:{LITE}"}),  # of real-cpu
         Row("published seeds", {"seed-foreground-share": 0.7, "seed-background-share": 0.1}),
         Row("learning rate 0.01", {"lr": 0.01}),
+        Row("colours alone", COLOURS),
     ),
     # Does the joint term turn maps all foreground or all background?
     "collapse": (
         Row("λ_c = 1", {"coloc-weight": 1.0}),
-        Row("λ_c = 9", {"coloc-weight": 9.0}),
+        Row("λ_c = 5", {"coloc-weight": 5.0}),
         Row("n = 2", {"frames": 2}),
         Row("n = 8", {"frames": 8}),
-        Row("λ_c = 9, random start", {"coloc-weight": 9.0, "initial-foreground": 0.0}),
+        Row("random start", {"initial-foreground": 0.0}),
+        Row("colours alone, λ_c = 9", {"joint-features": "color"}),
     ),
 }
 BUDGETS: dict[str, Options] = {

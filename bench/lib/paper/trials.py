@@ -26,7 +26,7 @@ from colocam.models.checkpoint import load_checkpoint
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import make_autocast, pick_device
 from colocam.runtime.errors import UserError
-from colocam.training.config import Config, value_type
+from colocam.training.config import PER_FRAME, Config, value_type
 from colocam.training.config.stored import read_options
 
 # Options that change results.
@@ -191,7 +191,10 @@ class Trial:
             return True
         arguments = self.experiment.arguments(self.seed, folder, self.row.classifier, options)
         now = parse_config(arguments, torch.cuda.is_available())
+        without_joint_term = folder == self.classifier or now.method in PER_FRAME
         for name, then in read_options(stored).items():
+            if without_joint_term and name.startswith(("coloc_", "joint_")):
+                continue
             if name in RESULT_OPTIONS and then != getattr(now, name):
                 raise UserError(
                     f"{folder}: was trained with {name} {then}, not {getattr(now, name)}; give "

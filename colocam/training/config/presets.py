@@ -40,7 +40,7 @@ _REAL: dict[str, Any] = {
     "seed_foreground_share": 0.3,
     "seed_background_share": 0.3,
     "initial_foreground": 0.1,
-    "coloc_weight": 5.0,
+    "joint_features": "both",
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
