@@ -26,6 +26,7 @@ from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.distribution import ALONE, Ranks
 
+BATCH_SIZE = 32  # frames per forward pass
 SMOOTHING_BATCH = 32  # earlier frames per forward pass
 
 
@@ -128,7 +129,7 @@ def evaluate(
     cam: ActivationMap,
     device: torch.device,
     decode: bool = True,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     autocast: Callable[[], torch.autocast] | None = None,
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
     ranks: Ranks = ALONE,

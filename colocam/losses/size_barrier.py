@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def log_barrier(constraint: Tensor, z: float) -> Tensor:
+def log_barrier(constraint: Tensor, z: float | Tensor) -> Tensor:
     """Extended log barrier of the constraint f ≤ 0 (Kervadec et al. 2019), elementwise.
 
     −(1/z)·log(−f) where f ≤ −1/z², else z·f − (1/z)·log(1/z²) + 1/z.
 
     Args:
         constraint: f, any shape.
-        z: sharpness, > 0.
+        z: sharpness, > 0; a number or a scalar.
 
     Returns:
         tensor of the shape of `constraint`.
@@ -21,18 +21,22 @@ def log_barrier(constraint: Tensor, z: float) -> Tensor:
     bound = -1 / z**2
     inside = constraint <= bound
     barrier = -torch.log(-torch.where(inside, constraint, bound)) / z
-    line = z * constraint - math.log(1 / z**2) / z + 1 / z
+    log_z = z.log() if isinstance(z, Tensor) else math.log(z)
+    line = z * constraint + 2 * log_z / z + 1 / z
     return torch.where(inside, barrier, line)
 
 
 def size_barrier(
-    probs: Tensor, z: float, frames: Tensor | None = None, frame_weights: Tensor | None = None
+    probs: Tensor,
+    z: float | Tensor,
+    frames: Tensor | None = None,
+    frame_weights: Tensor | None = None,
 ) -> Tensor:
     """Log barrier of f = −area, averaged over the two maps and over frames.
 
     Args:
         probs: (B, 2, H, W) maps after softmax; an area is their sum over pixels.
-        z: sharpness of the barrier, see `barrier_sharpness`.
+        z: sharpness of the barrier, see `barrier_sharpness`; a number or a scalar.
         frames: scalar that the sum over frames is divided by, for a mean over several batches;
             None: the sum of the frame weights.
         frame_weights: (B,), ≥ 0; None: 1 each.
@@ -41,9 +45,9 @@ def size_barrier(
         scalar.
 
     Raises:
-        ValueError: z is not positive.
+        ValueError: z is a number and not positive.
     """
-    if z <= 0:
+    if not isinstance(z, Tensor) and z <= 0:
         raise ValueError(f"z: must be positive, got {z}")
     probs = probs if probs.dtype == torch.float64 else probs.float()
     barrier = log_barrier(-probs.sum((2, 3)), z).mean(1)  # (B,)

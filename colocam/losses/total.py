@@ -1,5 +1,6 @@
 """Loss of stage 2: sum of the four terms of CoLo-CAM, Eq. 5, each with its schedule."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -128,7 +129,36 @@ class LocalizerLoss(nn.Module):
         Returns:
             active terms by name ("pl", "crf", "asc", "coloc"), and their sum under "total".
         """
+        weights = self.weights_at(epoch)
+        return self.weighted_terms(
+            maps, images, seeds, sequence, num_sequences, weights, counts, frame_weights, features
+        )
+
+    def weights_at(self, epoch: float) -> dict[str, float]:
+        """Weights of the terms that are active at `epoch`; with "asc" the barrier's "sharpness"."""
         settings = self.settings
+        schedules = {
+            "pl": settings.pl, "crf": settings.crf, "asc": settings.asc, "coloc": settings.coloc
+        }  # fmt: skip
+        at_epoch = {name: schedule.at(epoch) for name, schedule in schedules.items()}
+        weights = {name: weight for name, weight in at_epoch.items() if weight}
+        if "asc" in weights:
+            weights["sharpness"] = barrier_sharpness(int(epoch))
+        return weights
+
+    def weighted_terms(
+        self,
+        maps: Tensor,
+        images: Tensor,
+        seeds: Tensor,
+        sequence: Tensor,
+        num_sequences: int,
+        weights: Mapping[str, float] | Mapping[str, Tensor],
+        counts: Counts | None = None,
+        frame_weights: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """`forward` with the weights of `weights_at`, numbers or scalars (no recompilation)."""
         if counts is None:
             counts = Counts.of(seeds, sequence, num_sequences, frame_weights)
         # a term without frames is 0, not NaN
@@ -136,24 +166,24 @@ class LocalizerLoss(nn.Module):
         maps = maps.float()
         probs = maps.softmax(1)
         terms: dict[str, Tensor] = {}
-        if weight := settings.pl.at(epoch):
+        if "pl" in weights:
             entropy = partial_cross_entropy(maps, seeds, counts.labelled, frame_weights)
-            terms["pl"] = weight * entropy
-        if weight := settings.crf.at(epoch):
+            terms["pl"] = weights["pl"] * entropy
+        if "crf" in weights:
             energy = self.spatial(images, probs)
             energy = energy if frame_weights is None else frame_weights * energy
-            terms["crf"] = weight * self.energy_scale * energy.sum() / counts.frames
-        if weight := settings.asc.at(epoch):
-            terms["asc"] = weight * size_barrier(
-                probs, barrier_sharpness(int(epoch)), counts.frames, frame_weights
+            terms["crf"] = weights["crf"] * self.energy_scale * energy.sum() / counts.frames
+        if "asc" in weights:
+            terms["asc"] = weights["asc"] * size_barrier(
+                probs, weights["sharpness"], counts.frames, frame_weights
             )
-        if weight := settings.coloc.at(epoch):
+        if "coloc" in weights:
             energy = self.joint(
                 images, probs, sequence, num_sequences, frame_weights,
                 self._features(features, sequence, num_sequences, images.shape[2:]),
             )  # fmt: skip
             shares = sequence_weights(sequence, num_sequences, frame_weights) / counts.joined
-            terms["coloc"] = (shares * self._weighted(energy, weight)).sum()
+            terms["coloc"] = (shares * self._weighted(energy, weights["coloc"])).sum()
         terms["total"] = torch.stack([*terms.values()]).sum() if terms else maps.sum() * 0
         return terms
 
@@ -167,7 +197,7 @@ class LocalizerLoss(nn.Module):
         assert maps is not None, "the joint term with features needs a feature map"
         return principal_features(maps, sequence, num_sequences, (size[0], size[1]), sigma)
 
-    def _weighted(self, energy: Tensor, weight: float) -> Tensor:
+    def _weighted(self, energy: Tensor, weight: float | Tensor) -> Tensor:
         if self.settings.coloc_adaptive:
             return adaptive_weight(energy, weight)
         return weight * self.energy_scale * energy

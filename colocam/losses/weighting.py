@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def adaptive_weight(energy: Tensor, weight: float) -> Tensor:
+def adaptive_weight(energy: Tensor, weight: float | Tensor) -> Tensor:
     """weight · energy / |energy.detach()|, elementwise; 0 where the energy is 0 (CoLo-CAM, Eq. 5).
 
     The value is ±weight for any energy; the gradient is that of the energy divided by its
@@ -14,7 +14,7 @@ def adaptive_weight(energy: Tensor, weight: float) -> Tensor:
 
     Args:
         energy: any shape.
-        weight: λ_c.
+        weight: λ_c, a number or a scalar.
 
     Returns:
         tensor of the shape of `energy`.

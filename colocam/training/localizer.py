@@ -1,6 +1,7 @@
 """Stage 2: the decoder, trained on the frozen classifier's features with the terms of Eq. 5."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -10,12 +11,13 @@ from colocam.data.loading.loader import SequenceBatch
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.collapse import collapse_metrics, collapse_warning
+from colocam.training.collapse import collapse_warning
 from colocam.training.config import PER_FRAME, Config
+from colocam.training.frozen_encoder import FrozenEncoder
 from colocam.training.progress import Step
 from colocam.training.run import Run
 from colocam.training.seeding import Seeding
-from colocam.training.update import nan_if_not_finite
+from colocam.training.step_losses import StepLosses
 
 
 def loss_settings(config: Config) -> LossSettings:
@@ -109,6 +111,9 @@ class LocalizerStage:
         self.decode = run.ranks.parallel(_Decode(model))
         read = config.frames if self.anchors_only else 1  # frames read per frame trained on
         self.loader = run.loader(config.frames, read * config.batch_size, run.seed_maps)
+        self.step_losses = StepLosses(self.loss)
+        sequences = self.loader.full_batch // config.frames
+        run.compile(self.step_losses, sequences if self.anchors_only else self.loader.full_batch)
         self.best: dict[str, list[float]] = {}
 
     def train(self) -> None:
@@ -139,11 +144,7 @@ class LocalizerStage:
             with ranks.gathers_gradients(self.decode, index == len(prepared) - 1):
                 maps = self.maps(one)
                 losses = self.losses(one, maps, epoch, counts)
-                loss = losses["total"].masked_fill(counts.present == 0, torch.nan)
-                losses["total"] = nan_if_not_finite(loss, maps)
                 self.update.backward(losses["total"])
-            collapse = collapse_metrics(maps, one.sequence, one.num_sequences, counts.present)
-            losses |= {name: one.weight * value for name, value in collapse.items()}
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
         frames = sum(len(one.images) for one in prepared if one.weight > 0)
@@ -155,12 +156,17 @@ class LocalizerStage:
         seeds = self.seeding.draw(self.seeding.maps(batch, images, features))
         return self.prepared(batch, features, seeds)
 
-    @torch.no_grad()
+    @cached_property
+    def encoder(self) -> FrozenEncoder:
+        """The frozen encoder, as it is at the first step."""
+        encoder = FrozenEncoder(self.model.encoder, self.run.autocast)
+        self.run.compile(encoder, self.loader.full_batch)
+        return encoder
+
     def encode(self, batch: SequenceBatch) -> tuple[Tensor, list[Tensor]]:
         """Returns the normalized frames (B, 3, H, W), and the encoder's maps of them."""
-        images = self.model.encoder.normalized(batch.images)
-        with self.run.autocast():
-            return images, self.model.encoder(images)
+        images, features = self.encoder(batch.images)
+        return images, features
 
     def prepared(self, batch: SequenceBatch, features: Sequence[Tensor], seeds: Tensor) -> Prepared:
         """Returns the decoder's input; with TCAM only the frames that sequences were drawn for.
@@ -212,7 +218,7 @@ class LocalizerStage:
     def losses(
         self, one: Prepared, maps: Tensor, epoch: float, counts: Counts
     ) -> dict[str, Tensor]:
-        """Returns the terms of Eq. 5, scalars by name; non-finite values in maps count as 0.
+        """Returns the terms of Eq. 5, their sum and metrics, scalars by name; see `StepLosses`.
 
         Args:
             one: input of the decoder.
@@ -220,12 +226,17 @@ class LocalizerStage:
             epoch: fractional epoch, for the schedules.
             counts: divisors of the means.
         """
-        clean = maps.nan_to_num(0.0, 0.0, 0.0)
-        losses = self.loss(
-            one.images, clean, one.seeds, one.sequence, one.num_sequences, epoch, counts,
+        weights = {
+            name: torch.tensor(value, dtype=torch.float64)  # as numbers they would be compiled in
+            for name, value in self.loss.weights_at(epoch).items()
+        }
+        losses: dict[str, Tensor] = self.step_losses(
+            maps, one.images, one.seeds, one.sequence, one.num_sequences, weights, counts,
             one.frame_weights, self.model.middle_map(one.features),
         )  # fmt: skip
-        return {name: one.weight * value for name, value in losses.items()}
+        if one.weight != 1:
+            losses = {name: one.weight * value for name, value in losses.items()}
+        return losses
 
     def warning(self, means: Mapping[str, float]) -> str | None:
         """Returns a warning if the maps have collapsed, else None."""

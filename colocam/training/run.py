@@ -13,17 +13,18 @@ from colocam.cam import ActivationMap
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.loading.cache import FrameCache
-from colocam.data.loading.loader import SequenceLoader
+from colocam.data.loading.loader import SequenceLoader, full_batch
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import BoxedFrame, VideoData
-from colocam.evaluation.evaluate import Evaluation, evaluate
+from colocam.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from colocam.models import Localizer
 from colocam.runtime.console import make_console
 from colocam.runtime.device import Autocast, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
+from colocam.training.compilation import compile_full_batches
 from colocam.training.config import Config
 from colocam.training.metrics import Metrics
 from colocam.training.update import Update
@@ -100,19 +101,31 @@ class Run:
     def prepare_model(self, model: Localizer) -> Localizer:
         """Moves a model to the device, in channels-last format, and compiles it if configured."""
         model = model.to(self.device).to(memory_format=torch.channels_last)
-        on_gpu = self.device.type == "cuda"
-        if self.config.sync_batch_norm == "on" and self.ranks.world > 1 and on_gpu:
-            # Not with torch.compile: its graphs break at SyncBatchNorm, or it fails.
+        if self._syncs_batch_norm:
             model.encoder = model.encoder.with_sync_batch_norm()
             model.decoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.decoder)
-            return model
-        if compiles(self.config, self.device):
-            # Training, frozen and inference, each also with a last batch that is smaller or has
-            # one frame.
-            torch._dynamo.config.recompile_limit = 32
-            model.encoder.compile()
-            model.decoder.compile()
+        config, ranks = self.config, self.ranks
+        trained = full_batch(1, config.classifier_batch_size, ranks.rank, ranks.world)
+        self.compile(model.encoder, trained, BATCH_SIZE)
+        decoded = full_batch(
+            1 if config.method == "tcam" else config.frames, config.batch_size, ranks.rank,
+            ranks.world,
+        )  # fmt: skip
+        self.compile(model.decoder, decoded, BATCH_SIZE)
         return model
+
+    def compile(self, module: nn.Module, *sizes: int) -> None:
+        """Compiles a module for batches of these sizes, if configured.
+
+        Not with synchronized batch norm: graphs break at it, or torch.compile fails.
+        """
+        if compiles(self.config, self.device) and not self._syncs_batch_norm:
+            compile_full_batches(module, set(sizes))
+
+    @property
+    def _syncs_batch_norm(self) -> bool:
+        on_gpu = self.device.type == "cuda"
+        return self.config.sync_batch_norm == "on" and self.ranks.world > 1 and on_gpu
 
     def update(self, groups: Iterable[tuple[nn.Module, float]], decay_every: int) -> Update:
         """Returns the optimizer of (module, learning rate) pairs with this run's settings."""

@@ -78,7 +78,7 @@ def configurations() -> Iterator[tuple[str, list[str], bool]]:
 
 def make_run(options: Sequence[str], folder: Path) -> Run:
     amp = [] if "--amp" in options else ["--amp", "bf16"]
-    config = parse_config(["--preset", "paper", *amp, *options], cuda=True)
+    config = parse_config(["--preset", "paper", "--compile", "off", *amp, *options], cuda=True)
     data = VideoData(CLASSES, (SimpleNamespace(frames=()),) * 64, (), (), ())  # type: ignore[arg-type]
     gpu = fake_gpu.GPU
     metrics = Metrics(folder / "metrics.jsonl", False)

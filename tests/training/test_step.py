@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -357,30 +358,71 @@ def test_every_precision_trains(tiny_run, tmp_path, amp, metrics_of):
     assert bool(scaler) == (amp == "fp16")
 
 
-def test_nothing_is_compiled_after_the_first_epoch(two_epochs, tmp_path, monkeypatch):
-    """Same guards as on a GPU; backend "eager", which needs no compiler."""
-    from torch._dynamo.utils import counters
+@pytest.fixture
+def graphs(monkeypatch):
+    """Numbers of the graphs that were made, and of those that were run.
 
+    With torch.compile's guards but without a compiler.
+    """
+    from colocam.training import compilation
+
+    made, ran = [], []
+
+    def backend(graph, inputs):
+        number = len(made)
+        made.append(graph)
+
+        def run(*arguments):
+            ran.append(number)
+            return graph(*arguments)
+
+        return run
+
+    compile_function = torch.compile
+    monkeypatch.setattr(
+        compilation.torch,
+        "compile",
+        lambda function, **how: compile_function(function, backend=backend, **how),
+    )
+    torch._dynamo.reset()
+    return made, ran
+
+
+def test_a_run_makes_at_most_six_graphs_all_in_the_first_epochs(
+    graphs, two_epochs, tmp_path, monkeypatch
+):
+    """One each of classifier, frozen encoder, decoder and losses, and two of validation."""
     from colocam.training.loop import Loop
 
-    compile_module, end_epoch = nn.Module.compile, Loop._end_epoch
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend="eager"))
-    graphs = []
+    made, _ = graphs
+    end_epoch, counts = Loop._end_epoch, []
 
     def count(self):
         end_epoch(self)
-        graphs.append((self.stage.name, counters["stats"]["unique_graphs"]))
+        counts.append((self.stage.name, len(made)))
 
     monkeypatch.setattr(Loop, "_end_epoch", count)
-    counters.clear()
-    argv = [*two_epochs, "--epochs", "3", "--compile", "on", "--out", str(tmp_path / "run")]
-    assert main(argv) == 0
-    of_stage = {name: {n for own, n in graphs if own == name} for name, _ in graphs}
-    assert {name: len(numbers) for name, numbers in of_stage.items()} == {
+    argv = [*two_epochs, "--epochs", "3", "--coloc-ramp", "3", "--compile", "on"]
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    of_stage = {name: [n for own, n in counts if own == name] for name, _ in counts}
+    assert {name: len(set(numbers)) for name, numbers in of_stage.items()} == {
         "classifier": 1,
         "localizer": 1,
     }
-    assert 0 < min(of_stage["classifier"]) < min(of_stage["localizer"])
+    assert 0 < of_stage["classifier"][0] < of_stage["localizer"][0] <= 6
+
+
+def test_short_batches_do_not_replace_the_graph_of_full_ones(graphs):
+    from colocam.training.compilation import compile_full_batches
+
+    made, ran = graphs
+    module = nn.Linear(4, 4)
+    compile_full_batches(module, {8})
+    for size in (8, 5, 8, 3, 8):
+        inputs = torch.randn(size, 4)
+        torch.testing.assert_close(module(inputs), F.linear(inputs, module.weight, module.bias))
+    assert len(made) == 1
+    assert ran == [0, 0, 0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU is asynchronous")

@@ -153,6 +153,18 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         return -(-min(self.per_epoch, self.draws * self.num_shots) // self.per_batch)
 
 
+def full_batch(frames: int, batch_size: int, rank: int = 0, world: int = 1) -> int:
+    """Frames of a rank's batch in which no shot is short and no frame unreadable.
+
+    Args:
+        frames: per sequence.
+        batch_size: number of frames per batch, over all ranks.
+        rank: of this process.
+        world: number of ranks.
+    """
+    return frames * len(range(rank, max(1, batch_size // frames, world), world))
+
+
 class SequenceLoader:
     """Loader of batches of whole sequences, as many sequences of every shot per epoch.
 
@@ -171,6 +183,9 @@ class SequenceLoader:
         warn: called with each warning about the cache, one line; None: prints it to stderr.
         least_batches: if one draw of every shot makes fewer batches, an epoch has this number of
             them, with other frames at each draw of a shot.
+
+    Attributes:
+        full_batch: frames of a batch of this rank, unless a shot is short or a frame unreadable.
     """
 
     def __init__(
@@ -199,6 +214,7 @@ class SequenceLoader:
             worker_init_fn=_defer_signals,
             generator=torch.Generator(),  # otherwise every epoch draws from torch's global one
         )
+        self.full_batch = full_batch(settings.frames, batch_size, rank, world)
         self.device = device
         self.warn, self._warned = warn or _print_warning, set[str]()
 

@@ -88,7 +88,7 @@ class Config:
         main=True,
     )
     compile: Literal["auto", "on", "off"] = _option(
-        "runtime", "auto", "torch.compile of encoder and decoder; auto: on a GPU"
+        "runtime", "auto", "torch.compile of encoder, decoder and losses; auto: on a GPU"
     )
     sync_batch_norm: Literal["on", "off"] = _option(
         "runtime", "off", "batch statistics over all processes, on GPUs"
