@@ -227,7 +227,7 @@ class LocalizerStage:
             counts: divisors of the means.
         """
         weights = {
-            name: torch.tensor(value, dtype=torch.float64)  # as numbers they would be compiled in
+            name: torch.tensor(value)  # as numbers they would be compiled in
             for name, value in self.loss.weights_at(epoch).items()
         }
         losses: dict[str, Tensor] = self.step_losses(
