@@ -24,6 +24,7 @@ from colocam.evaluation.iou_curves import centre_curves
 from colocam.evaluation.smoothing import smoothed_scores
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.runtime.device import to_device
 from colocam.runtime.distribution import ALONE, Ranks
 
 BATCH_SIZE = 32  # frames per forward pass
@@ -170,9 +171,9 @@ def evaluate(
             parts.append(part)
             if not batch.records:
                 continue
-            labels = torch.tensor([record.label for record in batch.records], device=device)
+            labels = to_device(torch.tensor([record.label for record in batch.records]), device)
             with autocast() if autocast else torch.autocast(device.type, enabled=False):
-                outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+                outputs = run_model(model, to_device(batch.images, device), labels, cam, decode)
                 if smooth is not None and decode:
                     scores = smoothed_scores(batch.records, partial(_infer, model, side), smooth)
                     outputs = replace(outputs, scores=scores)
@@ -193,7 +194,8 @@ def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndar
     device = next(model.parameters()).device
     images = to_tensor([resized(frame, side) for frame in frames])
     parts = [
-        run_model(model, part.to(device), None, None) for part in images.split(SMOOTHING_BATCH)
+        run_model(model, to_device(part, device), None, None)
+        for part in images.split(SMOOTHING_BATCH)
     ]
     return np.concatenate([part.scores for part in parts if part.scores is not None])
 

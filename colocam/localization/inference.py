@@ -16,7 +16,7 @@ from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.predictions import locate, probabilities
 from colocam.models.checkpoint import load_checkpoint
-from colocam.runtime.device import make_autocast, pick_device
+from colocam.runtime.device import make_autocast, pick_device, to_device
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,9 @@ class VideoLocalizer:
         Returns:
             Class probabilities (B, K) and score maps (B, S, S).
         """
-        inputs = to_tensor([resized(image, self.info.size) for image in images]).to(self.device)
+        inputs = to_tensor([resized(image, self.info.size) for image in images])
         with self.autocast():
-            outputs = run_model(self.model, inputs, None, None)
+            outputs = run_model(self.model, to_device(inputs, self.device), None, None)
         assert outputs.scores is not None  # the decoder runs by default
         return probabilities(outputs.logits), outputs.scores
 

@@ -14,6 +14,7 @@ from colocam.evaluation.evaluate import run_model, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.console import progress_bar
+from colocam.runtime.device import to_device
 from colocam.runtime.messages import print_unreadable
 
 
@@ -60,9 +61,9 @@ def store_maps(
         for batch in frame_batches(records, info.size, batch_size):
             unreadable += batch.unreadable
             if batch.records:
-                labels = torch.tensor([record.label for record in batch.records], device=device)
+                labels = to_device(torch.tensor([record.label for record in batch.records]), device)
                 with autocast():
-                    outputs = run_model(model, batch.images.to(device), labels, cam, decode)
+                    outputs = run_model(model, to_device(batch.images, device), labels, cam, decode)
                 maps = outputs.scores if decode else outputs.cams
                 assert maps is not None
                 for record, values in zip(batch.records, maps, strict=True):

@@ -26,6 +26,13 @@ def pick_device(name: str, local: int = 0) -> torch.device:
     return torch.device(name, local) if name == "cuda" else torch.device(name)
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copies a tensor from host memory; to a GPU from pinned memory, without waiting for it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Autocast:
     """Mixed precision on a device. Calling it returns a new autocast context.

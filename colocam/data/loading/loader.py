@@ -8,6 +8,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -211,7 +212,7 @@ class SequenceLoader:
             num_workers=workers,
             pin_memory=device.type == "cuda",  # for asynchronous copies
             persistent_workers=workers > 0,
-            worker_init_fn=_defer_signals,
+            worker_init_fn=_init_worker,
             generator=torch.Generator(),  # otherwise every epoch draws from torch's global one
         )
         self.full_batch = full_batch(settings.frames, batch_size, rank, world)
@@ -272,14 +273,16 @@ def _print_warning(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def _defer_signals(_: int) -> None:
-    """Initializes a worker process so that the main process can complete its step on a signal.
+def _init_worker(_: int) -> None:
+    """Initializes a worker process: OpenCV on one thread, signals left to the main process.
 
-    Ctrl-C is sent to all processes of a terminal and is ignored here. SIGTERM may also be sent to
-    all processes of a job, and a second time by a launcher that forwards it; but torch also sends
-    it to end a worker process that does not respond. The first one is therefore ignored, and the
-    second one ends the process a few seconds later.
+    The main process can then complete its step on a signal. Ctrl-C is sent to all processes of a
+    terminal and is ignored here. SIGTERM may also be sent to all processes of a job, and a second
+    time by a launcher that forwards it; but torch also sends it to end a worker process that does
+    not respond. The first one is therefore ignored, and the second one ends the process a few
+    seconds later.
     """
+    cv2.setNumThreads(1)  # else each worker starts as many as the machine has cores
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, _end_soon))
 
