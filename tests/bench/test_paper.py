@@ -132,6 +132,19 @@ def test_trial_of_other_options_than_now_is_refused(tmp_path, trained, capsys):
     )
 
 
+def test_options_of_the_joint_term_do_not_matter_without_it(tmp_path, trained):
+    assert run(tmp_path, "fig2a", "--seeds", "0") == 0
+    tcam = next(one.out for one in trained if one.method == "tcam")
+    (classifier,) = (tmp_path / "runs").glob("*/seed0_classifier")
+    for folder in (tcam, classifier):
+        options = json.dumps({"preset": "smoke", "coloc_weight": 1.5, "joint_features": "both"})
+        (folder / "config.json").write_text(options)
+    assert run(tmp_path, "fig2a", "--seeds", "0") == 0
+    colocam = next(one.out for one in trained if one.method == "colocam")
+    (colocam / "config.json").write_text(options)
+    assert run(tmp_path, "fig2a", "--seeds", "0") == 2
+
+
 def test_finished_trial_is_not_trained_again_and_stage_1_once_per_seed(tmp_path, trained):
     argv = ["fig2a", "--seeds", "0", "1"]
     assert run(tmp_path, *argv) == 0

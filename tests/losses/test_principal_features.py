@@ -6,8 +6,7 @@ import torch
 from colocam.losses import JointCRF, LocalizerLoss, LossSettings, Schedule
 from colocam.losses.principal_features import principal_features
 
-from .conftest import HEIGHT, WIDTH
-
+HEIGHT, WIDTH = 12, 14  # of the frames of `crops`
 OFF = Schedule(0.0)
 
 

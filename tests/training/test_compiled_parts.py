@@ -6,8 +6,8 @@ import torch
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule
 from colocam.models import Localizer
 from colocam.runtime.device import make_autocast
-from colocam.training.frozen_encoder import FrozenEncoder
-from colocam.training.step_losses import StepLosses
+from colocam.training.localizer.frozen_encoder import FrozenEncoder
+from colocam.training.localizer.step_losses import StepLosses
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ from colocam.data.loading.loader import SequenceBatch
 from colocam.models import Localizer
 from colocam.models.checkpoint import load_checkpoint, save_checkpoint
 from colocam.training.localizer import LocalizerStage
-from colocam.training.seeding import Seeding
+from colocam.training.localizer.seeding import Seeding
 
 CAMS = ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
 pytestmark = pytest.mark.usefixtures("one_thread")

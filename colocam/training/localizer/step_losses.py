@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from colocam.losses import Counts, LocalizerLoss
-from colocam.training.collapse import collapse_metrics
+from colocam.training.localizer.collapse import collapse_metrics
 from colocam.training.update import nan_if_not_finite
 
 

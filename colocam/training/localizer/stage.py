@@ -11,13 +11,13 @@ from colocam.data.loading.loader import SequenceBatch
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.collapse import collapse_warning
 from colocam.training.config import PER_FRAME, Config
-from colocam.training.frozen_encoder import FrozenEncoder
+from colocam.training.localizer.collapse import collapse_warning
+from colocam.training.localizer.frozen_encoder import FrozenEncoder
+from colocam.training.localizer.seeding import Seeding
+from colocam.training.localizer.step_losses import StepLosses
 from colocam.training.progress import Step
 from colocam.training.run import Run
-from colocam.training.seeding import Seeding
-from colocam.training.step_losses import StepLosses
 
 
 def loss_settings(config: Config) -> LossSettings:
