@@ -140,7 +140,9 @@ def test_options_of_the_joint_term_do_not_matter_without_it(tmp_path, trained):
         options = json.dumps({"preset": "smoke", "coloc_weight": 1.5, "joint_features": "both"})
         (folder / "config.json").write_text(options)
     assert run(tmp_path, "fig2a", "--seeds", "0") == 0
-    colocam = next(one.out for one in trained if one.method == "colocam")
+    colocam = next(
+        one.out for one in trained if (one.stage, one.method) == ("localizer", "colocam")
+    )
     (colocam / "config.json").write_text(options)
     assert run(tmp_path, "fig2a", "--seeds", "0") == 2
 
