@@ -8,15 +8,24 @@ KEY_BITS = 62  # of a key: group and coordinates
 
 @dataclass(frozen=True)
 class Capacity:
-    """Upper bounds of the numbers of distinct simplices and vertices."""
+    """Upper bounds of the numbers of distinct simplices, of their vertices, and of all vertices.
+
+    The one-ring adds vertices that belong to no simplex.
+    """
 
     simplices: int
+    corners: int
     vertices: int
 
     @property
-    def slots(self) -> tuple[int, int]:
-        """Slots of the two hash tables: at least a quarter remains empty."""
-        return self.simplices * 4 // 3 + 8, self.vertices * 4 // 3 + 8
+    def slots(self) -> tuple[int, int, int]:
+        """Slots of the three hash tables: at least a quarter remains empty."""
+        return slots_for(self.simplices), slots_for(self.corners), slots_for(self.vertices)
+
+
+def slots_for(entries: int) -> int:
+    """Slots of a hash table: at least a quarter remains empty."""
+    return entries * 4 // 3 + 8
 
 
 def table_capacity(
@@ -49,10 +58,10 @@ def table_capacity(
         ring: whether the neighbours of occupied vertices are inserted.
     """
     d = len(factors)
-    simplices = points
-    vertices = points * (d + 1) * (2 * d if ring else 1)
+    simplices, corners = points, points * (d + 1)
+    vertices = corners * (2 * d if ring else 1)
     if extents is not None:
-        for_simplices = for_vertices = 1.0
+        for_simplices = for_corners = for_vertices = 1.0
         cell = [d / 2 - i for i in range(d + 1)]
         for k, (factor, extent) in enumerate(zip(factors, extents, strict=True), start=1):
             norm = math.sqrt(k * (k + 1))
@@ -60,11 +69,13 @@ def table_capacity(
             width = (d + 1) * k / norm
             reach = (sum(cell[:k]) + k * cell[0]) / norm
             for_simplices *= length + 2 * width
+            for_corners *= length + 2 * (width + reach)
             for_vertices *= length + 2 * (width * (2 if ring else 1) + reach)
         volume = (d + 1) ** (d - 0.5)
         simplices = min(simplices, math.ceil(groups * for_simplices * math.factorial(d) / volume))
+        corners = min(corners, math.ceil(groups * for_corners / volume))
         vertices = min(vertices, math.ceil(groups * for_vertices / volume))
-    return Capacity(simplices, vertices)
+    return Capacity(simplices, corners, vertices)
 
 
 def key_bits(d: int, num_groups: int) -> int:
@@ -91,9 +102,3 @@ def check_key_range(factors: list[float], extents: list[float], bits: int, num_g
             f"sigma_rgb or sigma_xy is too small for method 'permutohedral' with {num_groups} "
             "group(s) on this device; use backend 'torch'"
         )
-
-
-def axis_steps(d: int, bits: int) -> list[int]:
-    """Key differences of one step up each of the d+1 axes (`axis_step` for the host)."""
-    ones = sum(1 << (bits * i) for i in range(d))
-    return [ones - ((d + 1) << (bits * (d - 1 - axis))) for axis in range(d)] + [ones]

@@ -9,7 +9,6 @@ import triton
 import triton.language as tl
 
 from colocam.kernels.launch import WINDOW
-from colocam.kernels.permutohedral.hash_table_triton import find
 from colocam.kernels.permutohedral.simplex_triton import (
     enclosing_simplex,
     scaled_features,
@@ -27,10 +26,10 @@ from colocam.kernels.points_triton import (
 
 @triton.jit
 def clear(
-    simplex_list, vertex_list, sums, values, counters,
+    simplex_list, sums, values, counters,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """sums (simplex slots, WIDTH) and values (vertex slots, MAPS), int64, = 0 where occupied."""
+    """sums (simplex slots, WIDTH) and values (vertices, MAPS), int64, = 0 where occupied."""
     simplices = tl.load(counters)
     vertices = tl.load(counters + 1) + tl.load(counters + 2)
     column = tl.arange(0, PADDED)[None, :]
@@ -44,9 +43,8 @@ def clear(
             tl.zeros((BLOCK, PADDED), tl.int64),
             mask=(row < simplices)[:, None] & (column < WIDTH),
         )
-        vertex = tl.load(vertex_list + row, mask=row < vertices, other=0).to(tl.int64)
         for c in tl.static_range(MAPS):
-            tl.store(values + vertex * MAPS + c, 0, mask=row < vertices)
+            tl.store(values + row.to(tl.int64) * MAPS + c, 0, mask=row < vertices)
         start += tl.num_programs(0) * BLOCK
 
 
@@ -108,25 +106,25 @@ def collect(
 
 @triton.jit
 def blur(
-    vertices, vertex_list, before, after, counters, slots, step_a, step_b, neighbor,
+    neighbors, before, after, counters, axis_a, axis_b, capacity, neighbor,
     MAPS: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Blurs along one axis of each order: before, after (vertex slots, 2 orders, MAPS).
+    """Blurs along one axis of each order: before, after (vertices, 2 orders, MAPS).
 
-    For the FIRST axis `before` has the sums of the points, (vertex slots, MAPS) int64 in fixed
-    point, which both orders read.
+    For the FIRST axis `before` has the sums of the points, (vertices, MAPS) int64 in fixed point,
+    which both orders read.
     """
     count = tl.load(counters + 1) + tl.load(counters + 2)
     start = tl.program_id(0) * BLOCK
     while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
-        vertex = tl.load(vertex_list + row, mask=active, other=0).to(tl.int64)
-        key = tl.load(vertices + vertex, mask=active, other=0)
+        vertex = row.to(tl.int64)
         for order in tl.static_range(2):
-            step = step_a if order == 0 else step_b
-            up = find(vertices, key + step, active, slots).to(tl.int64)
-            down = find(vertices, key - step, active, slots).to(tl.int64)
+            axis = axis_a if order == 0 else axis_b
+            pair = neighbors + (axis.to(tl.int64) * capacity + vertex) * 2
+            up = tl.load(pair, mask=active, other=-1).to(tl.int64)
+            down = tl.load(pair + 1, mask=active, other=-1).to(tl.int64)
             for c in tl.static_range(MAPS):
                 width = MAPS if FIRST else 2 * MAPS
                 read = c if FIRST else order * MAPS + c

@@ -4,14 +4,17 @@ Computes the same numbers as the PyTorch backend (`lattice_torch.py`), which is 
 first. All data stays on the device, and nothing synchronizes with the host:
 
 1. `insert_simplices`: finds the simplex of every pixel and inserts it into a hash table.
-2. `insert_vertices`: inserts the d+1 vertices of every simplex into a second table.
-3. `insert_ring`: inserts the 2(d+1) neighbours of every vertex.
-4. `clear`, `splat`, `collect`: sums pixels per simplex and corner, then simplices into vertices.
-5. `blur`, once per axis: both orders of axes in one launch.
-6. `distribute`, `slice_pixels`: vertices to the corners of simplices, then to pixels.
+2. `insert_corners`: inserts the d+1 vertices of every simplex, the corners, into a second table.
+3. `number_corners`, `corners_by_number`: numbers them, and inserts them into a third table.
+4. `insert_ring`: inserts and numbers the 2(d+1) neighbours of every corner.
+5. `find_neighbors`: the numbers of the neighbours of every vertex.
+6. `clear`, `splat`, `collect`: sums pixels per simplex and corner, then simplices into vertices.
+7. `blur`, once per axis: both orders of axes in one launch.
+8. `distribute`, `slice_pixels`: vertices to the corners of simplices, then to pixels.
 
-Steps 1 to 3 run once per pass (`Tables`), 4 to 6 once per chunk of maps. Tables are allocated at
-the upper bound of `table_capacity`, so that they cannot overflow.
+Steps 1 to 5 run once per pass (`Tables`), 6 to 8 once per chunk of maps. Tables are allocated at
+the upper bound of `table_capacity`, so that they cannot overflow; what is cleared and used of them
+follows from the counts, which stay on the device.
 """
 
 from collections.abc import Callable
@@ -30,7 +33,6 @@ from colocam.kernels.launch import (
 )
 from colocam.kernels.permutohedral.capacity import (
     Capacity,
-    axis_steps,
     check_key_range,
     key_bits,
     table_capacity,
@@ -45,15 +47,21 @@ from colocam.kernels.permutohedral.filter_kernels_triton import (
 )
 from colocam.kernels.permutohedral.geometry import Stencil, axis_factors
 from colocam.kernels.permutohedral.insert_kernels_triton import (
+    clear_neighbors,
+    clear_slots,
+    corners_by_number,
+    find_neighbors,
+    insert_corners,
     insert_ring,
     insert_simplices,
-    insert_vertices,
+    number_corners,
 )
 
 BLOCK = block(128)  # points per program; at least its threads, see `hash_table_triton.insert`
 STRIP = 16  # neighbouring points that are summed first where they share a simplex
 CHANNELS = 4  # maps filtered at once
 ROW_BLOCK = block(64)  # simplices or vertices per program and iteration
+CLEAR_BLOCK = block(1024)  # slots per program and iteration
 ROW_WARPS = 2  # of programs that insert rows: at most ROW_BLOCK threads, see `insert`
 
 
@@ -103,9 +111,12 @@ class TritonLattice:
         simplex_of = torch.empty(self.points.count, dtype=torch.int32, device=maps.device)
 
         def scratch(groups: int, maps: int) -> int:
-            simplices, vertices = self.capacity(groups).slots
-            row = (self.d + 1) * (8 * maps + 4) + 12  # sums, corners, key and list
-            return simplices * row + vertices * (16 * maps + 12)
+            capacity, sides = self.capacity(groups), self.d + 1
+            simplices, corners, vertices = capacity.slots
+            row = sides * (8 * maps + 4) + 12  # sums, corners, key and list
+            # keys, lists and numbers; neighbours, and values before and after a blur
+            lattice = corners * 16 + vertices * 12 + capacity.vertices * (8 * sides + 16 * maps + 4)
+            return simplices * row + lattice
 
         def prepare(window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
             return Tables(self, window, simplex_of).filter
@@ -118,50 +129,86 @@ class Tables:
 
     Attributes:
         simplex_of: (points,) int32, slot of each point's simplex.
-        simplices, vertices: int64 keys by slot.
-        simplex_list, vertex_list: int32, the occupied slots.
-        corner: (simplex slots, d + 1) int32, slots of a simplex's vertices.
-        counters: (3,) int32: simplices, occupied vertices, vertices added by the ring.
+        simplex_list: int32, the occupied slots of the table of simplices.
+        corner: (simplex slots, d + 1) int32, numbers of a simplex's vertices.
+        neighbors: (d + 1, vertices, 2) int32, number of the neighbour of each vertex one step up
+            and down each axis, -1 without one.
+        counters: (3,) int32: simplices, corners, vertices added by the ring.
     """
 
     def __init__(self, lattice: TritonLattice, window: Window, simplex_of: Tensor) -> None:
         self.lattice, self.simplex_of = lattice, simplex_of
         self.invalid_groups, self.bound = window.invalid_groups, window.bound
         self.range = (window.first, window.last)
-        device, d = window.invalid_groups.device, lattice.d
-        self.slots = lattice.capacity(window.groups).slots
+        device, sides = window.invalid_groups.device, lattice.d + 1
+        capacity = lattice.capacity(window.groups)
+        self.slots, self.vertices = capacity.slots, capacity.vertices
         if max(self.slots) >= 2**31:
             raise ValueError("too many points for method 'permutohedral': filter fewer at a time")
-        keys = torch.full((sum(self.slots),), -1, dtype=torch.int64, device=device)
-        lists = torch.empty(sum(self.slots), dtype=torch.int32, device=device)
-        self.simplices, self.vertices = keys.split(self.slots)
-        self.simplex_list, self.vertex_list = lists.split(self.slots)
-        self.corner = torch.empty(self.slots[0], d + 1, dtype=torch.int32, device=device)
+
+        def integers(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=torch.int32, device=device)
+
+        self.simplex_list, self.corner = integers(self.slots[0]), integers(self.slots[0], sides)
+        self.neighbors = integers(sides, self.vertices, 2)
         self.counters = torch.zeros(3, dtype=torch.int32, device=device)
         self.programs = (persistent_programs(device),)
-        self._fill()
+        self._insert_simplices(torch.full((self.slots[0],), -1, dtype=torch.int64, device=device))
 
-    def _fill(self) -> None:
+    def _insert_simplices(self, simplices: Tensor) -> None:
+        """Fill the table of simplices, int64 keys by slot, and from it all others."""
         lattice, points = self.lattice, self.lattice.points
-        shape = {"D": lattice.d, "BITS": lattice.bits}
         insert_simplices[self._blocks()](
             points.tensor, points.group, self.simplex_of,
-            self.simplices, self.simplex_list, self.counters, self.invalid_groups,
+            simplices, self.simplex_list, self.counters, self.invalid_groups,
             points.count, *points.plane, *points.tensor.stride(),
             *self._factors(), *self.range, points.num_groups, self.slots[0],
-            **shape, XY=lattice.xy, COLORS=points.colors, BLOCK=BLOCK, enable_fp_fusion=False,
+            D=lattice.d, BITS=lattice.bits, XY=lattice.xy, COLORS=points.colors, BLOCK=BLOCK,
+            enable_fp_fusion=False,
         )  # fmt: skip
-        insert_vertices[self.programs](
-            self.simplices, self.simplex_list, self.vertices, self.vertex_list, self.corner,
-            self.counters, self.slots[1],
-            **shape, BLOCK=ROW_BLOCK, num_warps=ROW_WARPS, maxnreg=64,
+        corners = torch.empty(self.slots[1], dtype=torch.int64, device=simplices.device)
+        listed, number_of = (torch.empty_like(corners, dtype=torch.int32) for _ in range(2))
+        sides, most = lattice.d + 1, self.slots[1]
+        shape = {"D": lattice.d, "BITS": lattice.bits, "BLOCK": ROW_BLOCK, "num_warps": ROW_WARPS}
+        clear_slots[self.programs](
+            corners, self.counters, most, SOURCE=0, ENTRIES=sides, BLOCK=CLEAR_BLOCK
+        )
+        insert_corners[self.programs](
+            simplices, self.simplex_list, corners, listed, self.corner, self.counters, most,
+            **shape, maxnreg=64,
         )  # fmt: skip
-        if lattice.ring:
-            around = (ceil_div(self.programs[0], lattice.d + 1), 2 * (lattice.d + 1))
-            insert_ring[around](
-                self.vertices, self.vertex_list, self.counters, self.slots[1],
-                **shape, BLOCK=ROW_BLOCK, num_warps=ROW_WARPS,
-            )  # fmt: skip
+        self._insert_vertices(corners, listed, number_of, shape)
+
+    def _insert_vertices(
+        self, corners: Tensor, listed: Tensor, number_of: Tensor, shape: dict[str, int]
+    ) -> None:
+        """Number the corners and their ring, and find the neighbours of each vertex."""
+        sides, most, capacity = self.lattice.d + 1, self.slots[2], self.vertices
+        vertices = torch.empty(most, dtype=torch.int64, device=corners.device)
+        number_in = torch.empty_like(vertices, dtype=torch.int32)
+        slot_of = torch.empty(capacity, dtype=torch.int32, device=corners.device)
+        entries = {"ENTRIES": 1 + 2 * sides if self.lattice.ring else 1}
+        rows = {"BLOCK": ROW_BLOCK, "num_warps": ROW_WARPS}
+        around = ceil_div(self.programs[0], sides)
+        clear_slots[self.programs](
+            vertices, self.counters, most, SOURCE=1, **entries, BLOCK=CLEAR_BLOCK
+        )
+        number_corners[self.programs](
+            corners, listed, number_of, vertices, slot_of, number_in, self.counters, most,
+            **entries, **rows,
+        )  # fmt: skip
+        corners_by_number[self.programs](
+            self.simplex_list, self.corner, number_of, self.counters, SIDES=sides, **rows
+        )
+        if self.lattice.ring:
+            insert_ring[around, 2 * sides](
+                vertices, slot_of, number_in, self.counters, most, **entries, **shape
+            )
+        clear_neighbors[around, sides](self.neighbors, self.counters, capacity, BLOCK=CLEAR_BLOCK)
+        find_neighbors[around, sides](
+            vertices, slot_of, number_in, self.neighbors, self.counters, most, capacity,
+            **entries, **shape,
+        )  # fmt: skip
 
     def _blocks(self) -> tuple[int]:
         return (ceil_div(self.lattice.points.count, BLOCK),)
@@ -174,7 +221,7 @@ class Tables:
         count, width = maps.shape[1], (self.lattice.d + 1) * maps.shape[1]
         sums = torch.empty(self.slots[0], width, dtype=torch.int64, device=maps.device)
         before, after = (
-            torch.empty(self.slots[1], 2 * count, dtype=torch.float32, device=maps.device)
+            torch.empty(self.vertices, 2 * count, dtype=torch.float32, device=maps.device)
             for _ in range(2)
         )
         self._splat(maps, units, sums, before.view(torch.int64))
@@ -192,11 +239,11 @@ class Tables:
         }  # fmt: skip
 
     def _splat(self, maps: Tensor, units: Tensor, sums: Tensor, values: Tensor) -> None:
-        """Sum maps per simplex and corner, then per vertex; values (vertex slots, K) int64."""
+        """Sum maps per simplex and corner, then per vertex; values (vertices, K) int64."""
         points, pixels = self.lattice.points, self._pixels(maps.shape[1])
         rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK}
         clear[self.programs](
-            self.simplex_list, self.vertex_list, sums, values, self.counters,
+            self.simplex_list, sums, values, self.counters,
             WIDTH=pixels["WIDTH"], PADDED=pixels["PADDED"], **rows,
         )  # fmt: skip
         splat[self._blocks()](
@@ -212,13 +259,11 @@ class Tables:
     def _blur(self, before: Tensor, after: Tensor) -> Tensor:
         """Blur along all axes in both orders; returns the buffer that has the result."""
         d, rows = self.lattice.d, {"MAPS": before.shape[1] // 2, "BLOCK": ROW_BLOCK}
-        steps = axis_steps(d, self.lattice.bits)
         for axis in range(d + 1):
             blur[self.programs](
-                self.vertices, self.vertex_list,
-                before.view(torch.int64) if axis == 0 else before, after, self.counters,
-                self.slots[1], steps[axis], steps[d - axis],
-                self.lattice.stencil.neighbor, FIRST=axis == 0, **rows,
+                self.neighbors, before.view(torch.int64) if axis == 0 else before, after,
+                self.counters, axis, d - axis, self.vertices, self.lattice.stencil.neighbor,
+                FIRST=axis == 0, **rows,
             )  # fmt: skip
             before, after = after, before
         return before
