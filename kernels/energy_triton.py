@@ -64,6 +64,30 @@ def sum_parts(parts, group, energy, count, blocks, num_groups, BLOCK: tl.constex
     tl.store(energy + tl.program_id(0), tl.where(tl.max(missing, axis=0) > 0, float("nan"), value))
 
 
+@triton.jit
+def scale_by_group(half_grad, grad, group, out, count, volume, num_groups, BLOCK: tl.constexpr):
+    """out = half_grad (frames, volume) times twice the gradient of the frame's energy."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < count
+    # half_grad is NaN where a group does not exist
+    number = tl.load(group + at // volume, mask=inside, other=0)
+    number = tl.minimum(tl.maximum(number, 0), num_groups - 1)
+    factor = 2 * tl.load(grad + number, mask=inside, other=0.0)
+    tl.store(out + at, factor * tl.load(half_grad + at, mask=inside, other=0.0), mask=inside)
+
+
+def scaled_half_grad(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+    """Gradient of probs: half_grad (B, K, H, W) contiguous, grad (G,), group (B,), float32."""
+    out = torch.empty_like(half_grad)
+    if out.numel():
+        size = block(1024)
+        scale_by_group[(ceil_div(out.numel(), size),)](
+            half_grad, grad.contiguous(), group.contiguous(), out, out.numel(),
+            out[0].numel(), len(grad), BLOCK=size,
+        )  # fmt: skip
+    return out
+
+
 def energy_from_filtered(
     filtered: Tensor, probs: Tensor, group: Tensor, num_groups: int, form: str
 ) -> tuple[Tensor, Tensor]:

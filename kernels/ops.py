@@ -236,6 +236,7 @@ def _(
 def _save_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)  # the half gradient has no gradient of its own
     ctx.save_for_backward(output[1], inputs[2])
+    ctx.backend = inputs[8]
 
 
 def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
@@ -243,23 +244,28 @@ def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
     if grad is None:
         return None, None, *none
     half_grad, group = ctx.saved_tensors
-    return None, scaled_half_grad(half_grad, grad, group), *none
+    return None, gradient_of_probs(half_grad, grad, group, ctx.backend), *none
 
 
 energy_and_half_grad.register_autograd(_energy_gradient, setup_context=_save_half_grad)
 
 
-@torch.library.custom_op("colocam::scaled_half_grad", mutates_args=())
-def scaled_half_grad(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+@torch.library.custom_op("colocam::gradient_of_probs", mutates_args=())
+def gradient_of_probs(half_grad: Tensor, grad: Tensor, group: Tensor, backend: str) -> Tensor:
     """Gradient of probs: half_grad (B, K, H, W), grad (G,), group (B,) → (B, K, H, W).
 
     An operator of its own without a derivative: a second derivative of the energy would need
     another filtering, so that requesting it raises an error instead of returning a wrong result.
     """
+    if backend == "triton":
+        from colocam.kernels import energy_triton
+
+        with torch.cuda.device_of(half_grad):
+            return energy_triton.scaled_half_grad(half_grad, grad, group)
     number = group.clamp(0, len(grad) - 1)  # half_grad is NaN where a group does not exist
     return half_grad * (2 * grad[number]).view(-1, 1, 1, 1)
 
 
-@scaled_half_grad.register_fake
-def _(half_grad: Tensor, grad: Tensor, group: Tensor) -> Tensor:
+@gradient_of_probs.register_fake
+def _(half_grad: Tensor, grad: Tensor, group: Tensor, backend: str) -> Tensor:
     return torch.empty_like(half_grad)

@@ -52,7 +52,7 @@ def test_the_filter_passes_opcheck(device, method, backend):
 def test_the_gradient_passes_opcheck(device):
     half_grad, grad = torch.rand(2, 2, 4, 3, device=device), torch.rand(2, device=device)
     group = torch.tensor([1, 0], device=device)
-    torch.library.opcheck(ops.scaled_half_grad, (half_grad, grad, group))
+    torch.library.opcheck(ops.gradient_of_probs, (half_grad, grad, group, "torch"))
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
