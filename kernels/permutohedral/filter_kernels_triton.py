@@ -104,7 +104,7 @@ def collect(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("axis_a", "axis_b", "capacity"))
 def blur(
     neighbors, before, after, counters, axis_a, axis_b, capacity, neighbor,
     MAPS: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,

@@ -54,7 +54,7 @@ def used_slots(counters, SOURCE: tl.constexpr, ENTRIES: tl.constexpr, most):
     return tl.minimum(wanted + wanted // 3 + 8, most).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("most",))
 def clear_slots(
     table, counters, most, SOURCE: tl.constexpr, ENTRIES: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -67,7 +67,7 @@ def clear_slots(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("most",))
 def insert_corners(
     simplices, simplex_list, table, listed, corner, counters, most,
     D: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
@@ -97,7 +97,7 @@ def insert_corners(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("most",))
 def number_corners(
     corners, listed, number_of, vertices, slot_of, number_in, counters, most,
     ENTRIES: tl.constexpr, BLOCK: tl.constexpr,
@@ -150,7 +150,7 @@ def corners_by_number(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("most",))
 def insert_ring(
     vertices, slot_of, number_in, counters, most,
     D: tl.constexpr, BITS: tl.constexpr, ENTRIES: tl.constexpr, BLOCK: tl.constexpr,
@@ -177,7 +177,7 @@ def insert_ring(
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("capacity",))
 def clear_neighbors(neighbors, counters, capacity, BLOCK: tl.constexpr):
     """neighbors[axis, number, direction] = -1 for the vertices in use; program_id(1): the axis."""
     count = 2 * (tl.load(counters + 1) + tl.load(counters + 2)).to(tl.int64)
@@ -189,7 +189,7 @@ def clear_neighbors(neighbors, counters, capacity, BLOCK: tl.constexpr):
         start += tl.num_programs(0) * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("most", "capacity"))
 def find_neighbors(
     vertices, slot_of, number_in, neighbors, counters, most, capacity,
     D: tl.constexpr, BITS: tl.constexpr, ENTRIES: tl.constexpr, BLOCK: tl.constexpr,

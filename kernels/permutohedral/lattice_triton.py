@@ -62,7 +62,7 @@ STRIP = 16  # neighbouring points that are summed first where they share a simpl
 CHANNELS = 4  # maps filtered at once
 ROW_BLOCK = block(64)  # simplices or vertices per program and iteration
 CLEAR_BLOCK = block(1024)  # slots per program and iteration
-ROW_WARPS = 2  # of programs that insert rows: at most ROW_BLOCK threads, see `insert`
+ROW_WARPS = 2  # of these programs: at most ROW_BLOCK threads, see `insert`
 
 
 class TritonLattice:
@@ -241,7 +241,7 @@ class Tables:
     def _splat(self, maps: Tensor, units: Tensor, sums: Tensor, values: Tensor) -> None:
         """Sum maps per simplex and corner, then per vertex; values (vertices, K) int64."""
         points, pixels = self.lattice.points, self._pixels(maps.shape[1])
-        rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK}
+        rows = {"MAPS": maps.shape[1], "BLOCK": ROW_BLOCK, "num_warps": ROW_WARPS}
         clear[self.programs](
             self.simplex_list, sums, values, self.counters,
             WIDTH=pixels["WIDTH"], PADDED=pixels["PADDED"], **rows,
@@ -258,7 +258,8 @@ class Tables:
 
     def _blur(self, before: Tensor, after: Tensor) -> Tensor:
         """Blur along all axes in both orders; returns the buffer that has the result."""
-        d, rows = self.lattice.d, {"MAPS": before.shape[1] // 2, "BLOCK": ROW_BLOCK}
+        d = self.lattice.d
+        rows = {"MAPS": before.shape[1] // 2, "BLOCK": ROW_BLOCK, "num_warps": ROW_WARPS}
         for axis in range(d + 1):
             blur[self.programs](
                 self.neighbors, before.view(torch.int64) if axis == 0 else before, after,
@@ -273,7 +274,7 @@ class Tables:
         lattice, points, count = self.lattice, self.lattice.points, out.shape[1]
         distribute[self.programs](
             self.simplex_list, self.corner, values, rows, self.counters,
-            D=lattice.d, MAPS=count, BLOCK=ROW_BLOCK,
+            D=lattice.d, MAPS=count, BLOCK=ROW_BLOCK, num_warps=ROW_WARPS,
         )  # fmt: skip
         slice_pixels[self._blocks()](
             points.tensor, points.group, self.simplex_of, rows, self.invalid_groups, units, out,
