@@ -28,7 +28,8 @@ from lib.machine import describe
 from lib.markdown_table import table_of_cells
 from lib.result_files import check_writable, write_json
 
-from colocam.kernels import backend_triton
+from colocam.kernels import backend_triton, energy_triton
+from colocam.kernels.seeds import sampling_triton
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 
@@ -78,6 +79,27 @@ def features(method: str, d: int) -> None:
     backend_triton.filtered_values(values, points, group, 1, method)
 
 
+def seeds(scheme: str, region: str, box: bool) -> None:
+    """Launches the kernels of the seeds."""
+    cams = torch.empty(FRAMES, SIDE, SIDE, device="meta")
+    noise = torch.empty(2, FRAMES, SIDE, SIDE, device="meta")
+    sampling_triton.launch_seeds(cams, noise, scheme, 1000, 0.3, 0.3, region, box)
+
+
+def regions() -> None:
+    """Launches the kernels of connected regions."""
+    sampling_triton.connected_regions(
+        torch.empty(FRAMES, SIDE, SIDE, dtype=torch.bool, device="meta")
+    )
+
+
+def gradient() -> None:
+    """Launches the backward pass of the energy."""
+    half_grad = torch.empty(FRAMES, 2, SIDE, SIDE, device="meta")
+    group = torch.empty(FRAMES, dtype=torch.int64, device="meta")
+    energy_triton.scaled_half_grad(half_grad, torch.empty(2, device="meta"), group)
+
+
 LATTICE, PUBLISHED, XY = "permutohedral", "permutohedral-published", 100.0
 CASES: dict[str, Callable[[], None]] = {
     "grid K=2": partial(energy, "grid", 2),
@@ -100,6 +122,11 @@ CASES: dict[str, Callable[[], None]] = {
     "lattice d=5 K=4 cut": partial(energy, LATTICE, 4, sigma_xy=XY, form="cut"),
     "published d=3 K=2": partial(energy, PUBLISHED, 2),
     "published d=5 K=2": partial(energy, PUBLISHED, 2, sigma_xy=XY),
+    "backward": gradient,
+    "seeds": partial(seeds, "published", "largest", True),
+    "seeds none": partial(seeds, "published", "none", False),
+    "seeds text": partial(seeds, "text", "largest", True),
+    "regions": regions,
     **{f"lattice features d={d}": partial(features, LATTICE, d) for d in range(1, 6)},
 }
 

@@ -62,8 +62,7 @@ def _labelled(source: Tensor, level: Tensor | None, sizes: Tensor | None) -> Ten
     return labels
 
 
-@torch.library.custom_op("colocam::seeds_from_noise", mutates_args=())
-def seeds_from_noise(
+def launch_seeds(
     cams: Tensor,
     noise: Tensor,
     scheme: str,
@@ -73,7 +72,7 @@ def seeds_from_noise(
     region: str,
     box: bool,
 ) -> Tensor:
-    """`colocam.seeds.seeds_from_noise` of cams (B, H, W) float32."""
+    """Launches the kernels of `seeds_from_noise`."""
     cams, noise = cams.contiguous(), noise.contiguous()
     images, height, width = cams.shape
     seeds = torch.empty(cams.shape, dtype=torch.uint8, device=cams.device)
@@ -119,6 +118,24 @@ def seeds_from_noise(
         REACH=1 if published else 0, BLOCK=BLOCK,
     )  # fmt: skip
     return seeds
+
+
+@torch.library.custom_op("colocam::seeds_from_noise", mutates_args=())
+def seeds_from_noise(
+    cams: Tensor,
+    noise: Tensor,
+    scheme: str,
+    pixels: int,
+    foreground_share: float,
+    background_share: float,
+    region: str,
+    box: bool,
+) -> Tensor:
+    """`colocam.seeds.seeds_from_noise` of cams (B, H, W) float32."""
+    with torch.cuda.device_of(cams):
+        return launch_seeds(
+            cams, noise, scheme, pixels, foreground_share, background_share, region, box
+        )
 
 
 @seeds_from_noise.register_fake
