@@ -57,7 +57,15 @@ def _labelled(source: Tensor, level: Tensor | None, sizes: Tensor | None) -> Ten
         parent, parent.numel(), height, width, BLOCK=JOIN_BLOCK
     )
     find_roots[programs](
-        parent, labels, sizes, rows, width, parent.numel(), COUNT=sizes is not None, **shape
+        parent,
+        labels,
+        sizes,
+        rows,
+        width,
+        parent.numel(),
+        COUNT=sizes is not None,
+        **shape,
+        maxnreg=64,
     )
     return labels
 
