@@ -1,0 +1,218 @@
+"""Time of the CRF kernels on paper: bytes, sectors and launches counted on real frames.
+
+    python bench/kernel_estimate.py [--video FILE …] [--frames 64] [--results DIR]
+
+Nothing runs on a GPU. What the kernels meet is counted on the frames (cells, simplices, vertices);
+what each kernel then moves follows from its code. Assumed, not measured: sectors of 32 bytes that
+are touched in no order arrive at 100 billion per second from the L2 cache, and at 40 % of the
+memory bandwidth if they do not fit into it; a launch in a CUDA graph takes 2 µs at least.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib.arguments import SIDE, check_at_least, make_parser
+from lib.frames import load_frames
+from lib.machine import describe
+from lib.markdown_table import page, table_of_cells
+from lib.result_files import RESULTS, write_results
+
+from colocam.kernels.color_grid.geometry import LEVELS, spacing_for_levels
+from colocam.kernels.permutohedral.geometry import STENCILS, axis_factors
+from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, locate
+from colocam.runtime.entry import exit_status
+
+SIGMA_RGB, SIGMA_XY, MAPS = 15.0, 100.0, 2
+BATCH, LENGTH = 32, 4  # frames of a training batch, and of a sequence
+CACHE = {"H100": 50e6, "H200": 60e6}  # bytes of L2
+BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12}  # bytes per second, of the data sheets
+SECTORS, LAUNCH = 100e9, 2e-6
+
+
+@dataclass
+class Estimate:
+    """A term, forward and backward, kernel by kernel.
+
+    Attributes:
+        title: the term, and the frames.
+        pixels: P.
+        kernels: name, launches, and seconds on each GPU.
+    """
+
+    title: str
+    pixels: int
+    kernels: list[tuple[str, int, dict[str, float]]] = field(default_factory=list)
+
+    def add(
+        self, name: str, streamed: float, sectors: float = 0, spread: float = 0, launches: int = 1
+    ) -> None:
+        """Adds a kernel.
+
+        Args:
+            name: of the kernel.
+            streamed: bytes read and written in order.
+            sectors: touched in no order, within a region of `spread` bytes.
+            spread: bytes.
+            launches: of the kernel.
+        """
+        seconds = {}
+        for gpu, bandwidth in BANDWIDTH.items():
+            scattered = sectors / SECTORS
+            if spread > CACHE[gpu]:
+                scattered = max(scattered, 64 * sectors / (0.4 * bandwidth))
+            seconds[gpu] = max(launches * LAUNCH, streamed / bandwidth + scattered)
+        self.kernels.append((name, launches, seconds))
+
+    def total(self, gpu: str) -> float:
+        """Seconds of all kernels."""
+        return sum(seconds[gpu] for _, _, seconds in self.kernels)
+
+    @property
+    def launches(self) -> int:
+        """Launches of all kernels."""
+        return sum(count for _, count, _ in self.kernels)
+
+    def add_tail(self) -> None:
+        """Adds what follows both filters: half gradient, energy, gradient."""
+        self.add("half_grad_and_energy", 24 * self.pixels)
+        self.add("sum_parts", 0)
+        self.add("ones, scale_by_group", 16 * self.pixels, launches=2)
+
+
+def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
+    """Joint term by the colour grid; images (B, 3, H, W) uint8 in groups of equal length."""
+    spacing = spacing_for_levels(SIGMA_RGB)
+    side = int(spacing.step)
+    cells = -(-LEVELS // side)
+    cell = images.long() // side  # (B, 3, H, W)
+    group = torch.arange(len(images)) * groups // len(images)
+    key = (group.view(-1, 1, 1) * cells + cell[:, 0]) * cells + cell[:, 1]
+    rows = len((key * cells + cell[:, 2]).unique())
+    pixels = images[:, 0].numel()
+    table = 8.0 * rows * MAPS * side**3
+    row_of, nodes = 4.0 * groups * cells**3, 8.0 * MAPS * groups * (cells + spacing.degree) ** 3
+    one = Estimate(f"{title}: {rows} cells", pixels)
+    one.add("fills", row_of + nodes, launches=5)
+    one.add("mark_cells", 3 * pixels, pixels / 4, row_of)
+    one.add("number_cells", 2 * row_of)
+    one.add("clear_rows", table)
+    one.add("sum_levels", 11 * pixels, 1.25 * pixels, table)
+    one.add("cells_to_nodes", table, rows * 27, nodes)
+    one.add("blur_axis", 5 * nodes, launches=3)
+    one.add("nodes_to_cells", table / 2, rows * 18, nodes / 2)
+    one.add("read_levels", 11 * pixels, 1.25 * pixels, table)
+    one.add_tail()
+    return one
+
+
+def lattice_estimate(title: str, images: Tensor) -> Estimate:
+    """Spatial term by the lattice, a group per frame; images (B, 3, H, W) uint8."""
+    frames, _, height, width = images.shape
+    simplices, corners, vertices = lattice_counts(images)
+    pixels, sides = frames * height * width, 6
+    row = 8.0 * sides * MAPS  # of a simplex
+    corner_slots, vertex_slots = simplices * sides * 4 / 3, corners * (1 + 2 * sides) * 4 / 3
+    values, keys = 8.0 * MAPS * vertices, 12.0 * vertex_slots
+    counts = f"{simplices} simplices, {corners} corners, {vertices} vertices"
+    one = Estimate(f"{title}: {counts}", pixels)
+    one.add("fills", 17e6 * frames / BATCH, launches=4)
+    one.add("insert_simplices", 7 * pixels, pixels + simplices, 17e6)
+    one.add("clear_slots", 8 * (corner_slots + vertex_slots), launches=2)
+    one.add("insert_corners", simplices * (12 + 4 * sides), 1.3 * simplices * sides, 32 * corners)
+    one.add("number_corners", 12 * corners, 4 * corners, keys)
+    one.add("corners_by_number", simplices * (4 + 8 * sides), simplices * sides, 4 * corner_slots)
+    one.add("insert_ring", 12 * corners, 3 * corners * sides, keys)
+    one.add("clear_neighbors", 8 * sides * vertices)
+    one.add("find_neighbors", 8 * sides * vertices, 2.5 * sides * vertices, keys)
+    one.add("clear", simplices * row + values)
+    one.add("splat", 15 * pixels, pixels * row / 32, simplices * row)
+    one.add("collect", simplices * (row + 4 * sides), simplices * sides, values)
+    rows = 16 + 16 * MAPS  # bytes of a vertex: neighbours, values of both orders before and after
+    one.add("blur", sides * vertices * rows, 3.6 * sides * vertices, 2 * values, sides)
+    one.add("distribute", simplices * (row / 2 + 4 * sides), simplices * sides, values)
+    one.add("slice_pixels", 15 * pixels, pixels * row / 64, simplices * row)
+    one.add_tail()
+    return one
+
+
+def lattice_counts(images: Tensor) -> tuple[int, int, int]:
+    """Simplices, corners, and vertices with the ring, of colour and position of each frame."""
+    frames, _, height, width = images.shape
+    sigmas, stencil = [SIGMA_RGB] * 3 + [SIGMA_XY] * 2, STENCILS[5]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    position = torch.stack([x, y]).view(2, 1, -1).expand(2, frames, -1).flatten(1)
+    features = torch.cat([images.transpose(0, 1).flatten(1), position]).float()
+    group = torch.arange(frames).repeat_interleave(height * width)
+    simplex, _, keys = locate(features, group, frames, axis_factors(sigmas, stencil.scale), stencil)
+    distinct = simplex.unique()
+    corners = len(keys.vertices(distinct).unique())
+    lattice = PermutohedralLattice(features, group, frames, sigmas=sigmas, stencil=stencil)
+    return len(distinct), corners, lattice.count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status. `argv` None: the arguments of the process."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--video", type=Path, nargs="+", metavar="PATH", help="(default: the built-in clip set)")
+    add("--frames", type=int, default=64, metavar="N", help="of the joint term (default: 64)")
+    add("--size", type=int, default=SIDE, metavar="PIXELS", help=f"(default: {SIDE})")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="(default: bench/results)")
+    options = parser.parse_args(argv)
+    check_at_least(options, frames=LENGTH, size=32)
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    estimates: list[Estimate] = []
+    for video in options.video or [None]:
+        found = load_frames(video, options.frames, options.size)
+        name = "the built-in clip set" if video is None else video.name
+        many, few = found.take(options.frames), found.take(min(BATCH, options.frames))
+        groups = max(1, len(few) // LENGTH)
+        estimates += [
+            grid_estimate(f"joint term, {len(many)} frames of {name}", many, 1),
+            grid_estimate(f"joint term, {groups} sequences of {name}", few, groups),
+            lattice_estimate(f"spatial term, {len(few)} frames of {name}", few),
+        ]
+    lines = []
+    for one in estimates:
+        rows = [
+            (name, count, *(f"{1e6 * value:.0f}" for value in seconds.values()))
+            for name, count, seconds in one.kernels
+        ]
+        sums = [f"{1e6 * one.total(gpu):.0f}" for gpu in BANDWIDTH]
+        floors = [f"{1e6 * 19 * one.pixels / rate:.0f}" for rate in BANDWIDTH.values()]
+        rows += [("**sum**", one.launches, *sums), ("floor: 19 bytes a pixel", "", *floors)]
+        heads = ("kernel", "launches", *(f"{gpu}, µs" for gpu in BANDWIDTH))
+        lines += [f"**{one.title}**", "", *table_of_cells(heads, rows), ""]
+    machine = describe()
+    result = {
+        "machine": machine,
+        "terms": [
+            {"title": one.title, "launches": one.launches, "kernels": [
+                {"kernel": name, "launches": count, "seconds": seconds}
+                for name, count, seconds in one.kernels
+            ]}
+            for one in estimates
+        ],
+    }  # fmt: skip
+    heading = f"Counted at commit {str(machine['commit'])[:7]}; no GPU was used."
+    notes = [" ".join((__doc__ or "").split("\n\n")[2].split())]
+    write_results(
+        options.results / "kernel_estimate.json", result, page(heading, lines, notes), ".md"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
