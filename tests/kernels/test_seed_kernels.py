@@ -125,3 +125,24 @@ def test_extreme_noise_is_sampled(device):
     expected = seeds.seeds_from_noise(cams, noise, *options)
     assert torch.equal(on_device(cams, noise, options, device), expected)
     assert (expected == FOREGROUND).any()
+
+
+def test_seeds_take_eighteen_launches_at_most(device, monkeypatch):
+    """Of Triton kernels; besides, one fill of zeros, the noise, and the choice of the region."""
+    launched = []
+
+    class Counted:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def __getitem__(self, grid):
+            launched.append(self.kernel)
+            return self.kernel[grid]
+
+    names = [name for name, value in vars(sampling_triton).items() if hasattr(value, "fn")]
+    assert len(names) > 8
+    for name in names:
+        monkeypatch.setattr(sampling_triton, name, Counted(getattr(sampling_triton, name)))
+    cams = blobs(2, 16, 16)
+    on_device(cams, noise_like(cams), SETTINGS[0], device)
+    assert 0 < len(launched) <= 18
