@@ -79,10 +79,10 @@ def features(method: str, d: int) -> None:
     backend_triton.filtered_values(values, points, group, 1, method)
 
 
-def seeds(scheme: str, region: str, box: bool) -> None:
+def seeds(scheme: str, region: str, box: bool, images: int = FRAMES) -> None:
     """Launches the kernels of the seeds."""
-    cams = torch.empty(FRAMES, SIDE, SIDE, device="meta")
-    noise = torch.empty(2, FRAMES, SIDE, SIDE, device="meta")
+    cams = torch.empty(images, SIDE, SIDE, device="meta")
+    noise = torch.empty(2, images, SIDE, SIDE, device="meta")
     sampling_triton.launch_seeds(cams, noise, scheme, 1000, 0.3, 0.3, region, box)
 
 
@@ -126,6 +126,7 @@ CASES: dict[str, Callable[[], None]] = {
     "seeds": partial(seeds, "published", "largest", True),
     "seeds none": partial(seeds, "published", "none", False),
     "seeds text": partial(seeds, "text", "largest", True),
+    "seeds of one image": partial(seeds, "published", "largest", True, images=1),
     "regions": regions,
     **{f"lattice features d={d}": partial(features, LATTICE, d) for d in range(1, 6)},
 }

@@ -44,6 +44,7 @@ def energy_and_half_grad(
     form: str,
     method: str,
     features: Tensor | None = None,
+    feature_extent: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Energies (G,) of probs (B, K, H, W) float32, and half their derivative (B, K, H, W)."""
     if images.dtype != torch.uint8:
@@ -53,7 +54,7 @@ def energy_and_half_grad(
         further = features.shape[1]
         images = torch.cat([images.float(), features.float()], 1)
     group = group.contiguous()  # kernels assume stride 1
-    points = Points(images, group, num_groups, colors=True)
+    points = Points(images, group, num_groups, colors=True, feature_extent=feature_extent)
     built: LevelGrid | NodeGrid | TritonLattice
     if method == "grid":
         built = grid_for_images(points, sigma_rgb)

@@ -27,12 +27,14 @@ class Points:
         group: (F,) int64.
         num_groups: G.
         colors: whether the first three channels are colours, which must be within 0...255.
+        feature_extent: the channels after the colours are from 0 to this value.
     """
 
     tensor: Tensor
     group: Tensor
     num_groups: int
     colors: bool
+    feature_extent: float = 0.0
 
     @property
     def count(self) -> int:

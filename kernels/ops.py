@@ -66,6 +66,7 @@ def crf_energy(
     sigma_rgb: float,
     sigma_xy: float | None = None,
     features: Tensor | None = None,
+    feature_limit: float = 16.0,
     form: str,
     method: str,
     backend: str = "auto",
@@ -89,6 +90,8 @@ def crf_energy(
         sigma_xy: in pixels; None: position plays no part.
         features: (B, D, H, W) float, further features of the pixels, in units of their sigma; None:
             none. Not differentiable. The lattices take at most five dimensions in all.
+        feature_limit: features are limited to ± this value; the tables of the lattice on a GPU grow
+            with it.
         form: "association" or "cut".
         method: as in `gaussian_filter`; "grid" is for colour only.
         backend: as in `gaussian_filter`.
@@ -109,7 +112,9 @@ def crf_energy(
     arguments.check_energy(images, probs)
     if features is not None:
         arguments.check_energy_features(features, images, method, sigma_xy is not None)
-        features = features.detach()
+        arguments.check_sigma("feature_limit", feature_limit)
+        # from 0 on, as colours and positions
+        features = features.detach().clamp(-feature_limit, feature_limit) + feature_limit
     arguments.check_num_groups(num_groups)
     group, num_groups = complete_group(group, num_groups, images)
     probs = probs.to(working_type(probs))
@@ -117,7 +122,7 @@ def crf_energy(
     sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
     energy, _ = energy_and_half_grad(
         images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend,
-        features,
+        features, 2 * float(feature_limit),
     )  # fmt: skip
     return energy
 
@@ -201,15 +206,19 @@ def energy_and_half_grad(
     method: str,
     backend: str,
     features: Tensor | None = None,
+    feature_extent: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W)."""
+    """Energies (G,) of probs (B, K, H, W), and half their derivative (B, K, H, W).
+
+    Features are from 0 to feature_extent.
+    """
     arguments.check_energy_content(images, probs, group, num_groups, backend, features)
     operands = (images, probs, group, num_groups, sigma_rgb, sigma_xy, form, method, features)
     with working_on(probs):
         if backend == "triton":
             from colocam.kernels import backend_triton
 
-            return backend_triton.energy_and_half_grad(*operands)
+            return backend_triton.energy_and_half_grad(*operands, feature_extent)
         return backend_torch.energy_and_half_grad(*operands)
 
 
@@ -225,6 +234,7 @@ def _(
     method: str,
     backend: str,
     features: Tensor | None = None,
+    feature_extent: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     frames, maps, height, width = probs.shape
     if backend == "triton":
@@ -240,7 +250,7 @@ def _save_half_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> N
 
 
 def _energy_gradient(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
-    none = (None,) * 8
+    none = (None,) * 9
     if grad is None:
         return None, None, *none
     half_grad, group = ctx.saved_tensors

@@ -32,6 +32,7 @@ class JointCRF(nn.Module):
         num_sequences: int | None = None,
         frame_weights: Tensor | None = None,
         features: Tensor | None = None,
+        feature_limit: float = 16.0,
     ) -> Tensor:
         """One energy per sequence, 0 for a sequence of one frame.
 
@@ -46,6 +47,7 @@ class JointCRF(nn.Module):
             num_sequences: G; None: read from `sequence`, which synchronizes with the device.
             frame_weights: (B,), ≥ 0; None: 1 each.
             features: (B, D, H, W) float, in units of their σ; None: none.
+            feature_limit: features are limited to ± this value.
 
         Returns:
             (G,) energies, differentiable in `probs`.
@@ -56,7 +58,7 @@ class JointCRF(nn.Module):
             probs = probs * frame_weights.view(-1, 1, 1, 1)
         energy = crf_energy(
             images, probs, sequence, num_groups=num_sequences, sigma_rgb=self.sigma_rgb,
-            features=features, form=self.form, method=self.method,
+            features=features, feature_limit=feature_limit, form=self.form, method=self.method,
         )  # fmt: skip
         weights = sequence_weights(sequence, num_sequences, frame_weights)
         return torch.where(weights > 0, energy / weights.masked_fill(weights == 0, 1) ** 2, 0.0)

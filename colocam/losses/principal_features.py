@@ -28,7 +28,7 @@ def principal_features(
     They are limited to ±4. Computed by orthogonal iteration, without synchronization.
 
     Args:
-        maps: (B, C, h, w) float, C ≥ `count`.
+        maps: (B, C, h, w) float; values that are not finite count as 0.
         sequence: (B,) integers 0…G−1, the sequence of each frame.
         num_sequences: G.
         size: (H, W) of the frames.
@@ -39,7 +39,7 @@ def principal_features(
         (B, count, H, W) float32, in units of `sigma`; 0 for a component without variance.
     """
     frames, _, height, width = maps.shape
-    vectors = maps.float().flatten(2)  # (B, C, P)
+    vectors = maps.float().nan_to_num(0.0, 0.0, 0.0).flatten(2)  # (B, C, P)
     present = torch.zeros(num_sequences, device=maps.device).index_add(
         0, sequence, torch.ones(frames, device=maps.device)
     )

@@ -18,7 +18,8 @@ def log_barrier(constraint: Tensor, z: float | Tensor) -> Tensor:
     Returns:
         tensor of the shape of `constraint`.
     """
-    bound = -1 / z**2
+    # On the constraint's device: of a scalar on the CPU, torch.where would wait for the copy.
+    bound = torch.zeros_like(constraint) - 1 / z**2
     inside = constraint <= bound
     barrier = -torch.log(-torch.where(inside, constraint, bound)) / z
     log_z = z.log() if isinstance(z, Tensor) else math.log(z)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from colocam.losses.joint_crf import JointCRF, sequence_weights
 from colocam.losses.partial_cross_entropy import labelled_pixels, partial_cross_entropy
-from colocam.losses.principal_features import principal_features
+from colocam.losses.principal_features import LARGEST, principal_features
 from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
@@ -159,6 +159,7 @@ class LocalizerLoss(nn.Module):
         features: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """`forward` with the weights of `weights_at`, numbers or scalars (no recompilation)."""
+        settings = self.settings
         if counts is None:
             counts = Counts.of(seeds, sequence, num_sequences, frame_weights)
         # a term without frames is 0, not NaN
@@ -181,6 +182,7 @@ class LocalizerLoss(nn.Module):
             energy = self.joint(
                 images, probs, sequence, num_sequences, frame_weights,
                 self._features(features, sequence, num_sequences, images.shape[2:]),
+                LARGEST / (settings.feature_sigma or 1.0),
             )  # fmt: skip
             shares = sequence_weights(sequence, num_sequences, frame_weights) / counts.joined
             terms["coloc"] = (shares * self._weighted(energy, weights["coloc"])).sum()

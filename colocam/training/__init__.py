@@ -7,8 +7,7 @@
 - `loop`: epochs of steps, validation, signals; used by both stages
 - `classifier`: stage 1, the classifier
 - `localizer`: stage 2, the decoder
-- `seeding`: seeds of the decoder, from CAMs or stored maps
-- `collapse`: detection of one-sided score maps
+- `compilation`: torch.compile of the parts of a step
 - `update`: optimizer step that skips non-finite gradients
 - `progress`: losses, skipped steps and unreadable frames of an epoch
 - `metrics`: log `metrics.jsonl`, TensorBoard

@@ -99,7 +99,7 @@ class Run:
         self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
     def prepare_model(self, model: Localizer) -> Localizer:
-        """Moves a model to the device, in channels-last format, and compiles it if configured."""
+        """Moves a model to the device, in channels-last format; compiles it for full batches."""
         model = model.to(self.device).to(memory_format=torch.channels_last)
         if self._syncs_batch_norm:
             model.encoder = model.encoder.with_sync_batch_norm()
@@ -190,7 +190,7 @@ def open_run(config: Config, ranks: Ranks) -> Run:
 
 
 def compiles(config: Config, device: torch.device) -> bool:
-    """Returns whether encoder and decoder are compiled on `device`."""
+    """Returns whether encoder, decoder and losses are compiled on `device`."""
     return config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
 
 

@@ -99,6 +99,6 @@ def check_key_range(factors: list[float], extents: list[float], bits: int, num_g
     along = [k * length for k, length in enumerate(lengths, start=1)]
     if max(sum(lengths), *along) / (len(lengths) + 1) >= (1 << (bits - 4)) - 3:
         raise ValueError(
-            f"sigma_rgb or sigma_xy is too small for method 'permutohedral' with {num_groups} "
-            "group(s) on this device; use backend 'torch'"
+            "sigma_rgb or sigma_xy is too small (or feature_limit too large) for method "
+            f"'permutohedral' with {num_groups} group(s) on this device; use backend 'torch'"
         )

@@ -94,9 +94,10 @@ class TritonLattice:
         self.factors = axis_factors(sigmas, stencil.scale)
         self.bits = key_bits(self.d, points.num_groups)
         self.extents: list[float] | None = None
-        if points.colors and points.tensor.shape[1] == 3:  # the range of other features is unknown
-            height, width = points.tensor.shape[2:]
-            self.extents = [255.0, 255.0, 255.0, width - 1.0, height - 1.0][: self.d]
+        if points.colors:
+            channels, height, width = points.tensor.shape[1:]
+            further = [points.feature_extent] * (channels - 3)
+            self.extents = [255.0] * 3 + further + [width - 1.0, height - 1.0] * xy
             check_key_range(self.factors, self.extents, self.bits, points.num_groups)
 
     def capacity(self, groups: int) -> Capacity:

@@ -57,7 +57,7 @@ def bound_region(
         tl.atomic_max(box + image * 4 + 3, tl.max(tl.where(inside, x + 1, 0)), sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("images",))  # 1 would become a constant
 def rank_by_cam(
     cams, level, labels, chosen, box, keys, images, plane, height, width,
     REGION: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
@@ -79,7 +79,7 @@ def rank_by_cam(
     tl.store(keys + images.to(tl.int64) * plane + at, 0x7F800000 - bits, mask=valid)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("images",))  # 1 would become a constant
 def rank_by_noise(
     cams, level, noise, keys, counts, images, plane, weakest, share,
     PUBLISHED: tl.constexpr, BLOCK: tl.constexpr,
@@ -116,7 +116,7 @@ def waiting_time(noise):
     return -tl.log(tl.minimum(tl.maximum(noise, 1.1754943508222875e-38), 1 - 1e-7))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("images",))  # 1 would become a constant
 def write_seeds(
     keys, counts, level, seeds, images, plane, height, width, count,
     REACH: tl.constexpr, BLOCK: tl.constexpr,

@@ -132,10 +132,11 @@ def regions(masks: Tensor) -> Callable[[str], Results]:
 
 
 def drawn(count: int, height: int, width: int, *settings: Any) -> Callable[[str], Results]:
-    """Seeds of smooth maps with several blobs, the last of them constant."""
+    """Seeds of smooth maps with several blobs, the last of several constant."""
     coarse = torch.rand(count, 1, 4, 4, generator=seeded(4)) ** 3
     cams = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[:, 0]
-    cams[-1] = 0.3
+    if count > 1:
+        cams[-1] = 0.3
     noise = torch.rand(2, *cams.shape, generator=seeded(5))
 
     def run(backend: str) -> Results:
@@ -254,6 +255,7 @@ def cases() -> Iterator[tuple[str, Callable[[str], Results], int | None]]:
             drawn(3, 30, 41, scheme, pixels, 0.3, 0.3, region, box),
             None,
         )
+    yield "seeds of one image", drawn(1, 30, 41, "published", 20, 0.3, 0.3, "largest", True), None
     features = torch.randn(200, 3, generator=generator) * 1.5
     yield "filter grid", filtered(features, 2, "grid", torch.zeros(200, dtype=torch.long), 1), None
 

@@ -97,6 +97,27 @@ def test_energies_and_gradients_match_the_torch_backend(device, scene, method, f
     assert energy[2] == 0  # a group without frames
 
 
+def test_features_are_limited(scene):
+    images, probs, group = scene
+    features = torch.randn(5, 2, 5, 8, generator=torch.Generator().manual_seed(2)) * 3
+    far = features.clone()
+    far[0, 0, 0, 0], features[0, 0, 0, 0] = 1e6, 4.0
+    how = {"features": far, "feature_limit": 4.0}
+    both = [
+        energy_and_gradient(images, probs, group, "torch", "permutohedral", **how),
+        energy_and_gradient(
+            images, probs, group, "torch", "permutohedral",
+            **how | {"features": features.clamp(-4, 4)},
+        ),
+    ]  # fmt: skip
+    assert torch.equal(both[0][0], both[1][0])
+    narrow, wide = (
+        lattice_triton.table_capacity(10**6, 4, [1.0] * 5, [17.0] * 3 + [limit] * 2, True)
+        for limit in (8.0, 80.0)
+    )
+    assert narrow.vertices < wide.vertices
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_energies_with_features_match_the_torch_backend(device, scene, count):
     images, probs, group = scene

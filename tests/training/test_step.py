@@ -1,5 +1,6 @@
 """A training step: optimizer update, skipped steps, accumulation, frame weights, precision."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -411,6 +412,23 @@ def test_a_run_makes_at_most_six_graphs_all_in_the_first_epochs(
         "localizer": 1,
     }
     assert 0 < of_stage["classifier"][0] < of_stage["localizer"][0] <= 6
+
+
+def test_copies_of_a_compiled_module_and_its_forward_are_not_compiled(graphs):
+    from colocam.training.compilation import compile_full_batches
+
+    made, ran = graphs
+    module = nn.Linear(4, 4)
+    compile_full_batches(module, {8})
+    inputs = torch.randn(8, 4)
+    module(inputs)
+    assert ran == [0]
+    copied = copy.deepcopy(module)
+    with torch.no_grad():
+        copied.weight.zero_()
+    assert torch.equal(copied(inputs), copied.bias.expand(8, 4))
+    module.forward(inputs)
+    assert (len(made), ran) == (1, [0])
 
 
 def test_short_batches_do_not_replace_the_graph_of_full_ones(graphs):

@@ -12,7 +12,7 @@ _POSITIVE = (
     "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
     "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
     "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
-    "joint_feature_sigma", "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
+    "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", "state_every",
@@ -39,6 +39,7 @@ def check_config(config: Config) -> None:
         _require(config, "classifier_evaluate_every", "be greater than 0", lambda value: value > 0)
     for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):
         _require(config, name, "be in (0, 1]", lambda value: 0 < value <= 1)
+    _require(config, "joint_feature_sigma", "be at least 0.1", lambda value: value >= 0.1)
     _require(config, "tag_threshold", "be in [0, 1]", lambda value: 0 <= value <= 1)
     _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
     if not is_known(config.encoder):

@@ -15,6 +15,8 @@ ADDED: dict[str, Any] = {
     "classifier_evaluate_every": None,
     "epoch_steps": 1,
     "initial_foreground": 0.0,
+    "joint_features": "color",
+    "joint_feature_sigma": 0.5,
 }
 """Options that config.json of earlier versions lacks, with the values that they had implicitly; in
 a file with some options only, those of the preset hold."""

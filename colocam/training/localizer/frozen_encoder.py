@@ -43,14 +43,16 @@ class FrozenEncoder(nn.Module):
 
 
 def _rounded(module: _Module, dtype: torch.dtype) -> _Module:
-    """A module with rounded weights, which shares all other tensors with the given one."""
+    """A module with rounded weights, which shares all other tensors with the given one.
+
+    Weights with a gain are standardized before they are used, in float32, and stay as they are.
+    """
     clone = copy.copy(module)
-    clone.__dict__.pop("forward", None)  # of `compile_full_batches`, for the given module
     clone._modules = {
         name: None if child is None else _rounded(child, dtype)
         for name, child in module._modules.items()
     }
-    if isinstance(module, nn.Conv2d | nn.Linear):
+    if isinstance(module, nn.Conv2d | nn.Linear) and not hasattr(module, "gain"):
         clone._parameters = {
             name: None
             if parameter is None
