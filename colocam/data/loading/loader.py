@@ -8,7 +8,6 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -274,7 +273,10 @@ def _print_warning(line: str) -> None:
 
 
 def _init_worker(_: int) -> None:
-    """Initializes a worker process: OpenCV on one thread, signals left to the main process.
+    """Initializes a worker process: signals are left to the main process.
+
+    The number of OpenCV's threads is not set: in a fork of a process that has used them,
+    `cv2.setNumThreads` waits for threads that do not exist.
 
     The main process can then complete its step on a signal. Ctrl-C is sent to all processes of a
     terminal and is ignored here. SIGTERM may also be sent to all processes of a job, and a second
@@ -282,7 +284,6 @@ def _init_worker(_: int) -> None:
     not respond. The first one is therefore ignored, and the second one ends the process a few
     seconds later.
     """
-    cv2.setNumThreads(1)  # else each worker starts as many as the machine has cores
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, _end_soon))
 
