@@ -70,9 +70,15 @@ def find(table, key, active, slots):
 
 @triton.jit
 def append(listed, counter, first, item, chosen):
-    """Appends the chosen items to listed[first:], in any order; counter is the list's length."""
+    """Appends the chosen items to listed[first:], in any order; counter is the list's length.
+
+    Returns the index in `listed` of each chosen item.
+    """
     flags = chosen.to(tl.int32)
     total = tl.sum(flags, axis=0)
+    at = tl.zeros_like(flags)
     if total > 0:
         start = first + tl.atomic_add(counter, total, sem="relaxed")
-        tl.store(listed + start + tl.cumsum(flags, axis=0) - 1, item, mask=chosen)
+        at = start + tl.cumsum(flags, axis=0) - 1
+        tl.store(listed + at, item, mask=chosen)
+    return at

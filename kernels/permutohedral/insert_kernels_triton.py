@@ -167,13 +167,8 @@ def insert_ring(
         vertex = tl.load(slot_of + row, mask=active, other=0)
         key = tl.load(vertices + vertex, mask=active, other=0) + step
         slot, created = insert(vertices, key, active, slots)
-        flags = created.to(tl.int32)
-        total = tl.sum(flags, axis=0)
-        if total > 0:
-            first = count + tl.atomic_add(counters + 2, total, sem="relaxed")
-            number = first + tl.cumsum(flags, axis=0) - 1
-            tl.store(slot_of + number, slot, mask=created)
-            tl.store(number_in + slot, number, mask=created)
+        number = append(slot_of, counters + 2, count, slot, created)
+        tl.store(number_in + slot, number, mask=created)
         start += tl.num_programs(0) * BLOCK
 
 
