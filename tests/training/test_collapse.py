@@ -5,7 +5,7 @@ import torch
 
 from colocam.cli.train import main
 from colocam.evaluation.metric_names import FOREGROUND_SHARE, ONE_SIDED
-from colocam.training import collapse
+from colocam.training.localizer import collapse
 from colocam.training.localizer.collapse import collapse_metrics, collapse_warning
 
 

@@ -6,6 +6,8 @@ from lib.step import parts as step_parts
 from lib.step.parts import ALONE_PARTS, PARTS
 from lib.stopwatch import Stopwatch
 
+from colocam.evaluation.metric_names import FOREGROUND_SHARE, ONE_SIDED
+
 CPU = torch.device("cpu")
 
 
@@ -48,11 +50,12 @@ def test_term_alone_equals_that_term_of_the_loss(tiny_batch):
     prepared = stage.prepare(drawn.on(run.device))
     maps, counts = stage.maps(prepared).detach(), stage.counts([prepared])
     together = stage.losses(prepared, maps, 0.0, counts)
-    assert set(together) == {"pl", "crf", "asc", "coloc", "total"}
+    metrics = {FOREGROUND_SHARE, ONE_SIDED}
+    assert set(together) == {"pl", "crf", "asc", "coloc", "total"} | metrics
     for terms in (("pl",), ("crf", "coloc")):
         with step_parts.only_terms(stage, terms):
             alone = stage.losses(prepared, maps, 0.0, counts)
-        assert set(alone) == {*terms, "total"}
+        assert set(alone) == {*terms, "total"} | metrics
         for term in terms:
             torch.testing.assert_close(alone[term], together[term])
     assert set(stage.losses(prepared, maps, 0.0, counts)) == set(together)
