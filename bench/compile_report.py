@@ -36,7 +36,7 @@ from colocam.runtime.errors import UserError
 ARCHITECTURES = (80, 90, 100)
 REGISTERS = (24, 255)  # valid limits of registers per thread
 FRAMES, SIDE, LENGTH = 8, 224, 4  # a batch filtered in one pass; frames per sequence
-MANY = 32  # frames filtered in several passes
+MANY = 32  # frames filtered in several passes, or as one group
 ODD = (19, 201, 3)  # height, width and groups that are not multiples of a vector width
 
 
@@ -48,9 +48,10 @@ def energy(
     form: str = "association",
     dtype: torch.dtype = torch.uint8,
     frames: int = FRAMES,
+    length: int = LENGTH,
 ) -> None:
     """Calls the energy: joint over sequences, or spatial over frames if sigma_xy is given."""
-    groups = frames // LENGTH if sigma_xy is None else frames
+    groups = frames // length if sigma_xy is None else frames
     images = torch.empty(frames, 3, SIDE, SIDE, dtype=dtype, device="meta")
     probs = torch.empty(frames, maps, SIDE, SIDE, device="meta")
     group = torch.empty(frames, dtype=torch.int64, device="meta")
@@ -109,7 +110,7 @@ CASES: dict[str, Callable[[], None]] = {
     "grid K=2 odd": partial(odd_energy, "grid"),
     "grid K=2 sigma=4": partial(energy, "grid", 2, 4.0),
     "grid K=2 sigma=30": partial(energy, "grid", 2, 30.0),
-    "grid K=2 passes": partial(energy, "grid", 2, frames=MANY),
+    "grid K=2 one group": partial(energy, "grid", 2, frames=MANY, length=MANY),
     "grid K=2 float": partial(energy, "grid", 2, dtype=torch.float32),
     "grid features": partial(features, "grid", 3),
     "lattice d=3 K=2": partial(energy, LATTICE, 2),

@@ -9,6 +9,7 @@ memory bandwidth if they do not fit into it; a launch in a CUDA graph takes 2 µ
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,23 +91,27 @@ def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     spacing = spacing_for_levels(SIGMA_RGB)
     side = int(spacing.step)
     cells = -(-LEVELS // side)
-    cell = images.long() // side  # (B, 3, H, W)
-    group = torch.arange(len(images)) * groups // len(images)
-    key = (group.view(-1, 1, 1) * cells + cell[:, 0]) * cells + cell[:, 1]
-    rows = len((key * cells + cell[:, 2]).unique())
+    group = (torch.arange(len(images)) * groups // len(images)).view(-1, 1, 1)
+    images = images.long()
+    key = ((group * LEVELS + images[:, 0]) * LEVELS + images[:, 1]) * LEVELS + images[:, 2]
+    colors = key.unique()
+    blue, green, red = (colors // LEVELS**axis % LEVELS // side for axis in range(3))
+    key = ((colors // LEVELS**3 * cells + red) * cells + green) * cells + blue
+    occupied = len(key.unique())
     pixels = images[:, 0].numel()
-    table = 8.0 * rows * MAPS * side**3
-    row_of, nodes = 4.0 * groups * cells**3, 8.0 * MAPS * groups * (cells + spacing.degree) ** 3
-    one = Estimate(f"{title}: {rows} cells", pixels)
-    one.add("fills", row_of + nodes, launches=5)
-    one.add("mark_cells", 3 * pixels, pixels / 4, row_of)
-    one.add("number_cells", 2 * row_of)
-    one.add("clear_rows", table)
-    one.add("sum_levels", 11 * pixels, 1.25 * pixels, table)
-    one.add("cells_to_nodes", table, rows * 27, nodes)
-    one.add("blur_axis", 5 * nodes, launches=3)
-    one.add("nodes_to_cells", table / 2, rows * 18, nodes / 2)
-    one.add("read_levels", 11 * pixels, 1.25 * pixels, table)
+    table, words = 8.0 * MAPS * len(colors), 2 ** math.ceil(math.log2(side**3 / 32))
+    marks, nodes = 4.0 * words * groups * cells**3, groups * MAPS * (cells + spacing.degree) ** 3
+    of_cells = occupied * (8 + 8 * words)  # cell, first number and words, read by map
+    one = Estimate(f"{title}: {len(colors)} colours in {occupied} cells", pixels)
+    one.add("fills", marks + 8 * nodes, launches=4)
+    one.add("mark_levels", 3 * pixels, pixels / 4, marks)
+    one.add("number_levels", marks + 4 * words * occupied)
+    one.add("clear_sums", table)
+    one.add("sum_levels", 15 * pixels, 1.5 * pixels, table)
+    one.add("cells_to_nodes", table + of_cells, occupied * 27, 8 * nodes)
+    one.add("blur_axis", (12 + 8 + 8) * nodes, launches=3)
+    one.add("nodes_to_cells", table / 2 + of_cells, occupied * 18, 4 * nodes)
+    one.add("read_levels", 12 * pixels, pixels, table / 2)
     one.add_tail()
     return one
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ INTERPRETED = triton.knobs.runtime.interpret  # programs run in sequence, op by 
 SCRATCH_BYTES = 832 * 2**20  # scratch memory of a pass, besides input and output: lower bound
 SCRATCH_SHARE = 16  # on a GPU at least 1/16 of its memory
 MOST_POINTS = 2**30  # kernels index points, rounded up to whole blocks, in int32
+ALIGNED = 32  # elements: tensors in one buffer begin where caches have a line
 PROGRAMS_PER_PROCESSOR = 8  # of kernels that loop over lists whose length is on the device only
 WINDOW = ("first", "last", "start")  # differ between passes: kernels do not specialize on them
 ANY = 2**62  # the first and the last pass include points whose group does not exist
@@ -149,6 +150,13 @@ def fixed_point(points: int, maps: Tensor, largest: float | None = None) -> tupl
         # 2**n by its bits as float32: torch.ldexp computes a power, which may be inexact.
         units = ((exponents + 127) << 23).to(torch.int32).view(torch.float32)
     return units, 2.0 ** (bits + 1)
+
+
+def zeros(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Tensors of zeros, (size,) each, in one buffer: one fill."""
+    padded = [ALIGNED * ceil_div(size, ALIGNED) for size in sizes]
+    parts = torch.zeros(sum(padded), dtype=dtype, device=device).split(padded)
+    return [part[:size] for part, size in zip(parts, sizes, strict=True)]
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -26,10 +26,10 @@ from colocam.kernels.color_grid.geometry import (
 )
 from colocam.kernels.color_grid.level_kernels_triton import (
     cells_to_nodes,
-    clear_rows,
-    mark_cells,
+    clear_sums,
+    mark_levels,
     nodes_to_cells,
-    number_cells,
+    number_levels,
     read_levels,
     sum_levels,
 )
@@ -41,14 +41,18 @@ from colocam.kernels.launch import (
     ceil_div,
     filter_in_passes,
     persistent_programs,
+    zeros,
 )
 
 BLOCK = block(256)  # points per program
 STRIP = 16  # neighbouring points that are summed first where they share a row
 CHANNELS = 2  # maps filtered at once
-CELL_BLOCK = block(1024)  # cells per program of `number_cells`
-ROW_BLOCK = block(16)  # cells per matrix product: the least that tl.dot takes
-LEVEL_BLOCK = 32  # levels of a cell per matrix product
+CLEAR_BLOCK = block(1024)  # sums per program and iteration
+WORD_BLOCK = block(2048)  # words of marks per program of `number_levels`
+ROW_BLOCK = block(32)  # maps of cells per matrix product
+WORD = 32  # marks per word
+COPIES = 4  # of a colour's sums, in groups of at least MANY points
+MANY = 2**20
 UNBOUNDED = 1e9  # largest feature: beyond it the cell number would overflow
 TAPS = 32  # 27 nodes of a cell, rounded up to a power of two
 
@@ -60,79 +64,107 @@ class LevelGrid:
         self.points, self.sigma, self.spacing = points, sigma, spacing
         self.side = int(spacing.step)
         self.cells = ceil_div(LEVELS, self.side)
+        self.words = triton.next_power_of_2(ceil_div(self.side**3, WORD))  # per cell
         self.nodes = self.cells + spacing.degree
-        self.static = {"SIDE": self.side, "CELLS": self.cells}
+        self.static = {"SIDE": self.side, "CELLS": self.cells, "WORDS": self.words}
 
-    def rows(self, groups: int) -> int:
-        """Capacity of the table in rows: at most one per cell, and at most one per pixel."""
-        return min(self.points.count, groups * self.cells**3)
+    def capacity(self, groups: int) -> tuple[int, int]:
+        """Most occupied cells, and most distinct colours: at most one per pixel."""
+        cells = groups * self.cells**3
+        return min(self.points.count, cells), min(self.points.count, cells * self.side**3)
+
+    def copies(self, groups: int) -> int:
+        """Copies of the sums of a colour."""
+        return COPIES if self.points.count >= MANY * groups else 1
 
     def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
         """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous.
 
         See `filter_in_passes` for the arguments.
         """
+        color_of = torch.empty(self.points.count, dtype=torch.int32, device=maps.device)
 
         def scratch(groups: int, maps: int) -> int:
-            table = self.rows(groups) * (8 * maps * self.side**3 + 4)
-            return table + groups * (4 * self.cells**3 + 16 * maps * self.nodes**3)
+            cells, colors = self.capacity(groups)
+            words = 8 * groups * self.cells**3 * self.words
+            sums = 8 * maps * self.copies(groups) * colors
+            return 4 * cells + sums + words + groups * 16 * maps * self.nodes**3
 
-        return filter_in_passes(self.points, maps, CHANNELS, scratch, self._prepare, limit, largest)
+        def prepare(window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
+            return ColorTable(self, window, color_of).filter
 
-    def _arguments(self, window: Window) -> tuple[tuple, tuple]:
-        """Layout of the points, and range of groups, as the kernels take them."""
-        points = self.points
-        return (
-            (points.count, *points.plane, *points.tensor.stride()),
-            (window.first, window.last, window.start, points.num_groups),
-        )
+        return filter_in_passes(self.points, maps, CHANNELS, scratch, prepare, limit, largest)
 
-    def _prepare(self, window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
-        device, cells = window.invalid_groups.device, window.groups * self.cells**3
-        row_of = torch.zeros(cells, dtype=torch.int32, device=device)
-        cell_list = torch.empty(self.rows(window.groups), dtype=torch.int32, device=device)
-        counter = torch.zeros(1, dtype=torch.int32, device=device)
-        layout, groups = self._arguments(window)
-        mark_cells[(ceil_div(self.points.count, BLOCK),)](
-            self.points.tensor, self.points.group, row_of, window.invalid_groups, *layout, *groups,
-            **self.static, BLOCK=BLOCK,
+
+class ColorTable:
+    """Colours that occur in the groups of one pass, numbered on construction.
+
+    Attributes:
+        words: (groups · cells · words · 2,) int32: marks, a bit per colour that occurs, and the
+            number of the first of them; it is undefined in cells without colours.
+        cell_list: int32, the occupied cells.
+        counters: (2,) int32, occupied cells and distinct colours.
+        color_of: (points,) int32, number of each point's colour, -1 for points of no group.
+    """
+
+    def __init__(self, grid: LevelGrid, window: Window, color_of: Tensor) -> None:
+        points, device, cells = grid.points, color_of.device, window.groups * grid.cells**3
+        self.grid, self.window, self.color_of = grid, window, color_of
+        self.capacity = grid.capacity(window.groups)
+        self.counters, self.words = zeros([2, 2 * cells * grid.words], torch.int32, device)
+        self.cell_list = torch.empty(self.capacity[0], dtype=torch.int32, device=device)
+        self.layout = (points.count, *points.plane)
+        self.groups = (window.first, window.last, window.start, points.num_groups)
+        mark_levels[self._blocks()](
+            points.tensor, points.group, self.words, window.invalid_groups, *self.layout,
+            *points.tensor.stride(), *self.groups, **grid.static, BLOCK=BLOCK,
         )  # fmt: skip
-        number_cells[(ceil_div(cells, CELL_BLOCK),)](
-            row_of, cell_list, counter, cells, BLOCK=CELL_BLOCK
-        )
-        return functools.partial(self._filter, window, row_of, cell_list, counter)
+        size = max(1, WORD_BLOCK // grid.words)
+        number_levels[(ceil_div(cells, size),)](
+            self.words, self.cell_list, self.counters, cells, WORDS=grid.words, BLOCK=size
+        )  # fmt: skip
 
-    def _filter(
-        self, window: Window, row_of: Tensor, cell_list: Tensor, counter: Tensor,
-        maps: Tensor, units: Tensor, out: Tensor,
-    ) -> None:  # fmt: skip
+    def _blocks(self) -> tuple[int]:
+        return (ceil_div(self.grid.points.count, BLOCK),)
+
+    def filter(self, maps: Tensor, units: Tensor, out: Tensor) -> None:
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
-        points, count, volume = self.points, maps.shape[1], self.side**3
-        layout, groups = self._arguments(window)
-        blocks, programs = (ceil_div(points.count, BLOCK),), (persistent_programs(maps.device),)
-        table = torch.empty(len(cell_list), volume * count, dtype=torch.int64, device=maps.device)
-        shape = (count, window.groups, self.nodes, self.nodes, self.nodes)
-        nodes = torch.zeros(shape, dtype=torch.int64, device=maps.device)
-        pixels = {"MAPS": count, "PADDED": triton.next_power_of_2(count), "BLOCK": BLOCK}
-        rows = {"NODES": self.nodes, "MAPS": count, "LEVEL_BLOCK": min(LEVEL_BLOCK, max(
-            16, triton.next_power_of_2(volume))), "TAPS": TAPS, "BLOCK": ROW_BLOCK}  # fmt: skip
-        clear_rows[programs](table, counter, WIDTH=volume * count, BLOCK=CELL_BLOCK)
-        sum_levels[blocks](
-            points.tensor, points.group, maps, row_of, table, window.invalid_groups, units,
-            window.bound, *layout, *maps.stride(), *groups,
-            **self.static, **pixels, STRIP=STRIP,
-        )  # fmt: skip
+        grid, count, device = self.grid, maps.shape[1], maps.device
+        shape = (count, self.window.groups, grid.nodes, grid.nodes, grid.nodes)
+        copies = grid.copies(self.window.groups)
+        table = torch.empty(self.capacity[1], copies, count, dtype=torch.int64, device=device)
+        nodes = torch.zeros(shape, dtype=torch.int64, device=device)
+        programs = (persistent_programs(device),)
+        cells = (self.words, self.cell_list, self.counters)
+        rows = {"NODES": grid.nodes, "MAPS": count, "TAPS": TAPS, "BLOCK": ROW_BLOCK}
+        clear_sums[programs](table, self.counters, WIDTH=copies * count, BLOCK=CLEAR_BLOCK)
+        self._sum(maps, units, table)
         cells_to_nodes[programs](
-            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows
+            table, *cells, nodes, nodes.stride(0), **grid.static, **rows, COPIES=copies
         )
-        nodes = blur_nodes(nodes.flatten(0, 1), self.sigma, self.spacing).view(shape)
+        nodes = blur_nodes(nodes.flatten(0, 1), grid.sigma, grid.spacing).view(shape)
         table = table.view(torch.float32)
-        nodes_to_cells[programs](
-            table, cell_list, counter, nodes, nodes.stride(0), **self.static, **rows, maxnreg=128
-        )
-        read_levels[blocks](
-            points.tensor, points.group, table, row_of, window.invalid_groups, units, out, *layout,
-            out.stride(0), out.stride(1), 1, *groups, **self.static, **pixels,
+        nodes_to_cells[programs](table, *cells, nodes, nodes.stride(0), **grid.static, **rows)
+        self._read(table, units, out)
+
+    def _sum(self, maps: Tensor, units: Tensor, table: Tensor) -> None:
+        """Sum the maps per colour, and number the colours of the points."""
+        points, count = self.grid.points, maps.shape[1]
+        sum_levels[self._blocks()](
+            points.tensor, points.group, maps, self.words, self.color_of, table,
+            self.window.invalid_groups, units, self.window.bound, *self.layout,
+            *points.tensor.stride(), *maps.stride(), *self.groups, **self.grid.static,
+            COPIES=table.shape[1], MAPS=count, PADDED=triton.next_power_of_2(count),
+            STRIP=STRIP, BLOCK=BLOCK,
+        )  # fmt: skip
+
+    def _read(self, table: Tensor, units: Tensor, out: Tensor) -> None:
+        """Read the filtered maps of the points' colours."""
+        points, window, count = self.grid.points, self.window, out.shape[1]
+        read_levels[self._blocks()](
+            points.group, table, self.color_of, window.invalid_groups, units, out, *self.layout,
+            out.stride(0), out.stride(1), 1, window.first, window.last, points.num_groups,
+            MAPS=count, PADDED=triton.next_power_of_2(count), BLOCK=BLOCK,
         )  # fmt: skip
 
 

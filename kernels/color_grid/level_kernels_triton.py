@@ -1,17 +1,24 @@
 """Kernels of the colour grid for 8-bit colours (`LevelGrid` in `grid_triton.py` launches them).
 
-A pixel contributes to 27 nodes, but within a cell there are few distinct colours. Pixels of equal
-colour are summed first, one atomic addition per map instead of 27, and the sums of whole cells are
-splatted by a small matrix product:
+A pixel contributes to 27 nodes, but many pixels share a colour, and a cell has few of its colours.
+Pixels of equal colour are summed first, one atomic addition per map instead of 27, and the sums of
+whole cells are splatted by a small matrix product:
 
-1. `mark_cells`: marks the occupied cells. `number_cells`: assigns a table row to each of them.
-2. `clear_rows`, `sum_levels`: sums pixels per colour of their cell (int64, fixed point).
+1. `mark_levels`: marks the colours that occur, a bit each. `number_levels`: numbers them, cell by
+   cell; the number of a colour is that of the first one in its word plus the marks before it.
+2. `clear_sums`, `sum_levels`: sums pixels per colour (int64, fixed point).
 3. `cells_to_nodes`: sums times spline weights, onto the nodes.
 4. The blur (`blur_triton.py`).
 5. `nodes_to_cells`, `read_levels`: the transpose of 3 and 2.
 
-A "level" is the index of a colour within its cell, 0...SIDE^3-1; a cell of SIDE^3 colours has one
-table row. Kernels with a counter loop over the rows in use, whose number stays on the device.
+A "level" is the index of a colour within its cell, 0...SIDE^3-1; its mark is a bit of one of the
+cell's WORDS words. words: (groups, cells, WORDS, 2) int32, the marks, and the number of the first
+colour in the word. counters: (2,) int32, the number of occupied cells and of colours, which stay on
+the device; kernels over lists loop up to them.
+
+A table with a row per level of the occupied cells would be nine tenths zeros where a group has few
+frames. Where it has many, one colour may have 100 000 pixels (a white sky), whose additions to one
+address would wait for each other: a colour has COPIES rows, one for every COPIES-th program.
 """
 
 import triton
@@ -33,11 +40,11 @@ from colocam.kernels.points_triton import (
 
 
 @triton.jit
-def cell_of(
-    image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
+def mark_of(
+    image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last, start,
+    SIDE: tl.constexpr, CELLS: tl.constexpr, WORDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Points with 8-bit colours → group, cell in the group, level in the cell, mask of the pass."""
+    """Points with 8-bit colours → group, word of their mark, the mark in it, mask of the pass."""
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     frame, y, x = pixel_position(point, plane, width)
     number, in_pass = group_of(group, frame, point, points, first, last)
@@ -49,41 +56,60 @@ def cell_of(
         along = color // SIDE
         cell = cell * CELLS + along
         level = level * SIDE + (color - along * SIDE)
-    return number, cell, level, in_pass
+    word = ((number - start) * (CELLS * CELLS * CELLS) + cell) * WORDS + level // 32
+    return number, word, tl.full(level.shape, 1, tl.int32) << (level % 32), in_pass
+
+
+@triton.jit
+def popcount(word):
+    """Number of bits set in int32."""
+    x = word.to(tl.uint32, bitcast=True)
+    x = x - ((x >> 1) & 0x55555555)
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F
+    return ((x * 0x01010101) >> 24).to(tl.int32)
 
 
 @triton.jit(do_not_specialize=WINDOW)
-def mark_cells(
-    image, group, row_of, invalid_groups, points, plane, width,
+def mark_levels(
+    image, group, words, invalid_groups, points, plane, width,
     stride_f, stride_c, stride_y, stride_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
+    SIDE: tl.constexpr, CELLS: tl.constexpr, WORDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """row_of[group - start, cell] = 1 where a cell has a pixel."""
-    number, cell, _, in_pass = cell_of(
-        image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
-        SIDE, CELLS, BLOCK,
+    """Sets the marks of the colours of all points."""
+    number, word, mark, in_pass = mark_of(
+        image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
+        first, last, start, SIDE, CELLS, WORDS, BLOCK,
     )  # fmt: skip
     active = flag_invalid(invalid_groups, number, num_groups, in_pass, in_pass)
-    tl.store(row_of + (number - start) * (CELLS * CELLS * CELLS) + cell, 1, mask=active)
+    # a stale word is harmless: the mark is set once more
+    held = tl.load(words + 2 * word, mask=active, other=0, cache_modifier=".cg")
+    tl.atomic_or(words + 2 * word, mark, mask=active & ((held & mark) == 0), sem="relaxed")
 
 
 @triton.jit
-def number_cells(row_of, cell_list, counter, cells, BLOCK: tl.constexpr):
-    """Replaces the marks in row_of by table rows, in any order; cell_list[row] is the cell."""
+def number_levels(words, cell_list, counters, cells, WORDS: tl.constexpr, BLOCK: tl.constexpr):
+    """Numbers the colours, cells in any order, and lists the occupied cells."""
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    flags = tl.load(row_of + cell, mask=cell < cells, other=0)
-    total = tl.sum(flags, axis=0)
+    at = cell.to(tl.int64)[:, None] * WORDS + tl.arange(0, WORDS)[None, :]
+    counts = popcount(tl.load(words + 2 * at, mask=(cell < cells)[:, None], other=0))
+    in_cell = tl.sum(counts, axis=1)
+    total = tl.sum(in_cell, axis=0)
     if total > 0:
-        row = tl.atomic_add(counter, total, sem="relaxed") + tl.cumsum(flags, axis=0) - 1
-        tl.store(row_of + cell, row, mask=flags > 0)
-        tl.store(cell_list + row, cell, mask=flags > 0)
+        occupied = (in_cell > 0).to(tl.int32)
+        row = tl.atomic_add(counters, tl.sum(occupied, axis=0), sem="relaxed")
+        tl.store(cell_list + row + tl.cumsum(occupied, axis=0) - 1, cell, mask=occupied > 0)
+        begin = tl.atomic_add(counters + 1, total, sem="relaxed")
+        begin += tl.cumsum(in_cell, axis=0) - in_cell
+        first = begin[:, None] + tl.cumsum(counts, axis=1) - counts
+        tl.store(words + 2 * at + 1, first, mask=(occupied > 0)[:, None])
 
 
 @triton.jit
-def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """table (rows, WIDTH) int64 = 0 in the rows in use."""
-    count = tl.load(counter).to(tl.int64) * WIDTH
+def clear_sums(table, counters, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """table (colours, WIDTH) int64 = 0 for the colours in use."""
+    count = tl.load(counters + 1).to(tl.int64) * WIDTH
     stride = tl.num_programs(0).to(tl.int64) * BLOCK
     start = tl.program_id(0).to(tl.int64) * BLOCK
     while start < count:
@@ -94,22 +120,23 @@ def clear_rows(table, counter, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=WINDOW)
 def sum_levels(
-    image, group, maps, row_of, table, invalid_groups, units, bound, points, plane, width,
-    stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
+    image, group, maps, words, color_of, table, invalid_groups, units, bound,
+    points, plane, width, stride_f, stride_c, stride_y, stride_x, maps_f, maps_c, maps_y, maps_x,
     first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
-    STRIP: tl.constexpr, BLOCK: tl.constexpr,
+    SIDE: tl.constexpr, CELLS: tl.constexpr, WORDS: tl.constexpr, COPIES: tl.constexpr,
+    MAPS: tl.constexpr, PADDED: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """table[row, level, map] += the values of the map."""
-    number, cell, level, in_pass = cell_of(
-        image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
-        SIDE, CELLS, BLOCK,
+    """table[colour, copy, map] += values of the map; color_of (points,) = number of the colour."""
+    number, word, mark, in_pass = mark_of(
+        image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x,
+        first, last, start, SIDE, CELLS, WORDS, BLOCK,
     )  # fmt: skip
     active = in_pass & (number >= 0) & (number < num_groups)
-    if tl.max(active.to(tl.int32)) > 0:
-        at = row_of + (number - start) * (CELLS * CELLS * CELLS) + cell
-        row_level = tl.load(at, mask=active, other=0) * (SIDE * SIDE * SIDE) + level
+    if tl.max(in_pass.to(tl.int32)) > 0:
+        before = popcount(tl.load(words + 2 * word, mask=active, other=0) & (mark - 1))
+        color = tl.load(words + 2 * word + 1, mask=active, other=0) + before
         point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(color_of + point, tl.where(active, color, -1), mask=in_pass)
         frame, y, x = pixel_position(point, plane, width)
         values, active = read_values(
             maps, frame, y, x, active, maps_f, maps_c, maps_y, maps_x, invalid_groups, number,
@@ -119,7 +146,8 @@ def sum_levels(
         tile = tl.zeros((BLOCK, PADDED), tl.float32)
         for c in tl.static_range(MAPS):
             tile = tl.where(column == c, values[c][:, None], tile)
-        add_to_rows(table, row_level, tile, active, MAPS, STRIP, BLOCK, PADDED)
+        row = color * COPIES + tl.program_id(0) % COPIES
+        add_to_rows(table, row, tile, active, MAPS, STRIP, BLOCK, PADDED)
 
 
 @triton.jit
@@ -134,108 +162,103 @@ def cell_weights(level, tap, SIDE: tl.constexpr):
 
 
 @triton.jit
-def first_node(cell, CELLS: tl.constexpr, NODES: tl.constexpr):
-    """Index of a cell's first node in the flat grid of all groups."""
+def nodes_of(cell, map_number, map_stride, tap, CELLS: tl.constexpr, NODES: tl.constexpr):
+    """Offsets (cells, taps) of the nodes of cells in the flat grid of all groups."""
     k = cell % CELLS
     j = cell // CELLS % CELLS
     i = cell // (CELLS * CELLS) % CELLS
     group = cell // (CELLS * CELLS * CELLS)
-    return ((group.to(tl.int64) * NODES + i) * NODES + j) * NODES + k
+    first = ((group.to(tl.int64) * NODES + i) * NODES + j) * NODES + k + map_number * map_stride
+    offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
+    return first[:, None] + offset[None, :]
+
+
+@triton.jit
+def colors_of(words, cell, w, active, WORDS: tl.constexpr):
+    """Colours of word w of cells: numbers (cells, 32) int64, and the mask of those that occur."""
+    at = words + 2 * (cell.to(tl.int64) * WORDS + w)
+    marks = tl.load(at, mask=active, other=0)[:, None]
+    first = tl.load(at + 1, mask=active, other=0)[:, None]
+    mark = tl.full((1, 32), 1, tl.int32) << tl.arange(0, 32)[None, :]
+    return (first + popcount(marks & (mark - 1))).to(tl.int64), (marks & mark) != 0
 
 
 @triton.jit
 def cells_to_nodes(
-    table, cell_list, counter, nodes, map_stride,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
-    LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
+    table, words, cell_list, counters, nodes, map_stride,
+    SIDE: tl.constexpr, CELLS: tl.constexpr, WORDS: tl.constexpr, NODES: tl.constexpr,
+    COPIES: tl.constexpr, MAPS: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """nodes[map, group, i, j, k] += weights · table[row, level, map], both int64, fixed point."""
-    VOLUME: tl.constexpr = SIDE * SIDE * SIDE
-    count = tl.load(counter)
+    """nodes[map, group, i, j, k] += weights · table[colour, copy, map], int64 in fixed point.
+
+    A row is a map of a cell.
+    """
+    count = tl.load(counters) * MAPS
     tap = tl.arange(0, TAPS)
-    offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
     start = tl.program_id(0) * BLOCK
     while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
-        cell = tl.load(cell_list + row, mask=active, other=0)
-        at = first_node(cell, CELLS, NODES)[:, None] + offset[None, :]
-        for c in tl.static_range(MAPS):
-            total = tl.zeros((BLOCK, TAPS), tl.float32)
-            for begin in range(0, VOLUME, LEVEL_BLOCK):
-                level = begin + tl.arange(0, LEVEL_BLOCK)
-                sums = tl.load(
-                    table + (row.to(tl.int64)[:, None] * VOLUME + level[None, :]) * MAPS + c,
-                    mask=active[:, None] & (level < VOLUME)[None, :],
-                    other=0,
-                )
-                weights = cell_weights(level[:, None], tap[None, :], SIDE)
-                total = tl.dot(sums.to(tl.float32), weights, total, input_precision="ieee")
-            wanted = active[:, None] & (tap < 27)[None, :]
-            fixed = to_fixed(total)
-            tl.atomic_add(nodes + c * map_stride + at, fixed, mask=wanted, sem="relaxed")
+        cell = tl.load(cell_list + row // MAPS, mask=active, other=0)
+        total = tl.zeros((BLOCK, TAPS), tl.float32)
+        for w in range(0, (SIDE * SIDE * SIDE + 31) // 32):
+            color, occurs = colors_of(words, cell, w, active, WORDS)
+            at = table + color * (COPIES * MAPS) + (row % MAPS)[:, None]
+            sums = tl.load(at, mask=occurs, other=0)
+            for copy in tl.static_range(1, COPIES):
+                sums += tl.load(at + copy * MAPS, mask=occurs, other=0)
+            weights = cell_weights(w * 32 + tl.arange(0, 32)[:, None], tap[None, :], SIDE)
+            total = tl.dot(sums.to(tl.float32), weights, total, input_precision="ieee")
+        at_nodes = nodes + nodes_of(cell, row % MAPS, map_stride, tap, CELLS, NODES)
+        wanted = active[:, None] & (tap < 27)[None, :]
+        tl.atomic_add(at_nodes, to_fixed(total), mask=wanted, sem="relaxed")
         start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit
 def nodes_to_cells(
-    table, cell_list, counter, nodes, map_stride,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, NODES: tl.constexpr, MAPS: tl.constexpr,
-    LEVEL_BLOCK: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
+    table, words, cell_list, counters, nodes, map_stride,
+    SIDE: tl.constexpr, CELLS: tl.constexpr, WORDS: tl.constexpr, NODES: tl.constexpr,
+    MAPS: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """table[row, level, map] = weights · nodes.
+    """table[colour, map] = weights · nodes.
 
-    table is the memory of the int64 sums, viewed as float32: rows have twice the length.
+    table is the memory of the int64 sums, viewed as float32.
     """
-    VOLUME: tl.constexpr = SIDE * SIDE * SIDE
-    count = tl.load(counter)
+    count = tl.load(counters) * MAPS
     tap = tl.arange(0, TAPS)
-    offset = (tap // 9 * NODES + tap // 3 % 3) * NODES + tap % 3
     start = tl.program_id(0) * BLOCK
     while start < count:
         row = start + tl.arange(0, BLOCK)
         active = row < count
-        cell = tl.load(cell_list + row, mask=active, other=0)
-        at = first_node(cell, CELLS, NODES)[:, None] + offset[None, :]
-        wanted = active[:, None] & (tap < 27)[None, :]
-        for c in tl.static_range(MAPS):
-            read = tl.load(nodes + c * map_stride + at, mask=wanted, other=0.0)
-            for begin in range(0, VOLUME, LEVEL_BLOCK):
-                level = begin + tl.arange(0, LEVEL_BLOCK)
-                weights = cell_weights(level[None, :], tap[:, None], SIDE)
-                out = tl.dot(read, weights, input_precision="ieee")
-                tl.store(
-                    table + (row.to(tl.int64)[:, None] * (2 * VOLUME) + level[None, :]) * MAPS + c,
-                    out,
-                    mask=active[:, None] & (level < VOLUME)[None, :],
-                )
+        cell = tl.load(cell_list + row // MAPS, mask=active, other=0)
+        at_nodes = nodes + nodes_of(cell, row % MAPS, map_stride, tap, CELLS, NODES)
+        read = tl.load(at_nodes, mask=active[:, None] & (tap < 27)[None, :], other=0.0)
+        for w in range(0, (SIDE * SIDE * SIDE + 31) // 32):
+            color, occurs = colors_of(words, cell, w, active, WORDS)
+            weights = cell_weights(w * 32 + tl.arange(0, 32)[None, :], tap[:, None], SIDE)
+            out = tl.dot(read, weights, input_precision="ieee")
+            tl.store(table + color * MAPS + (row % MAPS)[:, None], out, mask=occurs)
         start += tl.num_programs(0) * BLOCK
 
 
 @triton.jit(do_not_specialize=WINDOW)
 def read_levels(
-    image, group, table, row_of, invalid_groups, units, out, points, plane, width,
-    stride_f, stride_c, stride_y, stride_x, out_f, out_c, out_p,
-    first: tl.int64, last: tl.int64, start: tl.int64, num_groups,
-    SIDE: tl.constexpr, CELLS: tl.constexpr, MAPS: tl.constexpr, PADDED: tl.constexpr,
-    BLOCK: tl.constexpr,
+    group, table, color_of, invalid_groups, units, out, points, plane, width, out_f, out_c, out_p,
+    first: tl.int64, last: tl.int64, num_groups,
+    MAPS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out[frame, map, pixel] = table[row, level, map]; NaN for points of invalid groups."""
-    number, cell, level, in_pass = cell_of(
-        image, group, points, plane, width, stride_f, stride_c, stride_y, stride_x, first, last,
-        SIDE, CELLS, BLOCK,
-    )  # fmt: skip
+    """out[frame, map, pixel] = table[colour, map]; NaN for points of invalid groups."""
+    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    frame, _, _ = pixel_position(point, plane, width)
+    number, in_pass = group_of(group, frame, point, points, first, last)
     if tl.max(in_pass.to(tl.int32)) > 0:
-        active = in_pass & (number >= 0) & (number < num_groups)
-        at = row_of + (number - start) * (CELLS * CELLS * CELLS) + cell
-        row = tl.load(at, mask=active, other=0).to(tl.int64)
+        color = tl.load(color_of + point, mask=in_pass, other=-1)
         invalid = is_invalid(invalid_groups, number, num_groups, in_pass)
-        point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        frame, _, _ = pixel_position(point, plane, width)
         column = tl.arange(0, PADDED)[None, :]
         tile = tl.load(
-            table + (row * (2 * SIDE * SIDE * SIDE) + level)[:, None] * MAPS + column,
-            mask=active[:, None] & (column < MAPS),
+            table + color.to(tl.int64)[:, None] * MAPS + column,
+            mask=(color >= 0)[:, None] & (column < MAPS),
             other=0.0,
         )
         inverse = inverse_of(tl.load(units + column, mask=column < MAPS, other=1.0))

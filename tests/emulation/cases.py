@@ -37,6 +37,8 @@ Options = importlib.import_module("ptxemu.engine").Options
 hook.KNOWN += (
     # parents that other programs replace are read, as they may be: see `join_rows`
     ("weak-read-of-atomic", "regions_triton.py", "ld.", ".min."),
+    # marks that other programs set are read, as they may be: see `mark_levels`
+    ("weak-read-of-atomic", "level_kernels_triton.py", "ld.", ".or."),
     # seeds are bytes, and the emulator watches words of four
     ("race-global-write-write", "pixels_triton.py", "st.global.b8", "st.global.b8"),
 )
@@ -317,6 +319,7 @@ def run_cases(profile: str) -> tuple[dict[str, Any], set[str]]:
 def main(path: Path) -> None:
     for module in (grid_triton, lattice_triton):
         module.persistent_programs = lambda device: PROGRAMS
+    grid_triton.MANY = 384  # sums of single groups have copies
     results = {profile: run_cases(profile) for profile in PROFILES}
     everything = {
         "cases": {profile: found for profile, (found, _) in results.items()},

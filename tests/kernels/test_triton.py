@@ -348,12 +348,12 @@ def test_a_pass_per_group_gives_the_result_of_one_pass(device, small, maps, name
 
 @pytest.mark.parametrize("name", ["levels", "nodes", "lattice"])
 def test_small_blocks_give_the_same_result(device, small, maps, monkeypatch, name):
-    """Many programs per launch, and several iterations of those that loop over lists."""
+    """Many programs per launch, several iterations of loops over lists, copies of sums."""
     images = small(4, 8, 6).to(device)
     values = maps(4, 2, 8, 6, dtype=torch.float32).to(device)
     expected = filters_of(images)[name].apply(values)
     sizes = {grid_triton: {"BLOCK": 32}, lattice_triton: {"BLOCK": 128}}
-    sizes[grid_triton] |= {"CELL_BLOCK": 2048, "ROW_BLOCK": 16}
+    sizes[grid_triton] |= {"WORD_BLOCK": 2048, "ROW_BLOCK": 16, "MANY": 1}
     sizes[blur_triton] = {"BLUR_LINES": 512}
     sizes[lattice_triton] |= {"ROW_BLOCK": 256}
     for module, changed in sizes.items():
