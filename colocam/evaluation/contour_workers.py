@@ -10,6 +10,7 @@ from multiprocessing.pool import Pool
 
 FEWEST_FRAMES = 128  # fewer are evaluated faster than processes start
 MOST_PROCESSES = 8
+IMPORTED_ONCE = ["__main__", "colocam.evaluation.corloc"]  # by the server, not by every process
 
 
 def useful_processes(num_frames: int, ranks: int = 1) -> int:
@@ -28,7 +29,9 @@ def useful_processes(num_frames: int, ranks: int = 1) -> int:
 def contour_workers(processes: int) -> Iterator[Pool | None]:
     """Pool of processes for `CorLoc.add_all`, terminated after the block; None for one process.
 
-    The processes are forks of this one and use NumPy and OpenCV only.
+    The processes are forks of a server that has neither CUDA nor threads: a fork of this process
+    would have the locks of its threads without the threads. The server starts with the first pool
+    (some seconds, for its imports) and serves all that follow.
 
     Args:
         processes: number of processes.
@@ -36,7 +39,9 @@ def contour_workers(processes: int) -> Iterator[Pool | None]:
     if processes == 1:
         yield None
         return
-    with multiprocessing.get_context("fork").Pool(processes, _leave_signals_to_the_parent) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    with context.Pool(processes, _leave_signals_to_the_parent) as pool:
         yield pool
 
 

@@ -17,6 +17,7 @@ from colocam.data.loading.loader import SequenceLoader, full_batch
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.sequence_dataset import SequenceSettings
 from colocam.data.records import BoxedFrame, VideoData
+from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from colocam.models import Localizer
 from colocam.runtime.console import make_console
@@ -155,6 +156,7 @@ class Run:
             model, records, self.data.classes, side=config.crop,
             cam=ActivationMap(model, config.cam, config.cam_layer),
             device=self.device, decode=decode, autocast=self.autocast, ranks=self.ranks,
+            processes=useful_processes(len(records) // self.ranks.world, self.ranks.world),
         )  # fmt: skip
 
 

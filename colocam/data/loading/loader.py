@@ -3,11 +3,13 @@
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -240,7 +242,9 @@ class SequenceLoader:
             raise RuntimeError("the loader is closed")
         self.order.epoch, self.order.first = epoch, first
         damaged: dict[str, None] = {}  # an ordered set
-        for batch in self.loader:
+        with _one_opencv_thread():
+            batches = iter(self.loader)  # starts the worker processes
+        for batch in batches:
             if isinstance(batch, UserError):
                 raise batch
             warnings = batch.pop("warnings")
@@ -272,11 +276,23 @@ def _print_warning(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Context whose forks use one thread of OpenCV; they are as many as they should be.
+
+    The number is set here and not in the fork: where this process has used several threads,
+    `cv2.setNumThreads` in a fork would wait for threads that do not exist there.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _init_worker(_: int) -> None:
     """Initializes a worker process: signals are left to the main process.
-
-    The number of OpenCV's threads is not set: in a fork of a process that has used them,
-    `cv2.setNumThreads` waits for threads that do not exist.
 
     The main process can then complete its step on a signal. Ctrl-C is sent to all processes of a
     terminal and is ignored here. SIGTERM may also be sent to all processes of a job, and a second

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.data.decoding.open import open_video
+from colocam.data.loading import loader as loading
 from colocam.data.loading.loader import EpochOrder, SequenceLoader
 from colocam.data.loading.seed_maps import SeedMaps
 from colocam.data.loading.sequence_dataset import SequenceSettings
@@ -473,6 +474,19 @@ def test_maps_are_read_by_worker_processes(textured):
 def running(others):
     """Worker processes, except for those of other loaders."""
     return {child for child in multiprocessing.active_children() if child not in others}
+
+
+def test_worker_processes_use_one_thread_of_opencv(monkeypatch):
+    threads = cv2.getNumThreads()
+    monkeypatch.setattr(
+        loading, "collate_sequences", lambda *_, **__: UserError(str(cv2.getNumThreads()))
+    )
+    cv2.resize(np.zeros((900, 900, 3), np.uint8), (700, 700))  # starts threads of this process
+    loader = SequenceLoader(shots_of(9, 9), SETTINGS, 4, workers=1)
+    with pytest.raises(UserError, match=r"^1$"):
+        next(loader.drawn(0))
+    loader.close()
+    assert cv2.getNumThreads() == threads
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
