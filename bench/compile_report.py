@@ -29,6 +29,7 @@ from lib.markdown_table import table_of_cells
 from lib.result_files import check_writable, write_json
 
 from colocam.kernels import backend_triton, energy_triton
+from colocam.kernels.color_grid.energy_triton import EnergyOnNodes
 from colocam.kernels.seeds import sampling_triton
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
@@ -36,7 +37,7 @@ from colocam.runtime.errors import UserError
 ARCHITECTURES = (80, 90, 100)
 REGISTERS = (24, 255)  # valid limits of registers per thread
 FRAMES, SIDE, LENGTH = 8, 224, 4  # a batch filtered in one pass; frames per sequence
-MANY = 32  # frames filtered in several passes, or as one group
+MANY = 32  # frames filtered in several passes, or as one large group
 ODD = (19, 201, 3)  # height, width and groups that are not multiples of a vector width
 
 
@@ -48,16 +49,30 @@ def energy(
     form: str = "association",
     dtype: torch.dtype = torch.uint8,
     frames: int = FRAMES,
-    length: int = LENGTH,
 ) -> None:
     """Calls the energy: joint over sequences, or spatial over frames if sigma_xy is given."""
-    groups = frames // length if sigma_xy is None else frames
+    groups = frames // LENGTH if sigma_xy is None else frames
     images = torch.empty(frames, 3, SIDE, SIDE, dtype=dtype, device="meta")
     probs = torch.empty(frames, maps, SIDE, SIDE, device="meta")
     group = torch.empty(frames, dtype=torch.int64, device="meta")
     backend_triton.energy_and_half_grad(
         images, probs, group, groups, sigma_rgb, sigma_xy, form, method
     )
+
+
+def joint_energy(
+    form: str = "association",
+    layout: tuple[int, int, int] = (SIDE, SIDE, FRAMES // LENGTH),
+    frames: int = FRAMES,
+) -> None:
+    """Calls the energy of two maps on colour alone, and its gradient; images channels-last."""
+    height, width, groups = layout
+    images = torch.empty(frames, height, width, 3, dtype=torch.uint8, device="meta")
+    probs = torch.empty(frames, 2, height, width, device="meta")
+    group = torch.empty(frames, dtype=torch.int64, device="meta")
+    on_nodes = EnergyOnNodes(images.permute(0, 3, 1, 2), group, groups, 15.0, form)
+    energy, *kept = on_nodes.forward(probs)
+    on_nodes.gradient(energy, *kept)
 
 
 def odd_energy(method: str, sigma_xy: float | None = None) -> None:
@@ -110,7 +125,10 @@ CASES: dict[str, Callable[[], None]] = {
     "grid K=2 odd": partial(odd_energy, "grid"),
     "grid K=2 sigma=4": partial(energy, "grid", 2, 4.0),
     "grid K=2 sigma=30": partial(energy, "grid", 2, 30.0),
-    "grid K=2 one group": partial(energy, "grid", 2, frames=MANY, length=MANY),
+    "joint": joint_energy,
+    "joint cut": partial(joint_energy, form="cut"),
+    "joint odd": partial(joint_energy, layout=ODD),
+    "joint one group": partial(joint_energy, layout=(SIDE, SIDE, 1), frames=MANY),
     "grid K=2 float": partial(energy, "grid", 2, dtype=torch.float32),
     "grid features": partial(features, "grid", 3),
     "lattice d=3 K=2": partial(energy, LATTICE, 2),

@@ -25,6 +25,7 @@ from lib.markdown_table import page, table_of_cells
 from lib.result_files import RESULTS, write_results
 
 from colocam.kernels.color_grid.geometry import LEVELS, spacing_for_levels
+from colocam.kernels.color_grid.grid_triton import COPIES, MANY
 from colocam.kernels.permutohedral.geometry import STENCILS, axis_factors
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, locate
 from colocam.runtime.entry import exit_status
@@ -79,12 +80,6 @@ class Estimate:
         """Launches of all kernels."""
         return sum(count for _, count, _ in self.kernels)
 
-    def add_tail(self) -> None:
-        """Adds what follows both filters: half gradient, energy, gradient."""
-        self.add("half_grad_and_energy", 24 * self.pixels)
-        self.add("sum_parts", 0)
-        self.add("ones, scale_by_group", 16 * self.pixels, launches=2)
-
 
 def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     """Joint term by the colour grid; images (B, 3, H, W) uint8 in groups of equal length."""
@@ -99,20 +94,24 @@ def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     key = ((colors // LEVELS**3 * cells + red) * cells + green) * cells + blue
     occupied = len(key.unique())
     pixels = images[:, 0].numel()
-    table, words = 8.0 * MAPS * len(colors), 2 ** math.ceil(math.log2(side**3 / 32))
-    marks, nodes = 4.0 * words * groups * cells**3, groups * MAPS * (cells + spacing.degree) ** 3
-    of_cells = occupied * (8 + 8 * words)  # cell, first number and words, read by map
+    copies = COPIES if pixels >= MANY * groups else 1
+    table, sums = 4.0 * MAPS * len(colors), 8.0 * MAPS * copies * len(colors)
+    words = 8 * 2 ** math.ceil(math.log2(side**3 / 32))  # bytes of a cell
+    marks, nodes = groups * cells**3 * words, groups * MAPS * (cells + spacing.degree) ** 3
+    of_cells = occupied * MAPS * (4 + words)
     one = Estimate(f"{title}: {len(colors)} colours in {occupied} cells", pixels)
-    one.add("fills", marks + 8 * nodes, launches=4)
+    one.add("fills", marks + 8 * nodes, launches=3)
     one.add("mark_levels", 3 * pixels, pixels / 4, marks)
-    one.add("number_levels", marks + 4 * words * occupied)
-    one.add("clear_sums", table)
-    one.add("sum_levels", 15 * pixels, 1.5 * pixels, table)
-    one.add("cells_to_nodes", table + of_cells, occupied * 27, 8 * nodes)
+    one.add("number_levels", marks + words * occupied)
+    one.add("clear_sums", sums)
+    one.add("sum_levels", 15 * pixels, 1.25 * pixels, sums)
+    one.add("cells_to_nodes", sums + of_cells, occupied * 27, 8 * nodes)
     one.add("blur_axis", (12 + 8 + 8) * nodes, launches=3)
-    one.add("nodes_to_cells", table / 2 + of_cells, occupied * 18, 4 * nodes)
-    one.add("read_levels", 12 * pixels, pixels, table / 2)
-    one.add_tail()
+    one.add("energy_of_nodes", 12 * nodes)
+    one.add("sum_of_groups", 0)
+    one.add("ones (of the incoming gradient)", 0)
+    one.add("nodes_to_cells", table + of_cells, occupied * 18, 4 * nodes)
+    one.add("read_levels", 12 * pixels, pixels, table)
     return one
 
 
@@ -142,7 +141,10 @@ def lattice_estimate(title: str, images: Tensor) -> Estimate:
     one.add("blur", sides * vertices * rows, 3.6 * sides * vertices, 2 * values, sides)
     one.add("distribute", simplices * (row / 2 + 4 * sides), simplices * sides, values)
     one.add("slice_pixels", 15 * pixels, pixels * row / 64, simplices * row)
-    one.add_tail()
+    one.add("half_grad_and_energy", 24 * pixels)
+    one.add("sum_parts", 0)
+    one.add("ones (of the incoming gradient)", 0)
+    one.add("scale_by_group", 16 * pixels)
     return one
 
 

@@ -142,7 +142,7 @@ def fixed_point(points: int, maps: Tensor, largest: float | None = None) -> tupl
     """
     bits = 60 - (points - 1).bit_length()
     if largest is not None:
-        unit = 2.0 ** min(126, bits - math.frexp(largest)[1])
+        unit = fixed_unit(points, largest)
         units = torch.full((maps.shape[1],), unit, dtype=torch.float32, device=maps.device)
     else:
         magnitudes = maps.detach().float().abs().nan_to_num(0.0, 0.0, 0.0).amax((0, 2, 3))
@@ -152,11 +152,26 @@ def fixed_point(points: int, maps: Tensor, largest: float | None = None) -> tupl
     return units, 2.0 ** (bits + 1)
 
 
+def fixed_unit(points: int, largest: float) -> float:
+    """Unit of `fixed_point` for values up to `largest`."""
+    bits = 60 - (points - 1).bit_length()
+    return float(2.0 ** min(126, bits - math.frexp(largest)[1]))
+
+
 def zeros(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
     """Tensors of zeros, (size,) each, in one buffer: one fill."""
-    padded = [ALIGNED * ceil_div(size, ALIGNED) for size in sizes]
-    parts = torch.zeros(sum(padded), dtype=dtype, device=device).split(padded)
+    return parts_of(torch.zeros(sum(map(padded, sizes)), dtype=dtype, device=device), sizes)
+
+
+def parts_of(buffer: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Tensors (size,) within a buffer of `padded` sizes."""
+    parts = buffer.split([padded(size) for size in sizes])
     return [part[:size] for part, size in zip(parts, sizes, strict=True)]
+
+
+def padded(size: int) -> int:
+    """Elements that a part of a buffer takes."""
+    return ALIGNED * ceil_div(size, ALIGNED)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -120,6 +120,12 @@ def crf_energy(
     probs = probs.to(working_type(probs))
     backend = arguments.choose_backend(backend, method, probs.dtype, probs)
     sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
+    if (
+        backend == "triton"
+        and method == "grid"
+        and _on_nodes(images, probs, group, num_groups, sigma_rgb)
+    ):
+        return energy_on_nodes(images.detach(), probs, group, num_groups, sigma_rgb, form)[0]
     energy, _ = energy_and_half_grad(
         images.detach(), probs, group, num_groups, sigma_rgb, sigma_xy, form, method, backend,
         features, 2 * float(feature_limit),
@@ -279,3 +285,97 @@ def gradient_of_probs(half_grad: Tensor, grad: Tensor, group: Tensor, backend: s
 @gradient_of_probs.register_fake
 def _(half_grad: Tensor, grad: Tensor, group: Tensor, backend: str) -> Tensor:
     return torch.empty_like(half_grad)
+
+
+def _on_nodes(images: Tensor, probs: Tensor, group: Tensor, num_groups: int, sigma: float) -> bool:
+    """Whether `energy_on_nodes` can compute an energy on colour alone."""
+    from colocam.kernels.color_grid.energy_triton import MAPS, EnergyOnNodes
+
+    if images.dtype != torch.uint8 or probs.shape[1] != MAPS or not probs.numel():
+        return False
+    return EnergyOnNodes(images, group, num_groups, sigma, "association").fits()
+
+
+@torch.library.custom_op("colocam::energy_on_nodes", mutates_args=())
+def energy_on_nodes(
+    images: Tensor, probs: Tensor, group: Tensor, num_groups: int, sigma: float, form: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Energies (G,) by `EnergyOnNodes`, and what their gradient needs."""
+    from colocam.kernels.color_grid.energy_triton import EnergyOnNodes
+
+    arguments.check_energy_content(images, probs, group, num_groups, "triton", None)
+    with working_on(probs):
+        # kernels assume that groups have stride 1
+        energy = EnergyOnNodes(images, group.contiguous(), num_groups, sigma, form)
+        return energy.forward(probs)
+
+
+@energy_on_nodes.register_fake
+def _(
+    images: Tensor, probs: Tensor, group: Tensor, num_groups: int, sigma: float, form: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    from colocam.kernels.color_grid.energy_triton import EnergyOnNodes
+
+    energy = EnergyOnNodes(images, group, num_groups, sigma, form)
+    *kept, nodes = energy.shapes()
+    state, cell_list, color_of = (probs.new_empty(shape, dtype=torch.int32) for shape in kept)
+    return probs.new_empty(num_groups), state, cell_list, color_of, probs.new_empty(nodes)
+
+
+def _save_nodes(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)  # what the gradient needs has no gradient of its own
+    ctx.mark_non_differentiable(*output[1:])
+    images, _, group, *ctx.rest = inputs
+    ctx.save_for_backward(images, group, *output[1:])
+
+
+def _nodes_gradient(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple:
+    none = (None,) * 4
+    if grad is None:
+        return None, None, *none
+    images, group, *kept = ctx.saved_tensors
+    return None, gradient_from_nodes(grad, images, group, *kept, *ctx.rest), *none
+
+
+energy_on_nodes.register_autograd(_nodes_gradient, setup_context=_save_nodes)
+
+
+@torch.library.custom_op("colocam::gradient_from_nodes", mutates_args=())
+def gradient_from_nodes(
+    grad: Tensor,
+    images: Tensor,
+    group: Tensor,
+    state: Tensor,
+    cell_list: Tensor,
+    color_of: Tensor,
+    nodes: Tensor,
+    num_groups: int,
+    sigma: float,
+    form: str,
+) -> Tensor:
+    """Gradient of probs from grad (G,) and what `energy_on_nodes` returned → (B, 2, H, W).
+
+    Without a derivative, as `gradient_of_probs`.
+    """
+    from colocam.kernels.color_grid.energy_triton import EnergyOnNodes
+
+    with working_on(grad):
+        energy = EnergyOnNodes(images, group.contiguous(), num_groups, sigma, form)
+        return energy.gradient(grad, state, cell_list, color_of, nodes)
+
+
+@gradient_from_nodes.register_fake
+def _(
+    grad: Tensor,
+    images: Tensor,
+    group: Tensor,
+    state: Tensor,
+    cell_list: Tensor,
+    color_of: Tensor,
+    nodes: Tensor,
+    num_groups: int,
+    sigma: float,
+    form: str,
+) -> Tensor:
+    frames, _, height, width = images.shape
+    return nodes.new_empty(frames, 2, height, width)

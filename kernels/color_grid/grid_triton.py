@@ -11,6 +11,7 @@ first. All data stays on the device, and nothing synchronizes with the host, exc
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -77,29 +78,35 @@ class LevelGrid:
         """Copies of the sums of a colour."""
         return COPIES if self.points.count >= MANY * groups else 1
 
+    def scratch(self, groups: int, maps: int) -> int:
+        """Bytes needed for a number of groups and a number of maps."""
+        cells, colors = self.capacity(groups)
+        words = 4 * self.state_size(groups)
+        sums = 8 * maps * self.copies(groups) * colors
+        return 4 * cells + sums + words + groups * 16 * maps * self.nodes**3
+
+    def state_size(self, groups: int) -> int:
+        """Marks of colours and numbers of words, see `ColorTable`."""
+        return 2 * groups * self.cells**3 * self.words
+
     def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
         """Filter maps (F, K, H, W) float32, any strides → the same shape, contiguous.
 
         See `filter_in_passes` for the arguments.
         """
-        color_of = torch.empty(self.points.count, dtype=torch.int32, device=maps.device)
-
-        def scratch(groups: int, maps: int) -> int:
-            cells, colors = self.capacity(groups)
-            words = 8 * groups * self.cells**3 * self.words
-            sums = 8 * maps * self.copies(groups) * colors
-            return 4 * cells + sums + words + groups * 16 * maps * self.nodes**3
 
         def prepare(window: Window) -> Callable[[Tensor, Tensor, Tensor], None]:
-            return ColorTable(self, window, color_of).filter
+            return ColorTable.of_pass(self, window).filter
 
-        return filter_in_passes(self.points, maps, CHANNELS, scratch, prepare, limit, largest)
+        return filter_in_passes(self.points, maps, CHANNELS, self.scratch, prepare, limit, largest)
 
 
+@dataclass(frozen=True)
 class ColorTable:
-    """Colours that occur in the groups of one pass, numbered on construction.
+    """Colours that occur in the groups of one pass, numbered.
 
     Attributes:
+        grid, window: the filter, and the pass.
         words: (groups · cells · words · 2,) int32: marks, a bit per colour that occurs, and the
             number of the first of them; it is undefined in cells without colours.
         cell_list: int32, the occupied cells.
@@ -107,65 +114,112 @@ class ColorTable:
         color_of: (points,) int32, number of each point's colour, -1 for points of no group.
     """
 
-    def __init__(self, grid: LevelGrid, window: Window, color_of: Tensor) -> None:
-        points, device, cells = grid.points, color_of.device, window.groups * grid.cells**3
-        self.grid, self.window, self.color_of = grid, window, color_of
-        self.capacity = grid.capacity(window.groups)
-        self.counters, self.words = zeros([2, 2 * cells * grid.words], torch.int32, device)
-        self.cell_list = torch.empty(self.capacity[0], dtype=torch.int32, device=device)
-        self.layout = (points.count, *points.plane)
-        self.groups = (window.first, window.last, window.start, points.num_groups)
-        mark_levels[self._blocks()](
-            points.tensor, points.group, self.words, window.invalid_groups, *self.layout,
-            *points.tensor.stride(), *self.groups, **grid.static, BLOCK=BLOCK,
+    grid: LevelGrid
+    window: Window
+    words: Tensor
+    cell_list: Tensor
+    counters: Tensor
+    color_of: Tensor
+
+    @staticmethod
+    def of_pass(grid: LevelGrid, window: Window) -> "ColorTable":
+        """The colours of a pass."""
+        device = window.invalid_groups.device
+        sizes = [2, grid.state_size(window.groups)]
+        return ColorTable.in_zeros(grid, window, *zeros(sizes, torch.int32, device))
+
+    @staticmethod
+    def in_zeros(grid: LevelGrid, window: Window, counters: Tensor, words: Tensor) -> "ColorTable":
+        """The colours of a pass, in tensors that are zero."""
+        points, cells = grid.points, window.groups * grid.cells**3
+        cell_list, color_of = (
+            torch.empty(size, dtype=torch.int32, device=words.device)
+            for size in (grid.capacity(window.groups)[0], points.count)
+        )
+        table = ColorTable(grid, window, words, cell_list, counters, color_of)
+        mark_levels[table._blocks()](
+            points.tensor, points.group, words, window.invalid_groups, *table._layout(),
+            *points.tensor.stride(), *table._groups(), **grid.static, BLOCK=BLOCK,
         )  # fmt: skip
         size = max(1, WORD_BLOCK // grid.words)
         number_levels[(ceil_div(cells, size),)](
-            self.words, self.cell_list, self.counters, cells, WORDS=grid.words, BLOCK=size
-        )  # fmt: skip
-
-    def _blocks(self) -> tuple[int]:
-        return (ceil_div(self.grid.points.count, BLOCK),)
+            words, cell_list, counters, cells, WORDS=grid.words, BLOCK=size
+        )
+        return table
 
     def filter(self, maps: Tensor, units: Tensor, out: Tensor) -> None:
         """Filter maps (F, up to CHANNELS, H, W) into out, whose planes are contiguous."""
+        self.read(self.blur(self.splat(maps, units)), out, units)
+
+    def splat(self, maps: Tensor, units: Tensor) -> Tensor:
+        """Sums of maps (F, K, H, W) on the nodes: (K, groups, n, n, n) int64, fixed point."""
         grid, count, device = self.grid, maps.shape[1], maps.device
         shape = (count, self.window.groups, grid.nodes, grid.nodes, grid.nodes)
         copies = grid.copies(self.window.groups)
-        table = torch.empty(self.capacity[1], copies, count, dtype=torch.int64, device=device)
+        colors = grid.capacity(self.window.groups)[1]
+        table = torch.empty(colors, copies, count, dtype=torch.int64, device=device)
         nodes = torch.zeros(shape, dtype=torch.int64, device=device)
         programs = (persistent_programs(device),)
-        cells = (self.words, self.cell_list, self.counters)
-        rows = {"NODES": grid.nodes, "MAPS": count, "TAPS": TAPS, "BLOCK": ROW_BLOCK}
         clear_sums[programs](table, self.counters, WIDTH=copies * count, BLOCK=CLEAR_BLOCK)
         self._sum(maps, units, table)
         cells_to_nodes[programs](
-            table, *cells, nodes, nodes.stride(0), **grid.static, **rows, COPIES=copies
+            table, *self._cells(), nodes, nodes.stride(0), **self._rows(count), COPIES=copies
         )
-        nodes = blur_nodes(nodes.flatten(0, 1), grid.sigma, grid.spacing).view(shape)
-        table = table.view(torch.float32)
-        nodes_to_cells[programs](table, *cells, nodes, nodes.stride(0), **grid.static, **rows)
-        self._read(table, units, out)
+        return nodes
+
+    def blur(self, nodes: Tensor) -> Tensor:
+        """Blurs nodes (K, groups, n, n, n) int64 → float32."""
+        return blur_nodes(nodes.flatten(0, 1), self.grid.sigma, self.grid.spacing).view(nodes.shape)
+
+    def read(
+        self, nodes: Tensor, out: Tensor, factors: Tensor, scale: float = 1.0,
+        by_group: bool = False, other: bool = False,
+    ) -> None:  # fmt: skip
+        """Reads nodes (K, groups, n, n, n) float32 into out (F, K, H, W) times a factor.
+
+        See `read_levels`.
+        """
+        points, window, count = self.grid.points, self.window, len(nodes)
+        colors = self.grid.capacity(window.groups)[1]
+        table = torch.empty(colors, count, dtype=torch.float32, device=nodes.device)
+        nodes_to_cells[(persistent_programs(nodes.device),)](
+            table, *self._cells(), nodes, nodes.stride(0), **self._rows(count)
+        )
+        read_levels[self._blocks()](
+            points.group, table, self.color_of, window.invalid_groups, factors, scale, out,
+            *self._layout(), out.stride(0), out.stride(1), 1, window.first, window.last,
+            points.num_groups, BY_GROUP=by_group, OTHER=other,
+            MAPS=count, PADDED=triton.next_power_of_2(count), BLOCK=BLOCK,
+        )  # fmt: skip
 
     def _sum(self, maps: Tensor, units: Tensor, table: Tensor) -> None:
         """Sum the maps per colour, and number the colours of the points."""
         points, count = self.grid.points, maps.shape[1]
         sum_levels[self._blocks()](
             points.tensor, points.group, maps, self.words, self.color_of, table,
-            self.window.invalid_groups, units, self.window.bound, *self.layout,
-            *points.tensor.stride(), *maps.stride(), *self.groups, **self.grid.static,
+            self.window.invalid_groups, units, self.window.bound, *self._layout(),
+            *points.tensor.stride(), *maps.stride(), *self._groups(), **self.grid.static,
             COPIES=table.shape[1], MAPS=count, PADDED=triton.next_power_of_2(count),
             STRIP=STRIP, BLOCK=BLOCK,
         )  # fmt: skip
 
-    def _read(self, table: Tensor, units: Tensor, out: Tensor) -> None:
-        """Read the filtered maps of the points' colours."""
-        points, window, count = self.grid.points, self.window, out.shape[1]
-        read_levels[self._blocks()](
-            points.group, table, self.color_of, window.invalid_groups, units, out, *self.layout,
-            out.stride(0), out.stride(1), 1, window.first, window.last, points.num_groups,
-            MAPS=count, PADDED=triton.next_power_of_2(count), BLOCK=BLOCK,
-        )  # fmt: skip
+    def _blocks(self) -> tuple[int]:
+        return (ceil_div(self.grid.points.count, BLOCK),)
+
+    def _layout(self) -> tuple[int, int, int]:
+        return (self.grid.points.count, *self.grid.points.plane)
+
+    def _groups(self) -> tuple[int, int, int, int]:
+        window = self.window
+        return window.first, window.last, window.start, self.grid.points.num_groups
+
+    def _cells(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.words, self.cell_list, self.counters
+
+    def _rows(self, maps: int) -> dict[str, int]:
+        """Constants of the kernels over cells."""
+        rows = {"NODES": self.grid.nodes, "MAPS": maps, "TAPS": TAPS, "BLOCK": ROW_BLOCK}
+        return self.grid.static | rows
 
 
 class NodeGrid:

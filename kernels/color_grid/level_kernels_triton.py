@@ -11,6 +11,10 @@ whole cells are splatted by a small matrix product:
 4. The blur (`blur_triton.py`).
 5. `nodes_to_cells`, `read_levels`: the transpose of 3 and 2.
 
+`energy_of_nodes` computes the energy between 4 and 5: splat and slice are the transposes of each
+other, so that S^T W S is the sum over the nodes of S's sums times their blur. No pixel is read for
+it, and step 5 can wait for the backward pass, where it writes the gradient.
+
 A "level" is the index of a colour within its cell, 0...SIDE^3-1; its mark is a bit of one of the
 cell's WORDS words. words: (groups, cells, WORDS, 2) int32, the marks, and the number of the first
 colour in the word. counters: (2,) int32, the number of occupied cells and of colours, which stay on
@@ -244,11 +248,16 @@ def nodes_to_cells(
 
 @triton.jit(do_not_specialize=WINDOW)
 def read_levels(
-    group, table, color_of, invalid_groups, units, out, points, plane, width, out_f, out_c, out_p,
-    first: tl.int64, last: tl.int64, num_groups,
+    group, table, color_of, invalid_groups, factors, scale, out,
+    points, plane, width, out_f, out_c, out_p, first: tl.int64, last: tl.int64, num_groups,
+    BY_GROUP: tl.constexpr, OTHER: tl.constexpr,
     MAPS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out[frame, map, pixel] = table[colour, map]; NaN for points of invalid groups."""
+    """out[frame, map, pixel] = factor · table[colour, map]; NaN for points of invalid groups.
+
+    The factor is scale divided by factors[map], a power of two, or BY_GROUP scale · factors[group].
+    With OTHER, of two maps, each reads the other one.
+    """
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     frame, _, _ = pixel_position(point, plane, width)
     number, in_pass = group_of(group, frame, point, points, first, last)
@@ -256,12 +265,51 @@ def read_levels(
         color = tl.load(color_of + point, mask=in_pass, other=-1)
         invalid = is_invalid(invalid_groups, number, num_groups, in_pass)
         column = tl.arange(0, PADDED)[None, :]
+        read = MAPS - 1 - column if OTHER else column
         tile = tl.load(
-            table + color.to(tl.int64)[:, None] * MAPS + column,
+            table + color.to(tl.int64)[:, None] * MAPS + read,
             mask=(color >= 0)[:, None] & (column < MAPS),
             other=0.0,
         )
-        inverse = inverse_of(tl.load(units + column, mask=column < MAPS, other=1.0))
-        tile = tl.where(invalid[:, None], float("nan"), tile * inverse)
+        if BY_GROUP:
+            factor = tl.load(factors + number, mask=color >= 0, other=0.0)[:, None]
+        else:
+            factor = inverse_of(tl.load(factors + column, mask=column < MAPS, other=1.0))
+        tile = tl.where(invalid[:, None], float("nan"), tile * (scale * factor))
         at_out = out + frame * out_f + (point - frame * plane) * out_p
         tl.store(at_out[:, None] + column * out_c, tile, mask=in_pass[:, None] & (column < MAPS))
+
+
+@triton.jit
+def energy_of_nodes(
+    sums, blurred, invalid_groups, parts, nodes, map_stride, num_groups, scale,
+    OTHER: tl.constexpr, MAPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """parts[group, program] = scale · sum over nodes and maps of sums · blurred; NaN if invalid.
+
+    sums (MAPS, groups, nodes) int64, blurred float32; with OTHER, of two maps, the blurred map is
+    the other one. program_id(1): the group.
+    """
+    group = tl.program_id(1)
+    node = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    at = group.to(tl.int64) * nodes + node
+    total = tl.zeros((BLOCK,), tl.float64)
+    for c in tl.static_range(MAPS):
+        other = MAPS - 1 - c if OTHER else c
+        value = tl.load(sums + c * map_stride + at, mask=node < nodes, other=0)
+        around = tl.load(blurred + other * map_stride + at, mask=node < nodes, other=0.0)
+        total += value.to(tl.float64) * around.to(tl.float64)
+    invalid = (tl.load(invalid_groups + group) + tl.load(invalid_groups + num_groups)) > 0
+    part = tl.where(invalid, float("nan"), scale * tl.sum(total, axis=0))
+    tl.store(parts + group * tl.num_programs(0) + tl.program_id(0), part)
+
+
+@triton.jit
+def sum_of_groups(parts, energy, count, BLOCK: tl.constexpr):
+    """energy[group] = the sum of the group's parts (groups, count), in a fixed order."""
+    group = tl.program_id(0)
+    total = tl.zeros((BLOCK,), tl.float64)
+    for start in range(0, count, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        total += tl.load(parts + group * count + part, mask=part < count, other=0.0)
+    tl.store(energy + group, tl.sum(total, axis=0).to(tl.float32))

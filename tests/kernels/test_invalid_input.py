@@ -10,11 +10,13 @@ from colocam.kernels.permutohedral.geometry import STENCILS
 pytest.importorskip("triton")
 
 from colocam.kernels import arguments, backend_torch, backend_triton, crf_energy, launch
+from colocam.kernels.color_grid.energy_triton import EnergyOnNodes
 from colocam.kernels.launch import ANY, Points, Window
 from colocam.kernels.permutohedral.lattice_triton import Tables, TritonLattice
 
 NAN, INF = float("nan"), float("inf")
-METHODS = ("levels", "nodes", "lattice")  # grid of 8-bit colours, grid of any colours, lattice
+# grid of 8-bit colours, its energy from the nodes, grid of any colours, lattice
+METHODS = ("levels", "on nodes", "nodes", "lattice")
 GROUP = torch.tensor([2, 0, 1, 2])
 MARGIN = 512  # entries before and after every buffer
 
@@ -24,8 +26,13 @@ def energies(device, images, probs, group, method, num_groups=4):
     sigma_xy = 100.0 if method == "spatial" else None
     if method == "nodes":
         images = images.float()
-    method = "permutohedral" if method in ("lattice", "spatial") else "grid"
     inputs = (images.to(device), probs.to(device), group.to(device))
+    if method == "on nodes":
+        on_nodes = EnergyOnNodes(inputs[0], inputs[2], num_groups, 30.0, "association")
+        energy, *kept = on_nodes.forward(inputs[1])
+        gradient = on_nodes.gradient(torch.full_like(energy, 1.0), *kept)
+        return energy.cpu(), 0.5 * gradient.cpu()
+    method = "permutohedral" if method in ("lattice", "spatial") else "grid"
     energy, half_grad = backend_triton.energy_and_half_grad(
         *inputs, num_groups, 30.0, sigma_xy, "association", method
     )
@@ -101,7 +108,15 @@ def with_number(scene, number):
 
 @pytest.mark.parametrize(
     ("method", "number"),
-    [("levels", -1), ("levels", 4), ("nodes", -(2**62)), ("nodes", 4), ("lattice", 2**40)],
+    [
+        ("levels", -1),
+        ("levels", 4),
+        ("on nodes", -1),
+        ("on nodes", 2**40),
+        ("nodes", -(2**62)),
+        ("nodes", 4),
+        ("lattice", 2**40),
+    ],
 )
 def test_a_group_that_does_not_exist_makes_all_energies_nan(device, scene, guards, method, number):
     energy, half_grad = energies(device, *with_number(scene, number), method)
@@ -168,7 +183,7 @@ def test_a_map_with_nan_or_no_probability_makes_only_its_group_nan(
     )
 
 
-@pytest.mark.parametrize("method", ["levels", "lattice"])
+@pytest.mark.parametrize("method", ["levels", "on nodes", "lattice"])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_an_infinite_map_has_no_finite_energy(device, scene, guards, method):
     images, probs, group = scene

@@ -55,6 +55,18 @@ def test_the_gradient_passes_opcheck(device):
     torch.library.opcheck(ops.gradient_of_probs, (half_grad, grad, group, "torch"))
 
 
+@pytest.mark.parametrize("form", ["association", "cut"])
+def test_the_energy_from_nodes_passes_opcheck(device, textured, form):
+    images, scores, group = frames_and_scores(device, textured, 2, 4, 5)
+    probs = scores.detach().softmax(1).requires_grad_()
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    arguments = (images, probs, group, 2, 26.0, form)
+    torch.library.opcheck(ops.energy_on_nodes, arguments, test_utils=checks)
+    _, *kept = ops.energy_on_nodes(*arguments)
+    gradient = (torch.rand(2, device=device), images, group, *kept, 2, 26.0, form)
+    torch.library.opcheck(ops.gradient_from_nodes, gradient, test_utils=checks)
+
+
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize(("method", "sigma_xy"), CASES, ids=IDS)
 def test_a_step_compiles_to_one_graph(device, textured, method, sigma_xy, backend):
