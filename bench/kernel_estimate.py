@@ -89,7 +89,7 @@ def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     group = (torch.arange(len(images)) * groups // len(images)).view(-1, 1, 1)
     images = images.long()
     key = ((group * LEVELS + images[:, 0]) * LEVELS + images[:, 1]) * LEVELS + images[:, 2]
-    colors = key.unique()
+    colors, counts = key.unique(return_counts=True)
     blue, green, red = (colors // LEVELS**axis % LEVELS // side for axis in range(3))
     key = ((colors // LEVELS**3 * cells + red) * cells + green) * cells + blue
     occupied = len(key.unique())
@@ -99,7 +99,8 @@ def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     words = 8 * 2 ** math.ceil(math.log2(side**3 / 32))  # bytes of a cell
     marks, nodes = groups * cells**3 * words, groups * MAPS * (cells + spacing.degree) ** 3
     of_cells = occupied * MAPS * (4 + words)
-    one = Estimate(f"{title}: {len(colors)} colours in {occupied} cells", pixels)
+    most = f"at most {counts.max()} pixels of a colour"
+    one = Estimate(f"{title}: {len(colors)} colours in {occupied} cells, {most}", pixels)
     one.add("fills", marks + 8 * nodes, launches=3)
     one.add("mark_levels", 3 * pixels, pixels / 4, marks)
     one.add("number_levels", marks + words * occupied)
