@@ -18,7 +18,7 @@ SCRIPT = ROOT / "bench" / "compile_report.py"
 # all kernels, with the most maps, the most dimensions and both dtypes of images
 CASES = [
     "K=3", "K=4", "float", "sigma=4", "published", "features d=5", "grid features", "backward",
-    "seeds", "regions",
+    "seeds", "regions", "joint cut",
 ]  # fmt: skip
 BAD = [
     (["--arch", "91"], "--arch 91: this Triton does not compile for it"),

@@ -22,7 +22,8 @@ def test_a_kernel_takes_its_launch_its_bytes_and_its_sectors():
 
 def test_frames_of_one_colour_have_one_cell_and_few_simplices():
     images = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
-    assert ": 2 cells" in grid_estimate("joint", images, 2).title
+    title = grid_estimate("joint", images, 2).title
+    assert ": 2 colours in 2 cells, at most 256 pixels of a colour" in title
     simplices, corners, vertices = lattice_counts(images)
     assert 2 <= simplices < 20
     assert corners <= 6 * simplices
