@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 
-from colocam.data.decoding.captures.choice import choose_decoder
+from colocam.data.decoding.captures.choice import is_wrong_in_opencv
 from colocam.data.decoding.captures.open import Capture, Decoder, open_capture
-from colocam.data.decoding.captures.opencv import capture_options
+from colocam.data.decoding.captures.opencv import OpenCVCapture, capture_options
 from colocam.data.decoding.captures.pyav import reported_duration
 from colocam.data.decoding.checks import check_indices, is_unicode
 from colocam.data.decoding.probe_cache import ProbeCache
@@ -134,9 +135,16 @@ def open_video_file(
 
 def _probe(path: str) -> dict[str, Any]:
     """Decodes a video file once and returns the record of it, whose keys are a file format."""
-    decoder = choose_decoder(path)
-    with open_capture(path, decoder) as capture:
-        probed = _decode_all(path, capture)
+    decoder: Decoder = "opencv"
+    probed: dict[str, Any] = {"size": None}
+    capture = OpenCVCapture(path)
+    with closing(capture):
+        if not is_wrong_in_opencv(path, capture):
+            probed = _decode_all(path, capture)
+    if probed["size"] is None:  # or not decoded at all, as AV1 by some packages of OpenCV
+        decoder = "pyav"
+        with open_capture(path, decoder) as other:
+            probed = _decode_all(path, other)
     if probed["size"] is None:
         raise UserError(f"{path}: cannot be decoded; re-encode it or remove it")
     return {**probed, "decoder": decoder}
@@ -145,16 +153,19 @@ def _probe(path: str) -> dict[str, Any]:
 def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
     """Counts the frames of a video and makes its seek points."""
     size, num_frames = None, 0
-    seek_points: list[SeekPoint | None] = []
-    end, is_increasing = 0.0, True  # end: time of the last frame, ms
+    seek_points: list[SeekPoint] = []
+    end = 0.0  # latest time stamp, ms; the last frames of some containers have none
     while capture.grab():
         time = capture.time
-        is_increasing = is_increasing and not 0 < time < end
-        end = max(end, time)  # the last frames of some containers have no time stamp
+        # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
+        while seek_points and 0 < time <= seek_points[-1].time:
+            seek_points.pop()
         if size is None and (frame := capture.retrieve()) is not None:
             size = frame.shape[1], frame.shape[0]
-        if num_frames and num_frames % SEEK_POINT_INTERVAL == 0:
-            seek_points.append(make_seek_point(capture, num_frames))
+        if num_frames and num_frames % SEEK_POINT_INTERVAL == 0 and time > end:
+            point = make_seek_point(capture, num_frames)
+            seek_points += [] if point is None else [point]
+        end = max(end, time)
         num_frames += 1
     reported, rate = capture.reported_frames, capture.rate
     # For a variable frame rate the reported number is an estimate, but the duration is exact.
@@ -166,10 +177,7 @@ def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
     return {
         "num_frames": num_frames,
         "size": size,
-        # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
-        "landmarks": [astuple(point) for point in seek_points if point is not None]
-        if is_increasing
-        else [],
+        "landmarks": [astuple(point) for point in seek_points],
         "promised": reported,
         "reaches_end": reaches_end,
     }

@@ -1,4 +1,4 @@
-"""Choice of the decoder: OpenCV, and PyAV for the files that OpenCV decodes wrongly.
+"""Choice of the decoder: OpenCV, or PyAV for the files that OpenCV decodes wrongly.
 
 From version 4.13, OpenCV does not convert interlaced frames to BGR and does not report that: the
 image is black or that of another frame. The same holds for the few color spaces that FFmpeg cannot
@@ -7,79 +7,99 @@ convert; PyAV reports these frames. Everything else is the same in both, which c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import av
 from av.error import FFmpegError
 
-from colocam.data.decoding.captures.h264 import is_for_all_frames, read_sps
-from colocam.data.decoding.captures.open import Decoder
+from colocam.data.decoding.captures.h264 import SequenceParameters, is_for_all_frames, read_sps
+from colocam.data.decoding.captures.opencv import OpenCVCapture
 from colocam.data.decoding.captures.pyav import decoded, open_container, to_rgb
 
 _SAMPLING = 250  # packets between two samples
+_HEADERS = 512  # bytes of a packet that contain its parameter sets
 # Codecs of television, which may switch between progressive and interlaced at every frame.
-_SWITCHING = frozenset({"mpeg2video", "vc1"})
-_PROGRESSIVE = frozenset({"av1", "vp8", "vp9"})
+_SWITCHING = frozenset({"h264", "mpeg2video", "vc1"})
+# Four-character codes:
+_H264 = frozenset({"avc1", "h264"})
+_PROGRESSIVE = frozenset({"av01", "vp80", "vp90"})
+# Color spaces without a meaning in H.264:
+_RESERVED = frozenset({3, *range(18, 256)})
 
 
-def choose_decoder(path: str) -> Decoder:
-    """Returns the library that decodes a video file correctly.
+def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
+    """Returns whether OpenCV decodes frames of a video file wrongly.
 
-    Frames are decoded only where the headers do not state that all are progressive: every frame of
-    a stream that may switch between progressive and interlaced, until one is interlaced, and one
-    key frame in about 250 frames of other streams.
+    PyAV is used only where the headers do not state that all frames are progressive. It decodes
+    every frame of a stream that may switch between progressive and interlaced, until one is
+    interlaced, and one key frame in about 250 frames of other streams.
 
     Args:
         path: path of the file.
-
-    Returns:
-        "opencv" also if neither can read the file.
+        capture: a capture of the file, of which no frame has been grabbed.
     """
+    codec, extradata = capture.codec, capture.extradata
+    sps = read_sps(extradata) if codec in _H264 else None
+    if sps and not _is_convertible(sps.colorspace):
+        return True
+    has_headers_apart = is_for_all_frames(extradata)
+    if codec in _PROGRESSIVE or (sps and sps.frame_mbs_only and has_headers_apart):
+        return False
     try:
-        # Opening a file decodes its first frames, which takes longer than all the rest.
-        container, stream = open_container(path, skip_frame="all")
+        container, stream = open_container(path)
     except (FFmpegError, IndexError):
-        return "opencv"
+        return False
     with container:
-        codec = stream.codec_context
-        sps = read_sps(codec.extradata) if codec.name == "h264" else None
-        if not _is_convertible(sps.colorspace if sps else codec.colorspace):
-            return "pyav"
-        if codec.name in _PROGRESSIVE or (
-            sps and sps.frame_mbs_only and is_for_all_frames(codec.extradata)
-        ):
-            return "opencv"
-        may_switch = codec.name in _SWITCHING or (
-            codec.name == "h264" and not (sps and sps.frame_mbs_only)
-        )
-        frames = decoded(container, stream, _all if may_switch else _Sampling())
-        return "pyav" if any(map(_is_wrong_in_opencv, frames)) else "opencv"
-
-
-def _is_wrong_in_opencv(frame: Any) -> bool:
-    return frame.interlaced_frame or (not frame.is_corrupt and to_rgb(frame) is None)
+        is_wanted: Callable[[Any], bool] = _KeyFrames()
+        if sps and not has_headers_apart:
+            is_wanted = _Fields(sps)
+        elif stream.codec_context.name in _SWITCHING:
+            is_wanted = _all
+        return any(map(_is_wrong, decoded(container, stream, is_wanted)))
 
 
 def _is_convertible(colorspace: int) -> bool:
     """Returns whether FFmpeg can convert frames of a color space to RGB."""
+    if colorspace in _RESERVED:
+        return True  # FFmpeg ignores it
     frame = av.VideoFrame(16, 16, "yuv420p")
     frame.colorspace = colorspace
     return to_rgb(frame) is not None
+
+
+def _is_wrong(frame: Any) -> bool:
+    return frame.interlaced_frame or (not frame.is_corrupt and to_rgb(frame) is None)
 
 
 def _all(packet: Any) -> bool:
     return True
 
 
-class _Sampling:
-    """Selects the first and about every 250th packet, of key frames only."""
+class _Fields:
+    """Selects the packets of H.264 that may be interlaced, by the parameter sets among them.
+
+    Args:
+        sps: the first parameter set of the stream.
+    """
+
+    def __init__(self, sps: SequenceParameters) -> None:
+        self._sps = sps
+
+    def __call__(self, packet: Any) -> bool:
+        self._sps = read_sps(bytes(memoryview(packet)[:_HEADERS])) or self._sps
+        return not self._sps.frame_mbs_only
+
+
+class _KeyFrames:
+    """Selects the first packet, and of the key frames one in about 250 packets."""
 
     def __init__(self) -> None:
         self._number = self._due = 0
 
     def __call__(self, packet: Any) -> bool:
         self._number += 1
-        if self._number < self._due or not packet.is_keyframe:
+        if self._number > 1 and (self._number < self._due or not packet.is_keyframe):
             return False
         self._due = self._number + _SAMPLING
         return True

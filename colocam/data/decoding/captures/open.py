@@ -58,4 +58,4 @@ def open_capture(path: str, decoder: Decoder = "opencv") -> Iterator[Capture]:
     try:
         yield capture
     finally:
-        capture.release()
+        capture.close()

@@ -36,6 +36,19 @@ class OpenCVCapture:
             self._video = cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
 
     @property
+    def codec(self) -> str:
+        """Four-character code of the codec, in lower case."""
+        code = int(self._video.get(cv2.CAP_PROP_FOURCC))
+        return code.to_bytes(4, "little", signed=code < 0).decode("latin-1").lower()
+
+    @property
+    def extradata(self) -> bytes:
+        """Parameter sets of the stream; empty if there are none."""
+        index = int(self._video.get(cv2.CAP_PROP_CODEC_EXTRADATA_INDEX))
+        found, data = self._video.retrieve(flag=index) if index > 0 else (False, None)
+        return data.tobytes() if found and data is not None else b""
+
+    @property
     def reported_frames(self) -> float:
         """See `Capture.reported_frames`."""
         return self._video.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -70,7 +83,7 @@ class OpenCVCapture:
         number = round(time * self.rate / 1000) - frames
         return number >= 0 and self._video.set(cv2.CAP_PROP_POS_FRAMES, number)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Closes the file."""
         self._video.release()
 

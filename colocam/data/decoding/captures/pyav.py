@@ -12,15 +12,12 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from colocam.data.decoding.captures.opencv import capture_options
 
-
-def open_container(path: str, **options: str) -> tuple[Any, Any]:
-    """Opens a video file with the options of OpenCV's captures.
+def open_container(path: str) -> tuple[Any, Any]:
+    """Opens a video file.
 
     Args:
         path: path of the file.
-        options: more options of FFmpeg.
 
     Returns:
         The container and its first video stream, which is the one that OpenCV decodes.
@@ -29,8 +26,7 @@ def open_container(path: str, **options: str) -> tuple[Any, Any]:
         FFmpegError: the file cannot be opened.
         IndexError: it contains no video.
     """
-    pairs = (pair.split(";", 1) for pair in capture_options().split("|") if ";" in pair)
-    container = av.open(path, options=dict(pairs) | options, metadata_errors="replace")
+    container = av.open(path, metadata_errors="replace")
     try:
         stream = container.streams.video[0]
         # With threads per frame, the frames lost at a damaged packet depend on their number.
@@ -71,7 +67,7 @@ def _duration(container: Any, stream: Any) -> float:
 def decoded(
     container: Any, stream: Any, is_wanted: Callable[[Any], bool] = lambda _: True
 ) -> Iterator[Any]:
-    """Decodes a stream; packets that cannot be decoded are skipped.
+    """Decodes a stream; packets that are incomplete or cannot be decoded are skipped.
 
     Args:
         container: an opened container.
@@ -83,7 +79,8 @@ def decoded(
     """
     with suppress(FFmpegError):  # the file ends early
         for packet in container.demux(stream):
-            if packet.size == 0 or is_wanted(packet):  # the last one, which is empty, flushes
+            # The option discardcorrupt crashes some versions of FFmpeg. An empty packet flushes.
+            if packet.size == 0 or (is_wanted(packet) and not packet.is_corrupt):
                 with suppress(FFmpegError):
                     yield from packet.decode()
     with suppress(FFmpegError):  # EOFError where it has been flushed
@@ -183,7 +180,7 @@ class PyAVCapture:
         self._frames = decoded(self._container, self._stream)
         return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Closes the file."""
         self._frame, self._frames = None, iter(())
         if self._container is not None:
