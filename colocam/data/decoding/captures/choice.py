@@ -7,7 +7,8 @@ convert; PyAV reports these frames. Everything else is the same in both, which c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import av
@@ -17,7 +18,7 @@ from colocam.data.decoding.captures.h264 import SequenceParameters, is_for_all_f
 from colocam.data.decoding.captures.opencv import OpenCVCapture
 from colocam.data.decoding.captures.pyav import decoded, open_container, to_rgb
 
-_SAMPLING = 250  # packets between two samples
+_SAMPLED, _SAMPLING = 1000, 250  # packets that are read, packets between two samples of them
 _HEADERS = 512  # bytes of a packet that contain its parameter sets
 # Codecs of television, which may switch between progressive and interlaced at every frame.
 _SWITCHING = frozenset({"h264", "mpeg2video", "vc1"})
@@ -33,7 +34,7 @@ def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
 
     PyAV is used only where the headers do not state that all frames are progressive. It decodes
     every frame of a stream that may switch between progressive and interlaced, until one is
-    interlaced, and one key frame in about 250 frames of other streams.
+    interlaced, and a few key frames at the beginning of other streams.
 
     Args:
         path: path of the file.
@@ -51,12 +52,12 @@ def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
     except (FFmpegError, IndexError):
         return False
     with container:
-        is_wanted: Callable[[Any], bool] = _KeyFrames()
+        packets: Iterator[Any] = container.demux(stream)
         if sps and not has_headers_apart:
-            is_wanted = _Fields(sps)
-        elif stream.codec_context.name in _SWITCHING:
-            is_wanted = _all
-        return any(map(_is_wrong, decoded(container, stream, is_wanted)))
+            packets = filter(_Fields(sps), packets)
+        elif stream.codec_context.name not in _SWITCHING:
+            packets = filter(_KeyFrames(), islice(packets, _SAMPLED))
+        return any(map(_is_wrong, decoded(stream, packets)))
 
 
 def _is_convertible(colorspace: int) -> bool:
@@ -72,10 +73,6 @@ def _is_wrong(frame: Any) -> bool:
     return frame.interlaced_frame or (not frame.is_corrupt and to_rgb(frame) is None)
 
 
-def _all(packet: Any) -> bool:
-    return True
-
-
 class _Fields:
     """Selects the packets of H.264 that may be interlaced, by the parameter sets among them.
 
@@ -87,12 +84,13 @@ class _Fields:
         self._sps = sps
 
     def __call__(self, packet: Any) -> bool:
-        self._sps = read_sps(bytes(memoryview(packet)[:_HEADERS])) or self._sps
+        if packet.size:  # the last one is empty
+            self._sps = read_sps(bytes(memoryview(packet)[:_HEADERS])) or self._sps
         return not self._sps.frame_mbs_only
 
 
 class _KeyFrames:
-    """Selects the first packet, and of the key frames one in about 250 packets."""
+    """Selects the first packet, and of the key frames one in about 250."""
 
     def __init__(self) -> None:
         self._number = self._due = 0

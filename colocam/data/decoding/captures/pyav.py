@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -66,26 +66,23 @@ def _duration(container: Any, stream: Any) -> float:
     return float(ticks * stream.time_base)
 
 
-def decoded(
-    container: Any, stream: Any, is_wanted: Callable[[Any], bool] = lambda _: True
-) -> Iterator[Any]:
-    """Decodes a stream; packets that are incomplete or cannot be decoded are skipped.
+def decoded(stream: Any, packets: Iterable[Any]) -> Iterator[Any]:
+    """Decodes packets; those that are incomplete or cannot be decoded are skipped.
 
     Args:
-        container: an opened container.
-        stream: its video stream.
-        is_wanted: whether a packet is decoded.
+        stream: a video stream.
+        packets: packets of it, as `av.InputContainer.demux` yields them.
 
     Yields:
         The frames, `av.VideoFrame`.
     """
     with suppress(FFmpegError):  # the file ends early
-        for packet in container.demux(stream):
-            # The option discardcorrupt crashes some versions of FFmpeg. An empty packet flushes.
-            if packet.size == 0 or (is_wanted(packet) and not packet.is_corrupt):
+        for packet in packets:
+            # FFmpeg's option to skip incomplete packets crashes some of its versions.
+            if not packet.is_corrupt:
                 with suppress(FFmpegError):
                     yield from packet.decode()
-    with suppress(FFmpegError):  # EOFError where it has been flushed
+    with suppress(FFmpegError):  # EOFError where the last packet was the empty one of `demux`
         yield from stream.decode(None)
 
 
@@ -131,7 +128,7 @@ class PyAVCapture:
             return
         self._start = self._stream.start_time or 0
         self._has_only_dts = self._container.format.name == "avi"
-        self._frames = decoded(self._container, self._stream)
+        self._frames = self._decode_on()
 
     @property
     def reported_frames(self) -> float:
@@ -179,7 +176,7 @@ class PyAVCapture:
             self._container.seek(offset, stream=self._stream)
         except FFmpegError:
             return False
-        self._frames = decoded(self._container, self._stream)
+        self._frames = self._decode_on()
         return True
 
     def close(self) -> None:
@@ -187,3 +184,7 @@ class PyAVCapture:
         self._frame, self._frames = None, iter(())
         if self._container is not None:
             self._container.close()
+
+    def _decode_on(self) -> Iterator[Any]:
+        """Decodes the frames from the current position."""
+        return decoded(self._stream, self._container.demux(self._stream))
