@@ -133,7 +133,7 @@ def _localize_all(options: argparse.Namespace) -> None:
     notes: list[str] = []
     videos = find_videos(options.videos, options.out, notes)
     if options.overlay == "on" and not has_h264():
-        notes.append("overlays are VP9, slow to encode; for H.264: pip install 'colocam[video]'")
+        notes.append("overlays are VP9, slow to encode; for H.264: pip install av")
     records: list[dict[str, Any]] = []
     failed: list[str] = []
     for path, name in zip(videos, file_names(videos), strict=True):

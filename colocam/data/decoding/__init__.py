@@ -3,7 +3,7 @@
 - `open`: opens a path as one of the two frame sources below.
 - `images`: `ImageFrames`, folders of images.
 - `video_file`: `VideoFrames`, video files.
-- `capture`: OpenCV captures without log output.
+- `captures`: opened video files, decoded by OpenCV or PyAV.
 - `seeking`: seek points of a video file, verified when they are reached.
 - `probe_cache`: frame counts, seek points and cuts, stored between runs.
 - `checks`: checks of frame numbers and file names.

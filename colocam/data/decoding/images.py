@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from colocam.data.decoding.capture import quiet_opencv
+from colocam.data.decoding.captures.opencv import quiet_opencv
 from colocam.data.decoding.checks import check_indices, is_unicode
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of

@@ -1,6 +1,6 @@
 """Seeking in a video file, with verification of the frame that is reached.
 
-OpenCV's seeking is not frame-accurate in some containers. Probing a file therefore stores seek
+FFmpeg's seeking is not frame-accurate in some containers. Probing a file therefore stores seek
 points: frames identified by their time stamp and a checksum of their pixels. `seek` sets the
 position to some frames before a seek point, grabs frames up to its time stamp, and succeeds only
 if the checksum is the same.
@@ -8,10 +8,9 @@ if the checksum is the same.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
-import cv2
+from colocam.data.decoding.captures.open import Capture
 
 SEEK_POINT_INTERVAL = 100
 """Number of frames between two seek points of a video file."""
@@ -26,7 +25,7 @@ class SeekPoint:
     Attributes:
         index: number of the frame.
         time: time stamp of the frame, ms.
-        checksum: CRC-32 of its pixels as OpenCV decodes them.
+        checksum: CRC-32 of its pixels as they are decoded.
     """
 
     index: int
@@ -34,19 +33,19 @@ class SeekPoint:
     checksum: int
 
 
-def make_seek_point(capture: cv2.VideoCapture, index: int) -> SeekPoint | None:
+def make_seek_point(capture: Capture, index: int) -> SeekPoint | None:
     """Returns a seek point of the last grabbed frame; None if it has no time stamp or no picture.
 
     Args:
         capture: an opened video.
         index: number of the last grabbed frame.
     """
-    time = capture.get(cv2.CAP_PROP_POS_MSEC)
-    checksum = _checksum(capture) if time > 0 else None
+    time = capture.time
+    checksum = capture.checksum() if time > 0 else None
     return None if checksum is None else SeekPoint(index, time, checksum)
 
 
-def seek(capture: cv2.VideoCapture, point: SeekPoint) -> bool:
+def seek(capture: Capture, point: SeekPoint) -> bool:
     """Moves to a seek point: the next frame that is grabbed is the one after it.
 
     Args:
@@ -56,21 +55,12 @@ def seek(capture: cv2.VideoCapture, point: SeekPoint) -> bool:
     Returns:
         Whether the seek point was reached; if not, the position of `capture` is undefined.
     """
-    number = round(point.time * capture.get(cv2.CAP_PROP_FPS) / 1000)
     for offset in _OFFSETS:
-        # The number is computed from the mean rate: for a variable frame rate it is an estimate.
-        if number < offset or not capture.set(cv2.CAP_PROP_POS_FRAMES, number - offset):
+        if not capture.seek_before(point.time, offset):
             return False
         while capture.grab():
-            time = capture.get(cv2.CAP_PROP_POS_MSEC)
-            if time == point.time:
-                return _checksum(capture) == point.checksum
-            if time > point.time:
+            if capture.time == point.time:
+                return capture.checksum() == point.checksum
+            if capture.time > point.time:
                 break
     return False
-
-
-def _checksum(capture: cv2.VideoCapture) -> int | None:
-    """Returns the CRC-32 of the last grabbed frame; None if it cannot be decoded."""
-    decoded, image = capture.retrieve()
-    return zlib.crc32(image.data) if decoded and image is not None else None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from colocam.data.decoding.capture import open_capture, retrieve
+from colocam.data.decoding.captures.open import Capture, open_capture
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.video_file import VideoFrames
 
@@ -37,24 +36,37 @@ def mean_rate(source: ImageFrames | VideoFrames) -> float:
     """Returns the mean frame rate, frames per second."""
     if isinstance(source, ImageFrames):
         return FOLDER_RATE
-    with open_capture(source.path) as capture:
-        reported = capture.get(cv2.CAP_PROP_FPS)
+    with open_capture(source.path, source.decoder) as capture:
+        reported = capture.rate
         measured = _measured_rate(source, capture)
     if measured is not None and abs(reported / measured - 1) > 0.02:
         return measured  # for a variable rate some containers report the highest
     return reported if 0 < reported < 1000 else FOLDER_RATE
 
 
-def _measured_rate(source: VideoFrames, capture: cv2.VideoCapture) -> float | None:
-    """Returns the mean rate up to the last seek point, or up to the last frame if there is none."""
+def _measured_rate(source: VideoFrames, capture: Capture) -> float | None:
+    """Returns the mean rate up to the last seek point, or of all frames if there is none."""
     if source.seek_points:
-        last, milliseconds = source.seek_points[-1].index, source.seek_points[-1].time
+        count, milliseconds = source.seek_points[-1].index, source.seek_points[-1].time
     else:
-        last, milliseconds = -1, 0.0
-        while capture.grab():
-            last, milliseconds = last + 1, capture.get(cv2.CAP_PROP_POS_MSEC)
-    rate = 1000 * last / milliseconds if milliseconds > 0 else 0
+        count, milliseconds = _sum_of_steps(capture)
+    rate = 1000 * count / milliseconds if milliseconds > 0 else 0
     return rate if 0 < rate < 1000 else None
+
+
+def _sum_of_steps(capture: Capture) -> tuple[int, float]:
+    """Decodes all frames; returns the number and the sum (ms) of the steps from frame to frame.
+
+    Time stamps that are missing, or that begin anew as in joined transport streams, are skipped.
+    """
+    count, total = 0, 0.0
+    before: float | None = None
+    while capture.grab():
+        now = capture.time
+        if before is not None and now > before:
+            count, total = count + 1, total + now - before
+        before = now if now > 0 or before is None else None
+    return count, total
 
 
 def timed_frames(source: ImageFrames | VideoFrames) -> Iterator[TimedFrame]:
@@ -96,8 +108,8 @@ def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[float, np.ndar
         for index, image in enumerate(source):
             yield index / FOLDER_RATE, image
         return
-    with open_capture(source.path) as capture:
+    with open_capture(source.path, source.decoder) as capture:
         for _ in range(len(source)):
             if not capture.grab():
                 return
-            yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, retrieve(capture)
+            yield capture.time / 1000, capture.retrieve()

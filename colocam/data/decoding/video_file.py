@@ -1,28 +1,32 @@
-"""Video files as frame sources: probing, opening and decoding with OpenCV."""
+"""Video files as frame sources: probing, opening and decoding."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import av
 import numpy as np
 
-from colocam.data.decoding.capture import capture_options, open_capture, retrieve
+from colocam.data.decoding.captures.choice import is_wrong_in_opencv
+from colocam.data.decoding.captures.open import Capture, Decoder, open_capture
+from colocam.data.decoding.captures.opencv import OpenCVCapture, capture_options
+from colocam.data.decoding.captures.pyav import reported_duration
 from colocam.data.decoding.checks import check_indices, is_unicode
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
 from colocam.runtime.errors import UserError
 
-_PROBE_VERSION = 1  # to be incremented when the results of `_probe` change
+_PROBE_VERSION = 2  # to be incremented when the results of `_probe` change
 
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """`FrameSource` of a video file that OpenCV reads; frames are numbered in decoding order.
+    """`FrameSource` of a video file; frames are numbered in decoding order.
 
     Every `read` opens the file and decodes it once, from the last seek point before the first
     requested frame (from the start of the file if seeking fails, see
@@ -36,6 +40,7 @@ class VideoFrames:
         size: (width, height) of the frames, pixels.
         seek_points: verified positions in the file, sorted by frame number.
         reported_frames: number of frames that the container reports; a truncated file has fewer.
+        decoder: library that decodes the file.
     """
 
     path: str
@@ -44,6 +49,7 @@ class VideoFrames:
     size: tuple[int, int]
     seek_points: tuple[SeekPoint, ...] = ()
     reported_frames: int = 0
+    decoder: Decoder = "opencv"
 
     def __len__(self) -> int:
         return self.num_frames
@@ -79,7 +85,7 @@ class VideoFrames:
         """Decodes those frames of first … last that are in `indices`, with their numbers."""
         later = bisect_left(self.seek_points, first, key=lambda point: point.index)
         for point in (*self.seek_points[max(0, later - 1) : later], None):
-            with open_capture(self.path) as capture:
+            with open_capture(self.path, self.decoder) as capture:
                 if point is not None and not seek(capture, point):
                     continue
                 for index in range(0 if point is None else point.index + 1, last + 1):
@@ -88,7 +94,7 @@ class VideoFrames:
                     if not capture.grab():
                         break
                     if index >= first and index in indices:
-                        yield index, retrieve(capture)
+                        yield index, capture.retrieve()
                         first = index + 1
                 else:
                     return
@@ -104,41 +110,79 @@ def open_video_file(
         probed = _probe(str(path))
     else:
         # This text enters the names of records on disk: another wording invalidates them.
-        key = f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, {capture_options()}"
+        key = (
+            f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, {capture_options()}, "
+            f"PyAV {av.__version__}"
+        )
         probed = probe_cache.get_or_probe([str(path)], key, lambda: _probe(str(path)))
     num_frames, reported = probed["num_frames"], probed["promised"]
-    if reported > 1.05 * num_frames + 2 and not probed["reaches_end"]:
+    if _are_missing(num_frames, reported) and not probed["reaches_end"]:
         notes.append(
             f"{name}: container reports {reported:.0f} frames but only {num_frames} decode; those "
             "are used (truncated file?)"
         )
     seek_points = tuple(SeekPoint(*values) for values in probed["landmarks"])
     return VideoFrames(
-        str(path), name, num_frames, tuple(probed["size"]), seek_points, round(reported)
+        str(path),
+        name,
+        num_frames,
+        tuple(probed["size"]),
+        seek_points,
+        round(reported),
+        probed["decoder"],
     )
 
 
 def _probe(path: str) -> dict[str, Any]:
     """Decodes a video file once and returns the record of it, whose keys are a file format."""
-    size, num_frames = None, 0
-    seek_points: list[SeekPoint | None] = []
-    with open_capture(path) as capture:
-        reported = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        rate, end = capture.get(cv2.CAP_PROP_FPS), 0.0  # end: time of the last frame, ms
-        while capture.grab():
-            end = capture.get(cv2.CAP_PROP_POS_MSEC)
-            if size is None and (frame := retrieve(capture)) is not None:
-                size = frame.shape[1], frame.shape[0]
-            if num_frames and num_frames % SEEK_POINT_INTERVAL == 0:
-                seek_points.append(make_seek_point(capture, num_frames))
-            num_frames += 1
-    if size is None:
+    decoder: Decoder = "opencv"
+    probed: dict[str, Any] = {"size": None}
+    capture = OpenCVCapture(path)
+    with closing(capture):
+        if not is_wrong_in_opencv(path, capture):
+            probed = _decode_all(path, capture)
+    if probed["size"] is None:  # or not decoded at all, as AV1 by some packages of OpenCV
+        decoder = "pyav"
+        with open_capture(path, decoder) as other:
+            probed = _decode_all(path, other)
+    if probed["size"] is None:
         raise UserError(f"{path}: cannot be decoded; re-encode it or remove it")
+    return {**probed, "decoder": decoder}
+
+
+def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
+    """Counts the frames of a video and makes its seek points."""
+    size, num_frames = None, 0
+    seek_points: list[SeekPoint] = []
+    end = 0.0  # latest time stamp, ms; the last frames of some containers have none
+    while capture.grab():
+        time = capture.time
+        # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
+        while seek_points and 0 < time <= seek_points[-1].time:
+            seek_points.pop()
+        if size is None and (frame := capture.retrieve()) is not None:
+            size = frame.shape[1], frame.shape[0]
+        if num_frames and num_frames % SEEK_POINT_INTERVAL == 0 and time > end:
+            point = make_seek_point(capture, num_frames)
+            seek_points += [] if point is None else [point]
+        end = max(end, time)
+        num_frames += 1
+    reported, rate = capture.reported_frames, capture.rate
+    # For a variable frame rate the reported number is an estimate, but the duration is exact.
+    reaches_end = rate > 0 and end >= 950 * (reported - 2) / rate
+    if not reaches_end and _are_missing(num_frames, reported) and rate > 0:
+        # The number includes frames that an edit list removes; the duration does not.
+        reaches_end = end >= 950 * (reported_duration(path) - 2 / rate)
+        reported = num_frames if reaches_end else reported
     return {
         "num_frames": num_frames,
         "size": size,
-        "landmarks": [astuple(point) for point in seek_points if point is not None],
+        "landmarks": [astuple(point) for point in seek_points],
         "promised": reported,
-        # For a variable frame rate the reported number is an estimate, but the duration is exact.
-        "reaches_end": rate > 0 and end >= 950 * (reported - 2) / rate,
+        "reaches_end": reaches_end,
     }
+
+
+def _are_missing(num_frames: int, reported: float) -> bool:
+    """Returns whether noticeably fewer frames can be decoded than reported."""
+    return reported > 1.05 * num_frames + 2

@@ -4,8 +4,8 @@ An entry contains the frames of a shot that may be drawn, consecutive frames nex
 `colocam.data.loading.cache_entry`). It is written by the first process that draws from the shot;
 batches never depend on the contents of the cache. The name of an entry is a digest of everything
 that its bytes depend on: paths, sizes and modification times of the files, the frame numbers, the
-side, the format, and OpenCV's version. A modified file thus gets a new entry, and the old one is
-evicted when space is needed.
+side, the format, and the decoder with its version. A modified file thus gets a new entry, and the
+old one is evicted when space is needed.
 
 Several processes may share the folder without locks: an entry is written under a temporary name and
 renamed when it is complete. If two processes write the same entry, the second one replaces the
@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import av
 import cv2
 import numpy as np
 
@@ -261,4 +262,6 @@ def _digest(frames: FileFrames, window: range, side: int) -> str:
     else:
         files = (video.path,)
     parts = [_VERSION, cv2.__version__, type(video).__name__, side, numbers.start, numbers.stop]
+    if isinstance(video, VideoFrames) and video.decoder == "pyav":
+        parts.append(f"PyAV {av.__version__}")
     return digest_of(parts, files)

@@ -4,6 +4,7 @@ import shutil
 import struct
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -120,8 +121,7 @@ def test_pixel_formats_and_odd_sizes_are_converted_to_8_bit_rgb(tmp_path, pixels
 
 
 def write_timed(path, codec, images, times, pixels="yuv420p"):
-    """Writes a video with the given `times` in tenths of a second; skips without PyAV."""
-    av = pytest.importorskip("av")
+    """Writes a video with the given `times` in tenths of a second; skips without the encoder."""
     with av.open(str(path), "w") as container:
         try:
             stream = container.add_stream(codec, rate=10)
@@ -156,6 +156,56 @@ def test_frames_of_a_variable_frame_rate_are_numbered_in_decoding_order(tmp_path
     for start in (101, 150, 201, 252):
         found = frames.read(range(start, start + 8))
         assert all(map(np.array_equal, found, every[start : start + 8]))
+
+
+# ---- number of frames
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+@pytest.mark.parametrize("start", [0.32, 0.72, 2.8])
+@pytest.mark.parametrize("options", [{}, {"x264-params": "interlaced=1"}])
+def test_frames_that_an_edit_list_removes_are_not_missing(
+    tmp_path, encode, copy_stream, container, start, options
+):
+    """As `ffmpeg -ss` with `-c copy` trims: from the key frame before, which is not shown."""
+    images = list(pictures(90, (96, 64)))
+    path = encode(tmp_path / f"a.{container}", "libx264", images, options | {"g": "60"})
+    trimmed = copy_stream(path, tmp_path / f"trimmed.{container}", start)
+    frames = open_video(trimmed, "a", notes := [])
+    count = 90 - round(25 * start)
+    assert (len(frames), frames.reported_frames, notes) == (count, count, [])
+    assert_same(frames, images[-count:])
+
+
+@pytest.mark.parametrize("start", [0, 0.7])
+@pytest.mark.parametrize("options", [{}, {"x264-params": "interlaced=1"}])
+def test_a_file_that_ends_early_is_reported(tmp_path, encode, copy_stream, start, options):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 96, 3), np.uint8)
+    path = encode(tmp_path / "a.mp4", "libx264", noise, options | {"g": "30"})
+    index_first = {"movflags": "faststart"}
+    path = copy_stream(path, tmp_path / "b.mp4", start, container=index_first)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    frames = open_video(path, "a", notes := [])
+    assert len(frames) < 40
+    (note,) = notes
+    assert f"only {len(frames)} decode; those are used (truncated file?)" in note
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("options", [{}, {"x264-params": "interlaced=1"}])
+def test_empty_frames_of_h264_in_avi_are_not_missing(tmp_path, encode, copy_stream, options, cut):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 96, 3), np.uint8)
+    path = encode(tmp_path / "a.mp4", "libx264", noise, options | {"bf": "2"})
+    path = copy_stream(path, tmp_path / "a.avi", time_base=Fraction(1, 50))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if cut else data)
+    frames = open_video(path, "a", notes := [])
+    if cut:
+        assert len(frames) < 50
+        assert [note.split(" but ")[0] for note in notes] == ["a: container reports 120 frames"]
+    else:
+        assert (len(frames), notes) == (60, [])
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov"])

@@ -2,8 +2,10 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from colocam.data.decoding.seeking import SeekPoint
 from colocam.data.decoding.video_file import VideoFrames, open_video_file
 from colocam.data.layouts.open import open_data
 from colocam.data.shots import shots
+from colocam.runtime.errors import UserError
 
 
 def scenes(lengths):
@@ -121,16 +124,17 @@ def test_records_of_another_opencv_version_are_not_used(tmp_path, monkeypatch):
 
 VIDEO_RECORD = (
     '{"num_frames": 230, "size": [64, 48], "landmarks": [[100, 4000.0, 7]], "promised": 240.0, '
-    '"reaches_end": true}'
+    '"reaches_end": true, "decoder": "%s"}'
 )
 SHOTS_RECORD = '{"shots": [[0, 100], [100, 230]]}'
 
 
 @pytest.fixture
 def file_states(monkeypatch):
-    """The same states of files, version and options of OpenCV on every machine."""
+    """The same states of files, versions and options of decoders on every machine."""
     monkeypatch.setattr(probe_cache, "_file_state", lambda path: (path, 1234, 5678))
     monkeypatch.setattr(cv2, "__version__", "4.10.0")
+    monkeypatch.setattr(av, "__version__", "14.1.0")
     monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
 
 
@@ -149,13 +153,31 @@ def test_the_digest_of_fixed_parts_does_not_change(file_states):
     assert digest_of([1, "a"], ["/x"]) == "da3e9c4a0d686d2baaffaf64972bfebbb2346428"
 
 
-def test_records_of_video_files_are_found(tmp_path, file_states, no_probing):
-    (tmp_path / "39d922402ae0bbecfaa86be23ef1d36516a251aa.video").write_text(VIDEO_RECORD)
+@pytest.mark.parametrize("decoder", ["opencv", "pyav"])
+def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, decoder):
+    name = "d61ae2b3b28f57559edcf6a82e14e51129d493f1.video"
+    (tmp_path / name).write_text(VIDEO_RECORD % decoder)
     path = "/data/cat/a.mp4"
     video = open_video_file(Path(path), "cat/a.mp4", [], ProbeCache(tmp_path))
     assert video == VideoFrames(
-        path, "cat/a.mp4", 230, (64, 48), (SeekPoint(100, 4000.0, 7),), reported_frames=240
+        path,
+        "cat/a.mp4",
+        230,
+        (64, 48),
+        (SeekPoint(100, 4000.0, 7),),
+        reported_frames=240,
+        decoder=decoder,
     )
+
+
+def test_records_from_before_interlaced_video_was_decoded_are_not_used(
+    tmp_path, file_states, monkeypatch
+):
+    """Of an interlaced video they contain checksums of pictures that are wrong."""
+    name = "39d922402ae0bbecfaa86be23ef1d36516a251aa.video"
+    (tmp_path / name).write_text(VIDEO_RECORD % "opencv")
+    with pytest.raises(UserError, match="cannot be decoded"):  # it is probed, and does not exist
+        open_video_file(Path("/data/cat/a.mp4"), "cat/a.mp4", [], ProbeCache(tmp_path))
 
 
 def test_records_of_shots_are_found(tmp_path, file_states, no_probing):
@@ -169,6 +191,9 @@ def test_records_of_shots_are_found(tmp_path, file_states, no_probing):
     for video in (file, folder):
         found = shots.cut_into_shots(video, 100, ProbeCache(tmp_path))
         assert [(shot.start, shot.stop) for shot in found] == [(0, 100), (100, 230)]
+    # Cuts that were found in wrong pictures of an interlaced video are not used.
+    with pytest.raises(AssertionError, match="probed"):
+        shots.cut_into_shots(replace(file, decoder="pyav"), 100, ProbeCache(tmp_path))
 
 
 def test_records_are_written_in_the_same_format(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Time stamps of frames."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -60,7 +62,7 @@ def test_frames_missing_at_the_end_of_the_file_keep_their_number(monkeypatch):
 @pytest.mark.parametrize("frames", [30, 230])
 def test_the_mean_rate_is_measured_over_the_whole_video(tmp_path, frames):
     if not has_h264():
-        pytest.skip("PyAV is not installed")
+        pytest.skip("this PyAV does not provide the encoder libx264")
     path, seconds = tmp_path / "clip.mp4", 0.0
     with mp4_file(path, (64, 48), 50) as video:
         for number in range(frames):
@@ -68,3 +70,31 @@ def test_the_mean_rate_is_measured_over_the_whole_video(tmp_path, frames):
             seconds += 0.02 if number % 2 else 0.06
     rate = mean_rate(open_video(path, "clip"))
     assert rate == pytest.approx(25, rel=0.03)
+
+
+@pytest.mark.parametrize("options", [{}, {"x264-params": "interlaced=1"}])
+@pytest.mark.parametrize("count", [40, 130])
+def test_joined_transport_streams_keep_their_rate(tmp_path, encode, options, count):
+    images = [np.full((48, 64, 3), 200 * (n % 2), np.uint8) for n in range(count)]
+    path = encode(tmp_path / "part.ts", "libx264", images, options)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(path.read_bytes() * 2)  # time stamps begin anew
+    source = open_video(joined, "joined.ts", notes := [])
+    assert 2 * count - 2 <= len(source) <= 2 * count  # frames at the joint may be incomplete
+    assert source.seek_points == ()  # a time stamp identifies no frame
+    assert notes == []
+    assert mean_rate(source) == pytest.approx(25)
+    times = [frame.seconds for frame in timed_frames(source)]
+    assert times[-1] == pytest.approx(len(source) / 25, abs=0.1)
+    assert np.diff(times).min() > 0.03
+    every = list(source)
+    for index in (count - 1, count, count + 5, len(source) - 1):
+        np.testing.assert_array_equal(source.read([index])[0], every[index])
+
+
+def test_a_rate_that_is_reported_twice_as_high_is_corrected(tmp_path, encode, copy_stream):
+    """H.264 in AVI, as FFmpeg copies it: every second frame of the container is empty."""
+    images = [np.full((48, 64, 3), 5 * n, np.uint8) for n in range(40)]
+    path = encode(tmp_path / "a.mp4", "libx264", images, {"bf": "2"})
+    avi = copy_stream(path, tmp_path / "a.avi", time_base=Fraction(1, 50))
+    assert mean_rate(open_video(avi, "a.avi")) == pytest.approx(25)

@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import replace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -495,6 +496,18 @@ def test_entries_are_found_by_the_same_name(cache, monkeypatch, frames, window, 
         write_entry(file, stored, len(window), 8)
     found = cache.read(frames, [window[3], window[-1]], window, 8)
     assert [frame[0, 0, 0] for frame in found] == [window[3], window[-1]]
+
+
+def test_entries_of_wrong_pictures_of_interlaced_video_are_not_used(monkeypatch):
+    """Before PyAV decoded it, an entry had the name of a video that OpenCV decodes."""
+    monkeypatch.setattr(probe_cache, "_file_state", lambda path: (path, 1234, 5678))
+    names = {
+        cache_module._digest(replace(FILE, decoder=decoder), range(46, 184), 8)
+        for decoder in ("opencv", "pyav")
+    }
+    monkeypatch.setattr(av, "__version__", "0.0")
+    names.add(cache_module._digest(replace(FILE, decoder="pyav"), range(46, 184), 8))
+    assert len(names) == 3
 
 
 def test_the_bytes_of_an_entry_do_not_change(tmp_path):
