@@ -271,7 +271,7 @@ def test_a_training_state_used_as_checkpoint_is_named(refused, folder, tiny_run)
 
 def test_a_checkpoint_of_another_architecture_is_named_and_not_changed(refused, tiny_run, run_copy):
     before = contents(run_copy)
-    argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer"]
+    argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer", "--overwrite"]
     message = refused(train, *SMOKE, *argv, "--encoder", "resnet50")
     assert "classifier-best-localization.safetensors: holds a resnet18" in message
     assert "--encoder" in message
@@ -286,7 +286,7 @@ def test_data_with_other_classes_than_the_checkpoint_is_an_error(
     message = refused(evaluate, "--ckpt", ckpt, "--data", folder)
     assert message.startswith(f"{ckpt}: ")
     assert "not cat, dog" in message
-    argv = ["--data", folder, "--out", run_copy, "--stage", "localizer"]
+    argv = ["--data", folder, "--out", run_copy, "--stage", "localizer", "--overwrite"]
     assert "train stage 1 again" in refused(train, *SMOKE, *argv)
     assert contents(run_copy) == before
 
