@@ -16,7 +16,8 @@ from colocam.training.config import (
     read_options,
     value_type,
 )
-from colocam.training.run_folder import CONFIG, Destination, latest_folder
+from colocam.training.run_files import CONFIG
+from colocam.training.run_folder import Destination, latest_folder
 
 GROUPS = {
     "data": "data",

@@ -1,8 +1,7 @@
-"""Run folder: which folder a run writes to, its lock, and the files in it that belong to a run."""
+"""Run folder: which folder a run writes to, and its lock; nothing in it is deleted unasked."""
 
 import errno
 import itertools
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,18 +12,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from colocam.report.report import REPORT_FILES
 from colocam.runtime.console import make_console
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import remove_unfinished
-from colocam.training.classifier import BEST
+from colocam.runtime.messages import print_note
 from colocam.training.metrics import read_lines
+from colocam.training.run_files import CONFIG, METRICS, foreign_file, results_of
 from colocam.training.state import STAGES, state_files
 
-CONFIG, METRICS, LOCK = "config.json", "metrics.jsonl", ".lock"
-CHECKPOINTS = {STAGES[0]: tuple(BEST.values()), STAGES[1]: ("localizer-best", "localizer-last")}
-"""Names of the checkpoints of each stage."""
+LOCK = ".lock"
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
 
@@ -100,32 +96,6 @@ def latest_folder(out: Path) -> Path:
     return out
 
 
-def clear_folder(out: Path, stage: str, resumed: bool) -> None:
-    """Makes the run folder, and removes what the run writes again; other files stay.
-
-    Args:
-        out: run folder.
-        stage: stages to train; of "localizer" alone the results of stage 1 stay.
-        resumed: whether the run continues from a training state; checkpoints and log stay.
-
-    Raises:
-        OSError: a file cannot be removed, or the folder cannot be made.
-    """
-    checkpoints = out / "checkpoints"
-    for folder in (out, checkpoints):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder)
-    stale = _report(out)
-    if not resumed:
-        stale += _checkpoints(out, stage) + _events(out)
-        stale += [out / METRICS] if stage != STAGES[1] else []
-    for path in stale:
-        path.unlink(missing_ok=True)
-    for folder in (out / "report" / "overlays", out / "report", out / "tensorboard"):
-        with suppress(OSError):  # it holds other files, or there is none
-            folder.rmdir()
-
-
 def _claim(destination: Destination, stack: ExitStack, console: Console) -> Path:
     """Chooses the folder, and locks it until the stack is closed."""
     out = destination.out
@@ -155,7 +125,7 @@ def _is_free(folder: Path, destination: Destination) -> bool:
     source = destination.source
     if source is not None and folder.resolve() == source.resolve().parent:
         return False
-    return not _results(folder, destination.stage) and not _is_foreign(folder / CONFIG)
+    return not results_of(folder, destination.stage) and not foreign_file(folder)
 
 
 @contextmanager
@@ -177,8 +147,8 @@ def _locked(folder: Path, resume: bool, console: Console) -> Iterator[None]:
         ) from None
     except (OSError, NotImplementedError) as error:
         if not isinstance(error, OSError) or error.errno in _NO_LOCKS:
-            line = f"note: {folder}: its file system has no locks; start no second run in it"
-            console.print(line, style="yellow", markup=False, soft_wrap=True)
+            line = f"{folder}: its file system has no locks; start no second run in it"
+            print_note(console, line)
         elif not resume:
             raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from error
     try:
@@ -204,12 +174,9 @@ def _check(destination: Destination) -> None:
     if destination.resume:
         _check_states(out, stage)
         return
-    if _is_foreign(out / CONFIG):
-        raise UserError(
-            f"{out / CONFIG}: is not the configuration of a run; move it away, or give another "
-            "--out"
-        )
-    if not (results := _results(out, stage)):
+    if (foreign := foreign_file(out)) is not None:
+        raise UserError(f"{foreign}: is not that of a run; move it away, or give another --out")
+    if not (results := results_of(out, stage)):
         return
     if not (out / CONFIG).is_file():
         raise UserError(
@@ -237,48 +204,6 @@ def _check_states(out: Path, stage: str) -> None:
             f"--resume: {out} holds results, but no training state (state-*.safetensors) to "
             "continue from; give another --out, or start anew with --overwrite instead"
         )
-
-
-def _results(out: Path, stage: str) -> list[Path]:
-    """Results in a folder that a new run of these stages deletes; reports of stage 1 do not count.
-
-    An empty folder, or one with a configuration alone, has none.
-    """
-    found = _checkpoints(out, stage)
-    lines = read_lines(out / METRICS)
-    if stage == STAGES[1]:
-        lines = [line for line in lines if line.get("stage") != STAGES[0]]
-        return found + ([out / METRICS] if lines else [])
-    log = [out / METRICS] if (out / METRICS).is_file() and (out / METRICS).stat().st_size else []
-    return found + log + _report(out) + _events(out)
-
-
-def _checkpoints(out: Path, stage: str) -> list[Path]:
-    """Checkpoints and training states of a run; of "localizer" alone, without those of stage 1."""
-    folder, found = out / "checkpoints", list[Path]()
-    for name in (STAGES[1],) if stage == STAGES[1] else STAGES:
-        found += [folder / f"{checkpoint}.safetensors" for checkpoint in CHECKPOINTS[name]]
-        found += state_files(folder, name)
-    return [path for path in found if path.is_file()]
-
-
-def _report(out: Path) -> list[Path]:
-    return [path for name in REPORT_FILES if (path := out / "report" / name).is_file()]
-
-
-def _events(out: Path) -> list[Path]:
-    return sorted((out / "tensorboard").glob("events.out.tfevents.*"))
-
-
-def _is_foreign(path: Path) -> bool:
-    """Returns whether there is a config.json that is not the configuration of a run."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError, RecursionError):
-        return True
-    return not isinstance(values, dict) or "preset" not in values
 
 
 def resume_hint(out: Path) -> str:

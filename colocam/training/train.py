@@ -11,7 +11,6 @@ from colocam.report.report import Report, report_frames
 from colocam.runtime.device import seed_everything
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_atomic
 from colocam.runtime.interruption import Interrupted, Interruption, catch_signals
 from colocam.runtime.messages import print_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
@@ -20,7 +19,7 @@ from colocam.training.estimate import print_estimate
 from colocam.training.localizer import LocalizerStage
 from colocam.training.loop import Loop
 from colocam.training.run import Run, open_run
-from colocam.training.run_folder import CONFIG, clear_folder
+from colocam.training.run_files import clear_folder, read_split, write_run_files
 from colocam.training.state import STAGES, State, find_state
 
 METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
@@ -48,9 +47,16 @@ def train(
         UserError: a mistake that the user can correct.
         Interrupted: a signal was received; the run can be resumed.
     """
-    run = open_run(config, ranks)
+    continues = resume or config.stage == STAGES[1]
+    split = read_split(config.out) if continues else None
+    run = open_run(config, ranks, split)
     state = find_state(run, changed or {}) if resume else None
     _check_same_state(run, state)
+    if state is not None and split is None and not run.data.has_split_files:
+        run.note(
+            "an earlier version began this run and stored no split: it is drawn from the "
+            "videos that are in the folder now"
+        )
     if state is None and resume:
         line = f"{run.out}: nothing to resume; starting a new run"
         run.console.print(line, markup=False, soft_wrap=True)
@@ -187,7 +193,7 @@ def _prepare_folder(run: Run, state: State | None) -> None:
             raise UserError(f"--out {run.out}: cannot be written ({error.strerror})") from error
         if state is None and run.config.stage == STAGES[1]:
             run.metrics.restore(run.metrics.read(STAGES[0]))
-        write_atomic(run.out / CONFIG, run.config.to_json().encode())
+        write_run_files(run.out, run.config, run.split)
     if state is not None:
         run.metrics.restore(state.metrics)
         run.console.print(

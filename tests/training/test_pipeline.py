@@ -64,6 +64,7 @@ def test_run_succeeds_and_writes_its_files(tiny_run):
     assert names == {
         ".lock",  # empty; see `claim_folder`
         "config.json",
+        "split.json",
         "metrics.jsonl",
         *(f"checkpoints/{name}.safetensors" for name in CHECKPOINTS),
         "checkpoints/state-classifier-0001-000000.safetensors",

@@ -18,9 +18,10 @@ from colocam.cli.options import parse_command
 from colocam.cli.train import main
 from colocam.runtime.distribution import ALONE
 from colocam.runtime.errors import UserError
-from colocam.training import run_folder
 from colocam.training.config import Config
-from colocam.training.run_folder import Destination, claim_folder, clear_folder, latest_folder
+from colocam.training.run_files import clear_folder
+from colocam.training.run_folder import Destination, claim_folder, latest_folder
+from colocam.training.state import STAGES
 
 CLASSIFIER = (
     "checkpoints/classifier-best-classification.safetensors",
@@ -39,7 +40,7 @@ OTHERS = (
     "tensorboard/readme", "metrics.csv",
 )  # fmt: skip
 CONFIG = Config.of_preset("smoke", {}).to_json()
-LINES = {stage: json.dumps({"stage": stage, "epoch": 0}) + "\n" for stage in run_folder.STAGES}
+LINES = {stage: json.dumps({"stage": stage, "epoch": 0}) + "\n" for stage in STAGES}
 
 
 def write(folder, *names, text="x"):
@@ -138,7 +139,16 @@ def test_a_configuration_of_another_program_is_not_overwritten(tmp_path, text):
     write(tmp_path / "run", "config.json", text=text)
     for overwrite in (False, True):
         message = refused(tmp_path / "run", overwrite=overwrite)
-        assert message.startswith(f"{tmp_path / 'run' / 'config.json'}: is not the configuration")
+        assert message.startswith(f"{tmp_path / 'run' / 'config.json'}: is not that of a run; move")
+
+
+def test_a_split_file_of_another_program_is_not_overwritten(tmp_path):
+    write(tmp_path / "run", "split.json")
+    for overwrite in (False, True):
+        message = refused(tmp_path / "run", overwrite=overwrite)
+        assert message.startswith(f"{tmp_path / 'run' / 'split.json'}: is not that of a run; move")
+    write(tmp_path / "run", "config.json", text=CONFIG)  # killed before anything else was written
+    assert claimed(tmp_path / "run") == tmp_path / "run"
 
 
 def test_a_run_without_states_is_not_resumed_by_starting_anew(run):
