@@ -19,7 +19,7 @@ from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.report.report import Report, report_frames, write_summary
 from colocam.runtime.console import make_console
-from colocam.runtime.device import make_autocast, pick_device
+from colocam.runtime.device import check_seed, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks, join_ranks
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
@@ -129,9 +129,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
 
 
 def _check(options: argparse.Namespace, ranks: Ranks) -> None:
-    for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
-        if seed is not None and seed < 0:
-            raise UserError(f"{flag} {seed}: must not be negative")
+    for option, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
+        check_seed(option, seed or 0)
     if options.smooth is not None and not 0 < options.smooth < 1:
         raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
     files = _files(options)

@@ -7,6 +7,8 @@ import torch
 from colocam.cam import ActivationMap
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
+from colocam.models.encoders import make_encoder
+from colocam.models.weights import load_weights
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import seed_everything
 from colocam.runtime.distribution import Ranks
@@ -20,7 +22,7 @@ from colocam.training.localizer import LocalizerStage
 from colocam.training.loop import Loop
 from colocam.training.run import Run, open_run
 from colocam.training.run_files import clear_folder, read_split, write_run_files
-from colocam.training.state import STAGES, State, find_state
+from colocam.training.state import STAGES, State, find_state, state_files
 
 METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
 
@@ -47,6 +49,7 @@ def train(
         UserError: a mistake that the user can correct.
         Interrupted: a signal was received; the run can be resumed.
     """
+    _check_weights(config, ranks, resume)
     continues = resume or config.stage == STAGES[1]
     split = read_split(config.out) if continues else None
     run = open_run(config, ranks, split)
@@ -98,6 +101,15 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
     if number := max(run.ranks.gather(interruption.number)):  # received after the last step
         raise Interrupted(number)
     return unreadable
+
+
+def _check_weights(config: Config, ranks: Ranks, resume: bool) -> None:
+    """Checks that the initial weights can be had, before the data is opened or prepared."""
+    has_state = resume and state_files(config.out / "checkpoints")
+    if config.weights == "none" or config.stage == STAGES[1] or has_state:
+        return  # they are not read
+    with ranks.main_first():
+        load_weights(make_encoder(config.encoder), config.encoder, config.weights)
 
 
 def _make_model(run: Run, state: State | None) -> Localizer:

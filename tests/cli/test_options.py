@@ -250,6 +250,19 @@ def test_options_missing_from_the_file_come_from_its_preset(tmp_path):
     assert isinstance(config.lr, float)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_of_any_editor_is_read(tmp_path, encoding):
+    """With a byte order mark, CRLF, and letters beyond ASCII."""
+    file = tmp_path / "run" / "config.json"
+    config = parse_config(["--preset", "smoke", "--data", "Möwe 鳥", "--out", "o"], False)
+    text = json.dumps(config.to_values(), ensure_ascii=False, indent=1)
+    file.parent.mkdir()
+    file.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert parse_config(["--config", str(file), "--out", "o"], False) == config
+    resumed = parse_config(["--resume", "--out", str(file.parent)], False)
+    assert resumed == replace(config, out=file.parent)
+
+
 GOOD = {"preset": "smoke", "seed": 3}
 
 
