@@ -11,6 +11,7 @@ from rich.console import Console
 
 from colocam.data.layouts.builtin import SIZES, builtin_folder
 from colocam.data.layouts.open import open_data
+from colocam.data.layouts.stored_split import StoredSplit
 from colocam.data.records import BoxedFrame, VideoData
 from colocam.evaluation.coco import ground_truth_path, write_coco
 from colocam.evaluation.predictions import Predictions, write_predictions
@@ -18,12 +19,12 @@ from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.report.report import Report, report_frames, write_summary
 from colocam.runtime.console import make_console
-from colocam.runtime.device import make_autocast, pick_device
+from colocam.runtime.device import check_seed, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks, join_ranks
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import check_file, check_folder
-from colocam.runtime.messages import count_of
+from colocam.runtime.messages import count_of, print_note
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,9 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of train.py")
     add(
         "--split",
-        choices=("test", "val", "train"),
+        choices=("test", "val", "new", "train"),
         default="test",
-        help="frames to evaluate; train: all frames of the training shots, only with --save-maps",
+        help="frames to evaluate; new: of videos added to the data folder since training; train: "
+        "all frames of the training shots, only with --save-maps",
     )
     add(
         "--smooth",
@@ -83,7 +85,13 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="folder of split files (default: DATA/splits, if it exists)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="--seed of the training run")
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="--seed of the training run, for checkpoints of earlier versions that do not hold its "
+        "split (default: 0)",
+    )
     add(
         "--cache",
         type=Path,
@@ -121,9 +129,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
 
 
 def _check(options: argparse.Namespace, ranks: Ranks) -> None:
-    for flag, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
-        if seed < 0:
-            raise UserError(f"{flag} {seed}: must not be negative")
+    for option, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
+        check_seed(option, seed or 0)
     if options.smooth is not None and not 0 < options.smooth < 1:
         raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
     files = _files(options)
@@ -192,7 +199,17 @@ def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:
     used = {name: value for name, value in vars(options).items() if value is not None}
     title = f"{options.ckpt.name} on {options.data or 'the built-in clip set'}, {options.split}"
     method = "localizer" if options.smooth is None else f"localizer, smoothed {options.smooth:g}"
-    return Report(method, options.report, title, used | asdict(info), smooth=options.smooth)
+    of_checkpoint = asdict(info)
+    del of_checkpoint["split"]  # names of all videos
+    return Report(method, options.report, title, used | of_checkpoint, smooth=options.smooth)
+
+
+def _split_of(info: CheckpointInfo, ckpt: Path) -> StoredSplit | None:
+    """Split that the checkpoint was trained by; None in files of earlier versions."""
+    try:
+        return None if info.split is None else StoredSplit.from_json(info.split)
+    except ValueError as error:
+        raise UserError(f"{ckpt}: its split is damaged ({error})") from error
 
 
 def _records(
@@ -201,9 +218,15 @@ def _records(
     """Frames of the split, with the class indices of the checkpoint; a collective."""
     with ranks.main_first(), console.status("opening the data"):
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
-        data = open_data(folder, options.splits, seed=options.seed, cache=options.cache)
-    for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        data = open_data(
+            folder, options.splits, seed=options.seed or 0, cache=options.cache,
+            split=_split_of(info, options.ckpt), evaluating=True,
+        )  # fmt: skip
+    notes = [*data.notes]
+    if options.seed is not None and info.split is not None:
+        notes.append(f"--seed {options.seed}: not used, since {options.ckpt} holds its split")
+    for note in notes:
+        print_note(console, note)
     training = options.split == "train"
     frames = list(frames_of(data.train)) if training else getattr(data, options.split)
     records = _relabelled(data, frames, info.classes, options.ckpt)

@@ -1,8 +1,8 @@
-"""Command line of train.py: options of `Config` in groups, --config, --resume and help."""
+"""Command line of train.py: options of `Config` in groups, those of the run folder, and help."""
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from colocam.training.config import (
     read_options,
     value_type,
 )
+from colocam.training.run_files import CONFIG
+from colocam.training.run_folder import Destination, latest_folder
 
 GROUPS = {
     "data": "data",
@@ -38,13 +40,18 @@ class Command:
 
     Attributes:
         config: configuration of the run.
-        resume: whether to resume the run in the run folder.
+        destination: the run folder, and what happens to a run in it.
         changed: options of a resumed run that the command line overrides, name to (old, new).
     """
 
     config: Config
-    resume: bool
+    destination: Destination
     changed: dict[str, tuple[object, object]]
+
+    @property
+    def resume(self) -> bool:
+        """Whether to resume the run in the run folder."""
+        return self.destination.resume
 
 
 def parse_config(argv: Sequence[str] | None, cuda: bool) -> Config:
@@ -75,15 +82,19 @@ def parse_command(argv: Sequence[str] | None, cuda: bool) -> Command:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     file, resume = given.pop("config", None), given.pop("resume", False)
+    overwrite = given.pop("overwrite", False)
     if resume and file is not None:
         raise UserError("--resume: uses the configuration of the run; omit --config")
+    if resume and overwrite:
+        raise UserError("--overwrite: deletes the run that --resume continues; omit one of them")
     if file is not None and "preset" in given:
         raise UserError("--preset: is set by the file of --config; omit one of them")
     config = _config(given, _stored(file), cuda)
-    if file is not None and "out" not in given and config.out.resolve() == file.parent.resolve():
-        raise UserError(f"--out: {config.out} is the run of --config; give another folder")
+    continued = resume or config.stage == "localizer"  # a run that there is
+    if continued and "out" not in given:
+        config = replace(config, out=latest_folder(config.out))
     changed = {}
-    path = config.out / "config.json"
+    path = config.out / CONFIG
     if resume and path.is_file():
         stored = read_options(path)
         config = _config(given, stored | {"out": config.out}, cuda)
@@ -93,7 +104,10 @@ def parse_command(argv: Sequence[str] | None, cuda: bool) -> Command:
             if name in given and value != getattr(config, name)
         }
     check_config(config)
-    return Command(config, resume, changed)
+    fixed = "out" in given or continued or overwrite
+    return Command(
+        config, Destination(config.out, config.stage, fixed, resume, overwrite, file), changed
+    )
 
 
 def _stored(file: Path | None) -> dict[str, Any]:
@@ -161,6 +175,11 @@ def _add_run_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in the folder --out"
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="delete the run in the folder --out, and start anew",
+    )
 
 
 def _help(given: dict[str, Any], cuda: bool) -> str:
@@ -182,5 +201,5 @@ def _help(given: dict[str, Any], cuda: bool) -> str:
         f"The defaults below are {source}; --preset NAME --help shows those of another preset."
     )
     if not everything:
-        parser.epilog = f"{parser.prog} --help-all lists all {len(fields(Config)) + 4} options."
+        parser.epilog = f"{parser.prog} --help-all lists all {len(fields(Config)) + 5} options."
     return parser.format_help()

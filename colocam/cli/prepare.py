@@ -23,6 +23,7 @@ from colocam.data.prepare.mat_files import require_scipy
 from colocam.data.prepare.place_frames import place_frames
 from colocam.data.prepare.source_set import Faults, SourceSet, walk
 from colocam.data.prepare.splits import SPLITS, Splits, draw_splits, read_splits
+from colocam.runtime.device import check_seed
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
@@ -121,8 +122,7 @@ def _add_splits_options(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: must not be negative")
+    check_seed("--seed", options.seed)
     console = Console()
     if options.command != "splits":
         _prepare(console, SETS[options.command], options)

@@ -1,7 +1,8 @@
-"""Command train.py: parses the command line, trains, and returns the exit status."""
+"""Command train.py: parses the command line, claims the run folder, trains."""
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from colocam.runtime.distribution import join_ranks
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 from colocam.runtime.interruption import Interrupted
+from colocam.training.run_folder import claim_folder, resume_hint
 from colocam.training.train import train
 
 
@@ -23,12 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command) -> int:
-    with join_ranks(command.config.device) as ranks:
+    with (
+        join_ranks(command.config.device) as ranks,
+        claim_folder(command.destination, ranks) as out,
+    ):
+        config = replace(command.config, out=out)
         try:
-            train(command.config, ranks, resume=command.resume, changed=command.changed)
+            train(config, ranks, resume=command.resume, changed=command.changed)
         except Interrupted as signal:
             if ranks.main:
-                print(f"stopped by {signal}; continue with --resume", file=sys.stderr)
+                print(f"stopped by {signal}; continue with {resume_hint(out)}", file=sys.stderr)
             return 128 + signal.number
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -88,6 +88,8 @@ class VideoData:
         val: validation frames.
         test: test frames.
         notes: lines for the user, such as counts of skipped items and how videos were split.
+        new: frames of videos that are not in the stored split that the data set was opened with.
+        has_split_files: whether split files name the shots and frames.
     """
 
     classes: tuple[str, ...]
@@ -95,6 +97,8 @@ class VideoData:
     val: tuple[BoxedFrame, ...]
     test: tuple[BoxedFrame, ...]
     notes: tuple[str, ...]
+    new: tuple[BoxedFrame, ...] = ()
+    has_split_files: bool = False
 
 
 def clamp_box(box: Box, right: float, bottom: float) -> Box:

@@ -26,9 +26,26 @@ from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.device import to_device
 from colocam.runtime.distribution import ALONE, Ranks
+from colocam.runtime.errors import UserError
+from colocam.runtime.messages import count_of
 
 BATCH_SIZE = 32  # frames per forward pass
 SMOOTHING_BATCH = 32  # earlier frames per forward pass
+
+
+class NotFiniteError(UserError):
+    """Error for a model whose outputs are NaN or infinite.
+
+    Attributes:
+        what: the frames, as the subject of a sentence with "are not finite".
+    """
+
+    def __init__(self, names: Sequence[str], total: int) -> None:
+        self.what = f"the maps of {len(names)} of {count_of(total, 'frame')} (first: {names[0]})"
+        super().__init__(
+            f"{self.what} are not finite: the weights have diverged; train with a lower --lr "
+            "(stage 1: --classifier-lr), or evaluate with --amp off"
+        )
 
 
 @dataclass
@@ -40,12 +57,14 @@ class Evaluation:
         seed_cam: CorLoc of the seed CAM of the true class.
         centre: CorLoc of the box around the centre, see `colocam.evaluation.boxes.centre_map`.
         unreadable: ids of the frames that could not be decoded.
+        not_finite: ids of the frames whose outputs are not finite; they are not scored.
     """
 
     localizer: CorLoc | None
     seed_cam: CorLoc
     centre: CorLoc
     unreadable: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
 
     @classmethod
     def empty(cls, classes: Sequence[str], decode: bool) -> "Evaluation":
@@ -60,6 +79,7 @@ class Evaluation:
         if self.localizer is not None and other.localizer is not None:
             self.localizer.extend(other.localizer)
         self.unreadable += other.unreadable
+        self.not_finite += other.not_finite
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,9 @@ def evaluate(
             not change the numbers.
         smooth: X of the smoothing of score maps along each video (`smoothed_scores`); None: no
             smoothing, as published.
+
+    Raises:
+        NotFiniteError: outputs of the model are not finite; on all ranks.
     """
     parts: list[Evaluation] = []  # a batch each
     training = model.training
@@ -177,6 +200,9 @@ def evaluate(
                 if smooth is not None and decode:
                     scores = smoothed_scores(batch.records, partial(_infer, model, side), smooth)
                     outputs = replace(outputs, scores=scores)
+            if not_finite := _not_finite(batch, outputs):
+                part.not_finite += not_finite
+                continue
             _score(part, batch, outputs, side, pool)
             if on_batch is not None:
                 on_batch(batch, outputs)
@@ -186,7 +212,16 @@ def evaluate(
     for round_of_parts in zip_longest(*ranks.gather(parts)):
         for part in filter(None, round_of_parts):
             result.extend(part)
+    if result.not_finite:
+        raise NotFiniteError(result.not_finite, len(records))
     return result
+
+
+def _not_finite(batch: FrameBatch, outputs: Outputs) -> list[str]:
+    """Ids of the frames with an output that is not finite."""
+    arrays = [a for a in (outputs.logits, outputs.cams, outputs.scores) if a is not None]
+    valid = np.all([np.isfinite(a.reshape(len(a), -1)).all(1) for a in arrays], axis=0)
+    return [record.id for record, finite in zip(batch.records, valid, strict=True) if not finite]
 
 
 def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndarray:

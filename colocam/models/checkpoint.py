@@ -34,6 +34,8 @@ class CheckpointInfo:
         cam_layer: layer of the encoder at which the activation map is computed.
         pooling: pooling of the head; set from the model when it is saved.
         centre_threshold: threshold τ of the boxes around the centre, the best on validation.
+        split: stored split of the run by part, see `colocam.data.layouts.stored_split`; None in
+            files of earlier versions.
     """
 
     kind: str
@@ -48,6 +50,12 @@ class CheckpointInfo:
     cam_layer: str = "last"
     pooling: Pooling = "wgap"
     centre_threshold: float | None = None
+    split: dict[str, dict[str, str]] | None = None
+
+
+_OUTSIDE = ("centre_threshold", "split")
+"""Entries with a place of their own in the header: earlier versions, which refuse unknown entries
+of `info`, ignore them there."""
 
 
 def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
@@ -67,15 +75,14 @@ def save_checkpoint(path: Path, model: Localizer, info: CheckpointInfo) -> None:
         if info.kind == "localizer" or name.startswith(("encoder.", "head."))
     }
     entries = asdict(replace(info, pooling=model.head.pooling))
-    centre_threshold = entries.pop("centre_threshold")
+    outside = {name: json.dumps(entries.pop(name)) for name in _OUTSIDE}
     normalization = {name: getattr(model.encoder, name).flatten().tolist() for name in STATISTICS}
     header = {
         "format": FORMAT,
         "version": str(VERSION),
         "info": json.dumps(entries),
-        # Not in `info`: earlier versions, which refuse unknown entries there, ignore them.
-        "centre_threshold": json.dumps(centre_threshold),
         "normalization": json.dumps(normalization),
+        **outside,
     }
     write_tensors(path, tensors, header)
 
@@ -106,6 +113,17 @@ def load_checkpoint(path: Path | str, kind: str | None = None) -> tuple[Localize
     return model, info
 
 
+def read_checkpoint_info(path: Path) -> CheckpointInfo:
+    """Reads the header of a checkpoint; the digest of the file is not checked.
+
+    Raises:
+        UserError: missing, damaged, or of another format or version.
+    """
+    header = read_header(path)
+    _check_format(path, header)
+    return _read_info(path, header)
+
+
 def _check_format(path: Path, header: dict[str, str]) -> None:
     found = header.get("format", "")
     if found.startswith(f"{FORMAT}-"):
@@ -126,7 +144,7 @@ def _check_format(path: Path, header: dict[str, str]) -> None:
 def _read_info(path: Path, header: dict[str, str]) -> CheckpointInfo:
     try:
         values = json.loads(header["info"])
-        values["centre_threshold"] = json.loads(header.get("centre_threshold", "null"))
+        values |= {name: json.loads(header.get(name, "null")) for name in _OUTSIDE}
         info = CheckpointInfo(**{**values, "classes": tuple(values["classes"])})
         if info.kind not in KINDS:
             raise ValueError(f"kind {info.kind!r}")

@@ -41,6 +41,11 @@ from colocam.runtime.messages import print_unreadable
 
 CORLOC_TITLE = "CorLoc, IoU 0.5, %"
 SHEET_SIZE, GROUP_SIZE = 24, 8  # most examples of the contact sheet, and of a group of the page
+REPORT_FILES = (
+    *("index.html", "evaluation.json", "table.md", "contact_sheet.png"),
+    *(f"overlays/{group}.mp4" for group in ("best", "median", "worst", "some")),
+)
+"""Files that a report may consist of."""
 
 
 @dataclass(frozen=True)

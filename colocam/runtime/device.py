@@ -77,6 +77,18 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Checks a seed of an option, such as "--seed".
+
+    Raises:
+        UserError: it is negative, or has more than the 64 bits that torch accepts.
+    """
+    if seed < 0:
+        raise UserError(f"{option} {seed}: must not be negative")
+    if seed >= 2**64:
+        raise UserError(f"{option} {seed}: must be less than 2^64")
+
+
 def seed_everything(seed: int) -> None:
     """Seeds the global random number generators of Python, NumPy and torch (all devices)."""
     random.seed(seed)

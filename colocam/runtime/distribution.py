@@ -1,6 +1,9 @@
 """Processes of a run: a single one, or those that torchrun started."""
 
+import itertools
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -103,25 +106,28 @@ class Ranks:
 ALONE = Ranks()
 # Long enough for rank 0 to open hours of video; if a rank dies, the launcher ends the others.
 TIMEOUT = timedelta(hours=3)
+_REPORT_SECONDS = 60.0  # between lines on what is waited for
+_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # of torchrun, with WORLD_SIZE
 
 
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
     """Yields the ranks of torchrun's environment variables, connected within the block.
 
-    The backend is NCCL for tensors on GPUs, gloo for everything else.
+    The backend is NCCL for tensors on GPUs, gloo for everything else. While processes are missing,
+    a line of output per minute names what is waited for.
 
     Args:
         device: "auto", "cpu" or "cuda", the value of `--device`.
 
     Raises:
-        UserError: more processes than GPUs on this machine.
+        UserError: environment variables are missing or invalid, the processes cannot connect, or
+            there are more of them than GPUs on this machine.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if any(name not in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
+    ranks = _ranks_of_environment()
+    if ranks.world == 1:
         yield ALONE
         return
-    ranks = Ranks(*(int(os.environ[name]) for name in names))
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu and ranks.local >= torch.cuda.device_count():
         raise UserError(
@@ -131,6 +137,67 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if on_gpu:
         torch.cuda.set_device(ranks.local)
     backends = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backends, timeout=TIMEOUT)
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        with _waiting_printed(ranks, place):
+            dist.init_process_group(backends, timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:  # of the store, or of the backend
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"MASTER_ADDR, MASTER_PORT: the processes cannot connect at {place} ({reason})"
+        ) from error
     yield ranks
     dist.destroy_process_group()  # not after an error: it could wait for a rank that has ended
+
+
+def _ranks_of_environment() -> Ranks:
+    """Ranks by the environment variables of torchrun.
+
+    Raises:
+        UserError: WORLD_SIZE says that there are other processes, but a variable that is needed to
+            find them is missing or not a valid number.
+    """
+    world = os.environ.get("WORLD_SIZE") or "1"
+    if world == "1":
+        return ALONE
+    missing = [name for name in _VARIABLES if not os.environ.get(name)]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE={world}, but {', '.join(missing)} not set: start the processes with "
+            "torchrun, or unset WORLD_SIZE to run a single one"
+        )
+    values = {
+        name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+    }
+    for name, value in values.items():
+        if not value.isdecimal():
+            raise UserError(f"{name}={value}: is not a number; start the processes with torchrun")
+    rank, size, local, _ = map(int, values.values())
+    if rank >= size:
+        raise UserError(f"RANK={rank}: must be less than WORLD_SIZE={size}")
+    return Ranks(rank, size, local)
+
+
+@contextmanager
+def _waiting_printed(ranks: Ranks, place: str) -> Iterator[None]:
+    """Prints a line per minute while the block runs; one process per machine does."""
+    connected = threading.Event()
+    others = "the other processes" if ranks.main else "process 0 and the others"
+
+    def wait() -> None:
+        for minutes in itertools.count(1):
+            if connected.wait(_REPORT_SECONDS):
+                return
+            print(
+                f"process {ranks.rank} of {ranks.world}: waiting for {others} at {place} "
+                f"since {minutes} min",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    if ranks.local == 0:
+        threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield
+    finally:
+        connected.set()

@@ -2,6 +2,8 @@
 
 - `config`: options and presets of a run
 - `run`: a run's data, device, processes and folder, and how they are opened
+- `run_folder`: which folder a run writes to, and its lock
+- `run_files`: the files of a run in it
 - `train`: the stages in order, evaluation, report
 - `estimate`: estimate of the duration on a CPU
 - `loop`: epochs of steps, validation, signals; used by both stages

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from colocam.evaluation.evaluate import NotFiniteError
 from colocam.losses import barrier_sharpness
 from colocam.models import Localizer
 from colocam.runtime.errors import UserError
@@ -22,6 +23,7 @@ from colocam.training.state import (
 from colocam.training.update import Update
 
 _SYNCHRONIZE_EVERY = 10  # steps between synchronizations with the device and the other ranks
+_RATE = {"classifier": "--classifier-lr", "localizer": "--lr"}  # option of a stage's learning rate
 
 
 class Batch(Protocol):
@@ -231,12 +233,31 @@ class Loop:
         run, half = self.run, self.stage.update.scaler.is_enabled()
         if not self.progress.too_many_in_a_row(run.config.stop_after_skips, half):
             return
-        states = state_files(run.checkpoints)
-        last = f"the last training state is {states[0]}" if states else "no state was written yet"
         raise UserError(
             f"{self.stage.name}: {self.progress.in_a_row} steps in a row had a loss or gradient "
-            f"that was not finite; try a lower --lr or --amp off; {last}"
+            f"that was not finite; {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        """What to do about values that are not finite."""
+        states = state_files(self.run.checkpoints)
+        last = f"the last training state is {states[0]}" if states else "no state was written yet"
+        return f"try a lower {_RATE[self.stage.name]} or --amp off; {last}"
+
+    def _validate(self) -> dict[str, float]:
+        """Evaluates the stage's model.
+
+        Raises:
+            UserError: its outputs are not finite. Each step was: the last one made weights so large
+                that the next outputs are not.
+        """
+        try:
+            return self.stage.validate(self.epoch, self.progress.unreadable)
+        except NotFiniteError as error:
+            raise UserError(
+                f"{self.stage.name} epoch {self.epoch + 1}: the weights have diverged: "
+                f"{error.what} are not finite; {self._advice()}"
+            ) from error
 
     def _end_epoch(self) -> None:
         """Validates, logs, and writes the training state."""
@@ -246,7 +267,7 @@ class Loop:
         stage.update.scheduler.step()
         means, scores = self.progress.means(), {}
         if (self.epoch + 1) % stage.evaluate_every == 0 or self.epoch + 1 == stage.epochs:
-            scores = stage.validate(self.epoch, self.progress.unreadable)
+            scores = self._validate()
         self._print(means, scores, rate)
         if warning := stage.warning(means):
             run.warn(f"{stage.name} epoch {self.epoch + 1}: {warning}")

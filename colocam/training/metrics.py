@@ -71,7 +71,7 @@ class Metrics:
         self.lines, self.written = list(lines), 0
         if not self.writes:
             return
-        present = self._text()
+        present = _text(self.path)
         expected = "".join(json.dumps(line) + "\n" for line in lines)
         if expected.startswith(present) and (not present or present.endswith("\n")):
             self.written = present.count("\n")
@@ -82,15 +82,21 @@ class Metrics:
 
     def read(self, stage: str) -> list[dict[str, Any]]:
         """Reads the lines of one stage from the file; damaged lines are skipped."""
-        lines = []
-        for text in self._text().split("\n")[:-1]:  # an incomplete last line is skipped
-            with suppress(ValueError):
-                lines.append(json.loads(text))
-        return [line for line in lines if isinstance(line, dict) and line.get("stage") == stage]
+        return [line for line in read_lines(self.path) if line.get("stage") == stage]
 
-    def _text(self) -> str:
-        """Contents of the file, "" without a file; bytes that are not text become U+FFFD."""
-        return self.path.read_text(errors="replace") if self.path.is_file() else ""
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads the lines of a log; damaged ones are skipped. None without a file."""
+    lines = []
+    for text in _text(path).split("\n")[:-1]:  # an incomplete last line is skipped
+        with suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
+
+
+def _text(path: Path) -> str:
+    """Contents of a file, "" without a file; bytes that are not text become U+FFFD."""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 class _Board:

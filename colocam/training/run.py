@@ -12,6 +12,7 @@ from torch import nn
 from colocam.cam import ActivationMap
 from colocam.data.layouts.builtin import builtin_folder
 from colocam.data.layouts.open import open_data
+from colocam.data.layouts.stored_split import StoredSplit
 from colocam.data.loading.cache import FrameCache
 from colocam.data.loading.loader import SequenceLoader, full_batch
 from colocam.data.loading.seed_maps import SeedMaps
@@ -24,7 +25,7 @@ from colocam.runtime.console import make_console
 from colocam.runtime.device import Autocast, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.messages import count_of
+from colocam.runtime.messages import count_of, print_note
 from colocam.training.compilation import compile_full_batches
 from colocam.training.config import Config
 from colocam.training.metrics import Metrics
@@ -46,6 +47,7 @@ class Run:
         ranks: processes of the run.
         seed_maps: stored maps that the seeds are drawn from; None: activation maps.
         cache: cache of resized frames; None: frames are decoded at every draw.
+        split: stored split of the run, for its folder and its checkpoints; on rank 0.
     """
 
     config: Config
@@ -58,6 +60,7 @@ class Run:
     ranks: Ranks
     seed_maps: SeedMaps | None = None
     cache: FrameCache | None = None
+    split: dict[str, dict[str, str]] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -98,6 +101,10 @@ class Run:
     def warn(self, line: str) -> None:
         """Prints a warning."""
         self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Prints a note."""
+        print_note(self.console, line)
 
     def prepare_model(self, model: Localizer) -> Localizer:
         """Moves a model to the device, in channels-last format; compiles it for full batches."""
@@ -160,12 +167,13 @@ class Run:
         )  # fmt: skip
 
 
-def open_run(config: Config, ranks: Ranks) -> Run:
+def open_run(config: Config, ranks: Ranks, split: StoredSplit | None = None) -> Run:
     """Opens the data and the device of a run. The run folder is not touched.
 
     Args:
         config: of the command line; `config.out` is set.
         ranks: processes of the run.
+        split: stored split of the run that is continued; None: the split is drawn.
 
     Raises:
         UserError: the data cannot be used, or the device is not available.
@@ -176,7 +184,7 @@ def open_run(config: Config, ranks: Ranks) -> Run:
     _set_arithmetic(config, console)
     if config.data is None:
         console.print(f"built-in clip set '{config.clip_set}', seed {config.clip_seed}")
-    data = _open_data(config, ranks, console)
+    data = _open_data(config, ranks, console, split)
     _print_summary(config, data, device, ranks, console)
     _check_training_frames(config, data)
     maps = None
@@ -185,9 +193,14 @@ def open_run(config: Config, ranks: Ranks) -> Run:
         maps.check(data.train, config.frame_limit)
     cache = FrameCache(config.cache, int(1e9 * config.cache_size)) if config.cache else None
     board = config.out / "tensorboard" if config.tensorboard == "on" else None
+    stored = None
+    if ranks.main:  # which writes it
+        drawn = StoredSplit.of(data)
+        stored = (drawn if split is None else split.extended(drawn)).to_json()
     return Run(
         config, data, config.out, device, make_autocast(config.amp, device),
         Metrics(config.out / "metrics.jsonl", ranks.main, board), console, ranks, maps, cache,
+        stored,
     )  # fmt: skip
 
 
@@ -210,22 +223,25 @@ def _set_arithmetic(config: Config, console: Console) -> None:
         console.print("deterministic: slower on a GPU; on a CPU nothing changes")
 
 
-def _open_data(config: Config, ranks: Ranks, console: Console) -> VideoData:
+def _open_data(
+    config: Config, ranks: Ranks, console: Console, split: StoredSplit | None
+) -> VideoData:
     """Opens the data folder, on rank 0 first. A collective."""
     # Videos are probed for their length, and long ones for cuts, which may take minutes.
     with ranks.main_first(), console.status("opening the data"):
         folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
         cut_over = config.cut_over if config.cut_shots == "on" else None
         return open_data(
-            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache
-        )
+            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache,
+            split=split,
+        )  # fmt: skip
 
 
 def _print_summary(
     config: Config, data: VideoData, device: torch.device, ranks: Ranks, console: Console
 ) -> None:
     for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        print_note(console, note)
     where = f"{device.type}, {ranks.world} processes" if ranks.world > 1 else str(device)
     console.print(
         f"{len(data.classes)} classes, {len(data.train)} shots to train on, "

@@ -1,6 +1,5 @@
 """Training from beginning to end: both stages in order, evaluation, report."""
 
-import shutil
 from collections.abc import Mapping
 
 import torch
@@ -8,11 +7,12 @@ import torch
 from colocam.cam import ActivationMap
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
+from colocam.models.encoders import make_encoder
+from colocam.models.weights import load_weights
 from colocam.report.report import Report, report_frames
 from colocam.runtime.device import seed_everything
 from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
-from colocam.runtime.files import remove_unfinished, write_atomic
 from colocam.runtime.interruption import Interrupted, Interruption, catch_signals
 from colocam.runtime.messages import print_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
@@ -21,6 +21,7 @@ from colocam.training.estimate import print_estimate
 from colocam.training.localizer import LocalizerStage
 from colocam.training.loop import Loop
 from colocam.training.run import Run, open_run
+from colocam.training.run_files import clear_folder, read_split, write_run_files
 from colocam.training.state import STAGES, State, find_state, state_files
 
 METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
@@ -35,7 +36,8 @@ def train(
 ) -> None:
     """Trains the stages of a configuration, evaluates the best checkpoint, and writes the report.
 
-    Everything is written into the run folder `config.out`.
+    Everything is written into the run folder `config.out`, which is claimed before (see
+    `claim_folder`); results of an earlier run in it are deleted unless it is resumed.
 
     Args:
         config: configuration of the run.
@@ -47,11 +49,20 @@ def train(
         UserError: a mistake that the user can correct.
         Interrupted: a signal was received; the run can be resumed.
     """
-    run = open_run(config, ranks)
+    _check_weights(config, ranks, resume)
+    continues = resume or config.stage == STAGES[1]
+    split = read_split(config.out) if continues else None
+    run = open_run(config, ranks, split)
     state = find_state(run, changed or {}) if resume else None
     _check_same_state(run, state)
+    if state is not None and split is None and not run.data.has_split_files:
+        run.note(
+            "an earlier version began this run and stored no split: it is drawn from the "
+            "videos that are in the folder now"
+        )
     if state is None and resume:
-        run.console.print(f"{run.out}: nothing to resume; starting a new run")
+        line = f"{run.out}: nothing to resume; starting a new run"
+        run.console.print(line, markup=False, soft_wrap=True)
     if state is not None and _is_finished(run, state):
         run.console.print(f"{run.out}: this run is finished")
         return
@@ -90,6 +101,15 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
     if number := max(run.ranks.gather(interruption.number)):  # received after the last step
         raise Interrupted(number)
     return unreadable
+
+
+def _check_weights(config: Config, ranks: Ranks, resume: bool) -> None:
+    """Checks that the initial weights can be had, before the data is opened or prepared."""
+    has_state = resume and state_files(config.out / "checkpoints")
+    if config.weights == "none" or config.stage == STAGES[1] or has_state:
+        return  # they are not read
+    with ranks.main_first():
+        load_weights(make_encoder(config.encoder), config.encoder, config.weights)
 
 
 def _make_model(run: Run, state: State | None) -> Localizer:
@@ -180,34 +200,19 @@ def _prepare_folder(run: Run, state: State | None) -> None:
     """Makes the run folder and writes the configuration; removes what is written again later."""
     if run.ranks.main:
         try:
-            _clear_folder(run, state)
+            clear_folder(run.out, run.config.stage, resumed=state is not None)
         except OSError as error:
             raise UserError(f"--out {run.out}: cannot be written ({error.strerror})") from error
-        write_atomic(run.out / "config.json", run.config.to_json().encode())
+        if state is None and run.config.stage == STAGES[1]:
+            run.metrics.restore(run.metrics.read(STAGES[0]))
+        write_run_files(run.out, run.config, run.split)
     if state is not None:
         run.metrics.restore(state.metrics)
         run.console.print(
-            f"resuming {state.stage} at epoch {state.epoch + 1}, step {state.step + 1}"
-        )
+            f"{run.out}: resuming {state.stage} at epoch {state.epoch + 1}, step {state.step + 1}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
     run.ranks.wait()
-
-
-def _clear_folder(run: Run, state: State | None) -> None:
-    """Removes results of earlier runs, except those of stages that are not trained again."""
-    for folder in (run.out, run.checkpoints):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder)
-    if state is None and run.config.stage == "localizer":
-        run.metrics.restore(run.metrics.read("classifier"))
-        checkpoints = [*run.checkpoints.glob("localizer-*")]
-        for path in checkpoints + state_files(run.checkpoints, STAGES[1]):
-            path.unlink()
-    elif state is None:
-        run.metrics.path.unlink(missing_ok=True)
-        shutil.rmtree(run.checkpoints)
-    shutil.rmtree(run.out / "report", ignore_errors=True)
-    if state is None:
-        shutil.rmtree(run.out / "tensorboard", ignore_errors=True)
 
 
 def _evaluate(run: Run) -> None:

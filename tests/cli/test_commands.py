@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from colocam.cli.evaluate import main as evaluate
 from colocam.cli.localize import main as localize
+from colocam.cli.options import parse_config
+from colocam.cli.prepare import main as prepare
 from colocam.cli.train import main as train
+from colocam.runtime.device import seed_everything
 from colocam.runtime.files import read_tensors, write_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,11 +178,35 @@ def test_a_run_folder_that_cannot_be_created_is_named(refused, folder, tmp_path)
     assert f"--out {tmp_path / 'file'}: cannot be written" in refused(train, *SMOKE, *argv)
 
 
-def test_negative_seeds_are_an_error(refused, tiny_run):
-    for flag in ("--seed", "--clip-seed"):
-        assert f"{flag} -1" in refused(train, *SMOKE, flag, -1)
-        ckpt = tiny_run.checkpoint("localizer-best")
-        assert f"{flag} -1" in refused(evaluate, "--ckpt", ckpt, flag, -1)
+@pytest.mark.parametrize("flag", ["--seed", "--clip-seed"])
+@pytest.mark.parametrize(
+    ("seed", "what"), [(-1, "must not be negative"), (2**64, "must be less than 2^64"),
+                       (99999999999999999999, "must be less than 2^64")],
+)  # fmt: skip
+def test_seeds_that_torch_does_not_take_are_an_error(refused, tiny_run, tmp_path, flag, seed, what):
+    out = tmp_path / "run"
+    assert refused(train, *SMOKE, "--out", out, flag, seed) == f"{flag} {seed}: {what}"
+    ckpt = tiny_run.checkpoint("localizer-best")
+    assert refused(evaluate, "--ckpt", ckpt, flag, seed) == f"{flag} {seed}: {what}"
+    if flag == "--seed":
+        assert refused(prepare, "splits", tmp_path, flag, seed) == f"{flag} {seed}: {what}"
+    assert not out.exists()
+
+
+def test_the_largest_seed_can_be_drawn_with(tmp_path):
+    seed = 2**64 - 1
+    config = parse_config(["--preset", "smoke", "--seed", str(seed)], False)
+    assert config.seed == seed
+    seed_everything(seed)
+    torch.Generator().manual_seed(seed)
+
+
+def test_weights_that_cannot_be_had_are_named_before_data_is_opened(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the built-in clip set would be written
+    argv = ["--weights", tmp_path / "none.pth"]
+    assert "none.pth: no such file" in refused(train, *SMOKE, *argv)
+    assert "none.pth: no such file" in refused(train, *SMOKE, *argv, "--data", tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_invalid_configuration_is_named_and_no_run_folder_is_created(refused, tmp_path):
@@ -271,7 +299,7 @@ def test_a_training_state_used_as_checkpoint_is_named(refused, folder, tiny_run)
 
 def test_a_checkpoint_of_another_architecture_is_named_and_not_changed(refused, tiny_run, run_copy):
     before = contents(run_copy)
-    argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer"]
+    argv = ["--data", tiny_run.data, "--out", run_copy, "--stage", "localizer", "--overwrite"]
     message = refused(train, *SMOKE, *argv, "--encoder", "resnet50")
     assert "classifier-best-localization.safetensors: holds a resnet18" in message
     assert "--encoder" in message
@@ -286,7 +314,7 @@ def test_data_with_other_classes_than_the_checkpoint_is_an_error(
     message = refused(evaluate, "--ckpt", ckpt, "--data", folder)
     assert message.startswith(f"{ckpt}: ")
     assert "not cat, dog" in message
-    argv = ["--data", folder, "--out", run_copy, "--stage", "localizer"]
+    argv = ["--data", folder, "--out", run_copy, "--stage", "localizer", "--overwrite"]
     assert "train stage 1 again" in refused(train, *SMOKE, *argv)
     assert contents(run_copy) == before
 

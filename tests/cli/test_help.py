@@ -51,13 +51,20 @@ def test_help_fits_the_terminal(command, columns, flag, monkeypatch, capsys):
 
 def test_help_lists_the_main_options_and_help_all_every_option(shown):
     every = {option.name.replace("_", "-") for option in fields(Config)}
-    every |= {"config", "resume", "help", "help-all"}
+    every |= {"config", "resume", "overwrite", "help", "help-all"}
     main, all_options = options_in(shown("--help")), options_in(shown("--help-all"))
     assert all_options == every
     assert main < every
-    assert 15 <= len(main) <= 30
-    assert {"preset", "data", "out", "stage", "method", "encoder", "epochs", "resume"} <= main
+    assert 15 <= len(main) <= 31
+    assert {"preset", "data", "out", "stage", "method", "encoder", "epochs"} <= main
+    assert {"config", "resume", "overwrite"} <= main
     assert f"--help-all lists all {len(every)} options" in shown("--help")
+
+
+def test_options_of_the_run_folder_are_beside_each_other(shown):
+    text = shown("--help")
+    first = text[: text.index("\ndata:")]
+    assert {"out", "config", "resume", "overwrite"} <= options_in(first)
 
 
 def test_every_option_is_in_a_group(shown):

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from colocam.cli.options import parse_command, parse_config
 from colocam.models.encoders import ENCODERS
+from colocam.runtime.distribution import ALONE
 from colocam.runtime.errors import UserError
 from colocam.training.config import PRESETS, Config
 from colocam.training.config.stored import ADDED
 from colocam.training.localizer import loss_settings
+from colocam.training.run_folder import claim_folder
 
 NAMES = [option.name for option in fields(Config)]
 
@@ -248,6 +250,19 @@ def test_options_missing_from_the_file_come_from_its_preset(tmp_path):
     assert isinstance(config.lr, float)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_of_any_editor_is_read(tmp_path, encoding):
+    """With a byte order mark, CRLF, and letters beyond ASCII."""
+    file = tmp_path / "run" / "config.json"
+    config = parse_config(["--preset", "smoke", "--data", "Möwe 鳥", "--out", "o"], False)
+    text = json.dumps(config.to_values(), ensure_ascii=False, indent=1)
+    file.parent.mkdir()
+    file.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert parse_config(["--config", str(file), "--out", "o"], False) == config
+    resumed = parse_config(["--resume", "--out", str(file.parent)], False)
+    assert resumed == replace(config, out=file.parent)
+
+
 GOOD = {"preset": "smoke", "seed": 3}
 
 
@@ -311,6 +326,9 @@ def test_options_that_exclude_each_other_are_an_error(tmp_path):
     message = refused("--config", file, "--resume")
     assert "--resume" in message
     assert "--config" in message
+    assert refused("--overwrite", "--resume").startswith(
+        "--overwrite: deletes the run that --resum"
+    )
 
 
 def test_a_run_is_repeated_in_its_own_folder_only_with_out(tmp_path, monkeypatch):
@@ -318,7 +336,8 @@ def test_a_run_is_repeated_in_its_own_folder_only_with_out(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     config = parse_config(["--preset", "smoke"], False)
     file = written(config, config.out)
-    assert "runs/smoke is the run of --config" in refused("--config", file)
+    with claim_folder(parse_command(["--config", str(file)], False).destination, ALONE) as out:
+        assert out == Path("runs/smoke-2")
     assert parse_config(["--config", str(file), "--out", str(config.out)], False) == config
     assert parse_config(["--config", str(file), "--out", "other"], False).out == Path("other")
 
@@ -349,6 +368,21 @@ def test_resume_uses_the_run_folder_of_its_preset(tmp_path, monkeypatch):
     config = parse_config(["--preset", "smoke", "--seed", "4"], False)
     written(config, config.out)
     assert parse_command(["--resume", "--preset", "smoke"], True).config == config
+
+
+@pytest.mark.parametrize("flag", [["--resume"], ["--stage", "localizer"]])
+def test_a_run_that_is_continued_without_out_is_the_latest_of_its_preset(
+    tmp_path, monkeypatch, flag
+):
+    monkeypatch.chdir(tmp_path)
+    argv = ["--preset", "smoke", *flag]
+    assert parse_config(argv, False).out == Path("runs/smoke")
+    for name in ("smoke", "smoke-9", "smoke-10", "smoke-cuda-11", "smoke-1", "smoke-012"):
+        written(parse_config(["--preset", "smoke"], False), tmp_path / "runs" / name)
+    (tmp_path / "runs" / "smoke-11").mkdir()
+    command = parse_command(argv, False)
+    assert command.config.out == command.destination.out == Path("runs/smoke-10")
+    assert command.destination.fixed
 
 
 def test_resume_returns_the_options_that_the_command_line_changes(run):

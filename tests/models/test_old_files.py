@@ -43,7 +43,10 @@ def test_checkpoint_of_version_2_loads(old_file, pinned, kind):
     model, info = load_checkpoint(path, kind)
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in tensors.items())
-    expected = json.loads(pinned[kind]["header"]["info"]) | {"centre_threshold": None}
+    expected = json.loads(pinned[kind]["header"]["info"]) | {
+        "centre_threshold": None,
+        "split": None,
+    }
     assert json.loads(json.dumps(vars(info))) == expected
 
 
@@ -72,7 +75,7 @@ def test_checkpoint_written_today_has_the_pinned_names_and_shapes(tiny_run, pinn
         ]["tensors"]
         header = file.metadata()
     assert header.keys() == pinned[kind]["header"].keys() | {
-        "sha256", "normalization", "centre_threshold",
+        "sha256", "normalization", "centre_threshold", "split",
     }  # fmt: skip
     entries = json.loads(pinned[kind]["header"]["info"])
     assert json.loads(header["info"]).keys() == entries.keys()

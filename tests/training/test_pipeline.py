@@ -48,8 +48,10 @@ def classifier_only(tiny_run, tmp_path):
     """A run folder with the results of stage 1 only."""
     out = tmp_path / "run"
     shutil.copytree(tiny_run.out, out)
-    for path in (out / "checkpoints").glob("localizer-*"):
+    for path in (out / "checkpoints").glob("*localizer-*"):
         path.unlink()
+    first = (out / "metrics.jsonl").read_text().splitlines(keepends=True)[0]
+    (out / "metrics.jsonl").write_text(first)
     return out
 
 
@@ -60,7 +62,9 @@ def test_run_succeeds_and_writes_its_files(tiny_run):
     assert tiny_run.status == 0
     names = {str(f.relative_to(tiny_run.out)) for f in tiny_run.out.rglob("*") if f.is_file()}
     assert names == {
+        ".lock",  # empty; see `claim_folder`
         "config.json",
+        "split.json",
         "metrics.jsonl",
         *(f"checkpoints/{name}.safetensors" for name in CHECKPOINTS),
         "checkpoints/state-classifier-0001-000000.safetensors",
@@ -211,7 +215,7 @@ def test_fcam_trains_without_the_joint_term(tiny_run, classifier_only):
 
 def test_stage_classifier_writes_no_localizer(tiny_run, classifier_only):
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(classifier_only)]
-    assert train([*argv, "--stage", "classifier"]) == 0
+    assert train([*argv, "--stage", "classifier", "--overwrite"]) == 0
     names = {path.stem for path in (classifier_only / "checkpoints").iterdir()}
     own = {name for name, kind in CHECKPOINTS.items() if kind == "classifier"}
     assert names == own | {"state-classifier-0001-000000"}

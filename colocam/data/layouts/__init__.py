@@ -4,6 +4,7 @@
 - `class_folder`: plain folders `<class>/<video>`.
 - `boxes_csv`: boxes of a plain folder.
 - `holdout`: splits the videos of a plain folder into train, val and test.
+- `stored_split`: the split of a run, found again in a folder that has changed since.
 - `split_layout`: data sets with split files, such as YouTube-Objects.
 - `split_files`: reads and writes split files.
 - `builtin`: the built-in clip set, written to disk.

@@ -1,13 +1,15 @@
-"""Splits of a plain folder: training videos, validation and test frames, drawn by a seed."""
+"""Split of a plain folder into training videos, validation and test frames: drawn, or stored."""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.layouts.class_folder import Video
+from colocam.data.layouts.stored_split import Match, StoredSplit, fingerprint
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData
 from colocam.data.shots.shots import cut_into_shots
 from colocam.runtime.messages import count_of
@@ -16,14 +18,33 @@ FRAMES_WITHOUT_BOXES = 8
 """Number of evaluation frames of a held-out video without boxes."""
 
 
+@dataclass
+class Parts:
+    """Videos of one class by part of the split.
+
+    Attributes:
+        train, val, test: of the split; without val and test, frames of `train` are evaluated.
+        new: videos that a stored split does not have.
+        small: whether the class had fewer than three videos.
+    """
+
+    train: list[Video] = field(default_factory=list)
+    val: list[Video] = field(default_factory=list)
+    test: list[Video] = field(default_factory=list)
+    new: list[Video] = field(default_factory=list)
+    small: bool = False
+
+
 def hold_out(
     videos: dict[str, list[Video]],
     seed: int,
     notes: list[str],
     cut_over: int | None = None,
     probe_cache: ProbeCache | None = None,
+    split: StoredSplit | None = None,
+    evaluating: bool = False,
 ) -> VideoData:
-    """Splits the videos of each class by a seed.
+    """Splits the videos of each class by a seed, or as a stored split says.
 
     Of a class with three or more videos, about a fifth (at least one) are validation videos and as
     many are test videos. All videos of a smaller class are training videos, and its frames with
@@ -37,36 +58,51 @@ def hold_out(
         notes: lines for the user; lines on the split are appended.
         cut_over: training videos with more frames are cut into shots; None: each is one shot.
         probe_cache: stores the cuts between runs; None: they are detected anew.
+        split: of the run that is resumed or evaluated; None: it is drawn. If it has no video of the
+            folder, it is drawn, too.
+        evaluating: whether a checkpoint is evaluated that was trained by `split`: a video belongs
+            to it by its contents only, and all videos of a folder without one are test videos:
+            their frames with boxes or, without any box, the evenly spaced ones.
 
     Returns:
         The data set.
     """
-    train: list[Video] = []
+    stored = None if split is None else _stored_parts(videos, split, notes, evaluating)
+    parts = _drawn_parts(videos, seed) if stored is None else stored
+    train = [video for own in parts.values() for video in own.train]
+    if evaluating and split is not None and stored is None:  # nothing of it was trained on
+        every = [video for of_class in videos.values() for video in of_class]
+        val, _ = _evaluation_frames(parts, [])
+        test = [frame for video in every for frame in _boxed_frames(video)]
+        test = test or _held_out_frames(every, notes)
+    else:
+        val, test = _evaluation_frames(parts, notes)
+        notes += _split_notes(parts, "the stored split" if stored else f"seed {seed}")
+        if not val and not (stored and split and (split.val or split.test)):
+            notes.append(
+                "no boxes and no video to hold out: frames of training videos are used for "
+                "evaluation"
+            )
+            val = test = [frame for video in train for frame in _spaced_frames(video, notes)]
+    new = _held_out_frames([video for own in parts.values() for video in own.new], notes)
+    shots = _shots(train, cut_over, notes, probe_cache)
+    return VideoData(tuple(videos), tuple(shots), tuple(val), tuple(test), tuple(notes), tuple(new))
+
+
+def _evaluation_frames(
+    parts: dict[str, Parts], notes: list[str]
+) -> tuple[list[BoxedFrame], list[BoxedFrame]]:
+    """Validation and test frames."""
     val: list[BoxedFrame] = []
     test: list[BoxedFrame] = []
-    counts, unused = np.zeros(3, int), 0
-    small = [name for name in videos if len(videos[name]) < 3]
-    for name, of_class in videos.items():
-        if name in small:
-            train += of_class
-            boxed = [frame for video in of_class for frame in _boxed_frames(video)]
+    for own in parts.values():
+        if own.small:
+            boxed = [frame for video in own.train for frame in _boxed_frames(video)]
             val += boxed
             test += boxed
-        else:
-            parts = _split_class(name, of_class, seed)
-            train += parts[0]
-            val += _held_out_frames(parts[1], notes)
-            test += _held_out_frames(parts[2], notes)
-            counts += [len(part) for part in parts]
-            unused += sum(len(boxes) for video in parts[0] for boxes in video.boxes.values())
-    notes += _split_notes(small, counts, unused, seed)
-    if not val:
-        notes.append(
-            "no boxes and no video to hold out: frames of training videos are used for evaluation"
-        )
-        val = test = [frame for video in train for frame in _spaced_frames(video, notes)]
-    shots = _shots(train, cut_over, notes, probe_cache)
-    return VideoData(tuple(videos), tuple(shots), tuple(val), tuple(test), tuple(notes))
+        val += _held_out_frames(own.val, notes)
+        test += _held_out_frames(own.test, notes)
+    return val, test
 
 
 def _shots(
@@ -86,26 +122,97 @@ def _shots(
     return shots
 
 
-def _split_class(name: str, videos: list[Video], seed: int) -> tuple[list[Video], ...]:
-    """(train, val, test), each in the order of `videos`."""
+def _drawn_parts(videos: dict[str, list[Video]], seed: int) -> dict[str, Parts]:
+    return {
+        name: Parts(of_class, small=True) if len(of_class) < 3 else _draw(name, of_class, seed)
+        for name, of_class in videos.items()
+    }
+
+
+def _draw(name: str, videos: list[Video], seed: int) -> Parts:
+    """Parts of a class, each in the order of `videos`."""
     held_out = max(1, round(0.2 * len(videos)))
     # crc32: hash() of a string differs between runs
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     order = rng.permutation(len(videos))
     parts = order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out]
-    return tuple([videos[i] for i in sorted(part)] for part in parts)
+    train, val, test = ([videos[i] for i in sorted(part)] for part in parts)
+    return Parts(train, val, test)
 
 
-def _split_notes(small: list[str], counts: np.ndarray, unused: int, seed: int) -> list[str]:
+def _stored_parts(
+    videos: dict[str, list[Video]], split: StoredSplit, notes: list[str], evaluating: bool
+) -> dict[str, Parts] | None:
+    """Parts by a stored split; None if the folder has no video of it."""
+    prints = {v.name: fingerprint(v.frames) for of in videos.values() for v in of}
+    match = split.match(prints)
+    if not (match.same or match.renamed) and (evaluating or not match.changed):
+        notes.append(_unknown_note(match, evaluating))
+        return None
+    notes += _match_notes(match, split, evaluating)
+    parts = {name: Parts() for name in videos}
+    for name, own in parts.items():
+        for video in videos[name]:
+            getattr(own, match.parts.get(video.name, "new")).append(video)
+        own.small = bool(own.train) and not split.has_held_out(name)
+    return parts
+
+
+def _unknown_note(match: Match, evaluating: bool) -> str:
+    total = count_of(len(match.parts) + len(match.new), "video")
+    if not evaluating:
+        return f"none of {total} is in the stored split of the run: it is drawn anew"
+    note = f"none of {total} was trained on (compared by contents): all are tested"
+    if same := sorted(match.changed):
+        note += f"; {len(same)} have names of the stored split (first: {same[0]})"
+    return note
+
+
+def _match_notes(match: Match, split: StoredSplit, evaluating: bool) -> list[str]:
+    """Notes on how a folder differs from that of the stored split."""
     notes = []
-    if counts.any():
-        train, val, test = counts
+    if new := match.new:
+        hint = "--split new evaluates" if evaluating else "a new run trains on"
         notes.append(
-            f"videos split within each class by seed {seed}: {train} train, {val} validation, "
-            f"{test} test"
+            f"{count_of(len(new), 'video')} added since training, in no part of the split; {hint} "
+            f"{'it' if len(new) == 1 else 'them'} (first: {new[0]})"
         )
+    if renamed := match.renamed:
+        name = next(iter(renamed))
+        notes.append(
+            f"{count_of(len(renamed), 'video')} in the stored split under another name, by "
+            f"contents (first: {name}, there {renamed[name]})"
+        )
+    if changed := match.changed:
+        notes.append(
+            f"{count_of(len(changed), 'video')} changed since training, and kept in the same part "
+            f"of the split (first: {changed[0]})"
+        )
+    missing = [name for name in match.missing if not evaluating or name not in split.train]
+    if missing:
+        notes.append(
+            f"{count_of(len(missing), 'video')} of the stored split not in the folder "
+            f"(first: {missing[0]})"
+        )
+    return notes
+
+
+def _split_notes(parts: dict[str, Parts], by: str) -> list[str]:
+    notes = []
+    large = [own for own in parts.values() if not own.small]
+    if large:
+        train, val, test = (
+            sum(len(getattr(own, part)) for own in large) for part in ("train", "val", "test")
+        )
+        notes.append(
+            f"videos split within each class by {by}: {train} train, {val} validation, {test} test"
+        )
+    unused = sum(
+        len(boxes) for own in large for video in own.train for boxes in video.boxes.values()
+    )
     if unused:
         notes.append(f"boxes.csv: {count_of(unused, 'box')} of training videos not used")
+    small = [name for name, own in parts.items() if own.small]
     if small:
         names = ", ".join(small[:5]) + (", ..." if len(small) > 5 else "")
         notes.append(

@@ -51,7 +51,7 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
     test = _open_frames(data, "test", records["test"], notes)
     _report_shared({shot.id for shot in train}, val, test, notes)
     classes = tuple(sorted(class_ids, key=class_ids.__getitem__))
-    return VideoData(classes, train, val, test, tuple(notes))
+    return VideoData(classes, train, val, test, tuple(notes), has_split_files=True)
 
 
 def video_of(shot: str) -> str:

@@ -146,6 +146,7 @@ class ClassifierStage:
         info = CheckpointInfo(
             "classifier", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
             cam_threshold=threshold, cam_layer=config.cam_layer, centre_threshold=centre,
+            split=run.split,
         )  # fmt: skip
         self._keep_best(info, scores)
         return scores

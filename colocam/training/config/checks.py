@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from colocam.models.encoders import KNOWN, is_known
+from colocam.runtime.device import check_seed
 from colocam.runtime.errors import UserError
 from colocam.training.config.options import Config
 
@@ -15,7 +16,7 @@ _POSITIVE = (
     "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
 )  # fmt: skip
 _NOT_NEGATIVE = (
-    "workers", "seed", "clip_seed", "classifier_head_factor", "weight_decay", "state_every",
+    "workers", "classifier_head_factor", "weight_decay", "state_every",
     *(
         f"{term}_{setting}"
         for term in ("pl", "crf", "asc", "coloc")
@@ -34,6 +35,8 @@ def check_config(config: Config) -> None:
         _require(config, name, "be greater than 0", lambda value: value > 0)
     for name in _NOT_NEGATIVE:
         _require(config, name, "not be negative", lambda value: value is None or value >= 0)
+    check_seed("--seed", config.seed)
+    check_seed("--clip-seed", config.clip_seed)
     _require(config, "initial_foreground", "be in [0, 1)", lambda value: 0 <= value < 1)
     if config.classifier_evaluate_every is not None:
         _require(config, "classifier_evaluate_every", "be greater than 0", lambda value: value > 0)

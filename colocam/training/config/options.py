@@ -37,7 +37,12 @@ class Config:
     splits: Path | None = _option(
         "data", None, "folder of split files (default: DATA/splits, if it exists)", main=True
     )
-    out: Path = _option("options", Path("runs/paper"), "run folder", main=True)
+    out: Path = _option(
+        "options",
+        Path("runs/paper"),
+        "run folder; without this option the next free name, such as runs/paper-2",
+        main=True,
+    )
     stage: Literal["all", "classifier", "localizer"] = _option(
         "options",
         "all",

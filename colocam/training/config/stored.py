@@ -29,7 +29,7 @@ def read_options(path: Path) -> dict[str, Any]:
         UserError: the file is missing or not JSON, or has an unknown option or an invalid value.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_bytes())  # in any Unicode encoding, with a byte order mark
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); --config takes the config.json of a run"

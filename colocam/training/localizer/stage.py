@@ -269,7 +269,7 @@ class LocalizerStage:
         info = CheckpointInfo(
             "localizer", config.encoder, run.data.classes, config.crop, config.cam, epoch, scores,
             cam_threshold=cam_threshold, threshold=threshold, cam_layer=config.cam_layer,
-            centre_threshold=centre,
+            centre_threshold=centre, split=run.split,
         )  # fmt: skip
         self._keep(info, scores.get("localization", 0.0))
         return scores
