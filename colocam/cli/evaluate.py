@@ -90,6 +90,13 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="--cache of train.py, which stores the frame counts of videos (default: no cache)",
     )
+    add(
+        "--file-order",
+        choices=("natural", "name"),
+        default="natural",
+        help="--file-order of the training run, which decides what the frame numbers of boxes.csv "
+        "mean in a folder of frames; natural: 2 before 10",
+    )
     add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in clip set")
     add("--clip-seed", type=int, default=0, metavar="N", help="seed of the built-in clip set")
 
@@ -201,7 +208,10 @@ def _records(
     """Frames of the split, with the class indices of the checkpoint; a collective."""
     with ranks.main_first(), console.status("opening the data"):
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
-        data = open_data(folder, options.splits, seed=options.seed, cache=options.cache)
+        data = open_data(
+            folder, options.splits, seed=options.seed, cache=options.cache,
+            order=options.file_order,
+        )  # fmt: skip
     for note in data.notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     training = options.split == "train"

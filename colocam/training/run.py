@@ -215,8 +215,9 @@ def _open_data(config: Config, ranks: Ranks, console: Console) -> VideoData:
         folder = config.data or builtin_folder(config.clip_set, config.clip_seed)
         cut_over = config.cut_over if config.cut_shots == "on" else None
         return open_data(
-            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache
-        )
+            folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache,
+            order=config.file_order,
+        )  # fmt: skip
 
 
 def _print_summary(

@@ -91,7 +91,9 @@ def _split_class(name: str, videos: list[Video], seed: int) -> tuple[list[Video]
     held_out = max(1, round(0.2 * len(videos)))
     # crc32: hash() of a string differs between runs
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    order = rng.permutation(len(videos))
+    # Drawn from names as characters: the split does not depend on the order of the files.
+    by_name = np.array(sorted(range(len(videos)), key=lambda place: videos[place].name))
+    order = by_name[rng.permutation(len(videos))]
     parts = order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out]
     return tuple([videos[i] for i in sorted(part)] for part in parts)
 

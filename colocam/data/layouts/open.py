@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from colocam.data.decoding.probe_cache import ProbeCache
+from colocam.data.file_order import FileOrder
 from colocam.data.layouts.class_folder import open_class_folders
 from colocam.data.layouts.holdout import hold_out
 from colocam.data.layouts.split_layout import open_split_layout
@@ -19,6 +20,7 @@ def open_data(
     seed: int = 0,
     cut_over: int | None = None,
     cache: Path | None = None,
+    order: FileOrder = "natural",
 ) -> VideoData:
     """Opens a data set; decodes only the frames needed for validation of the files.
 
@@ -34,6 +36,7 @@ def open_data(
             is one shot.
         cache: folder of the probe cache, which stores frame counts and cuts of the video files of a
             plain folder between runs; None: files are probed at every call.
+        order: order of classes, videos and frames, by file name.
 
     Returns:
         Training shots and evaluation frames.
@@ -48,7 +51,7 @@ def open_data(
     if splits is None and (data / "splits" / "class_id.yaml").is_file():
         splits = data / "splits"
     if splits is not None:
-        return open_split_layout(data, Path(splits))
+        return open_split_layout(data, Path(splits), order)
     if any(data.glob("*/data/*/shots")):
         raise UserError(
             f"{data}: has the layout of YouTube-Objects, which needs its split files; "
@@ -56,5 +59,5 @@ def open_data(
         )
     notes: list[str] = []
     probe_cache = None if cache is None else ProbeCache(cache)
-    videos = open_class_folders(data, notes, probe_cache)
+    videos = open_class_folders(data, notes, probe_cache, order)
     return hold_out(videos, seed, notes, cut_over, probe_cache)
