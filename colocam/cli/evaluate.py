@@ -213,7 +213,7 @@ def _records(
             order=options.file_order,
         )  # fmt: skip
     for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"note: {note}", style="yellow", soft_wrap=True)
     training = options.split == "train"
     frames = list(frames_of(data.train)) if training else getattr(data, options.split)
     records = _relabelled(data, frames, info.classes, options.ckpt)

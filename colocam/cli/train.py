@@ -1,11 +1,11 @@
 """Command train.py: parses the command line, trains, and returns the exit status."""
 
-import sys
 from collections.abc import Sequence
 
 import torch
 
 from colocam.cli.options import Command, parse_command
+from colocam.runtime.console import print_error
 from colocam.runtime.distribution import join_ranks
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
@@ -28,7 +28,7 @@ def _run(command: Command) -> int:
             train(command.config, ranks, resume=command.resume, changed=command.changed)
         except Interrupted as signal:
             if ranks.main:
-                print(f"stopped by {signal}; continue with --resume", file=sys.stderr)
+                print_error(f"stopped by {signal}; continue with --resume")
             return 128 + signal.number
         except torch.OutOfMemoryError as error:
             raise UserError(

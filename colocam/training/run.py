@@ -96,7 +96,7 @@ class Run:
 
     def warn(self, line: str) -> None:
         """Prints a warning."""
-        self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+        self.console.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
     def prepare_model(self, model: Localizer) -> Localizer:
         """Moves a model to the device, in channels-last format; compiles it for full batches."""
@@ -224,7 +224,7 @@ def _print_summary(
     config: Config, data: VideoData, device: torch.device, ranks: Ranks, console: Console
 ) -> None:
     for note in data.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"note: {note}", style="yellow", soft_wrap=True)
     where = f"{device.type}, {ranks.world} processes" if ranks.world > 1 else str(device)
     console.print(
         f"{len(data.classes)} classes, {len(data.train)} shots to train on, "
