@@ -98,6 +98,13 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="--cache of train.py, which stores the frame counts of videos (default: no cache)",
     )
+    add(
+        "--file-order",
+        choices=("natural", "name"),
+        default="natural",
+        help="--file-order of the training run, which decides what the frame numbers of boxes.csv "
+        "mean in a folder of frames; natural: 2 before 10",
+    )
     add("--clip-set", choices=tuple(SIZES), default="default", help="size of the built-in clip set")
     add("--clip-seed", type=int, default=0, metavar="N", help="seed of the built-in clip set")
 
@@ -220,7 +227,7 @@ def _records(
         folder = options.data or builtin_folder(options.clip_set, options.clip_seed)
         data = open_data(
             folder, options.splits, seed=options.seed or 0, cache=options.cache,
-            split=_split_of(info, options.ckpt), evaluating=True,
+            split=_split_of(info, options.ckpt), evaluating=True, order=options.file_order,
         )  # fmt: skip
     notes = [*data.notes]
     if options.seed is not None and info.split is not None:

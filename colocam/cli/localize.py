@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
@@ -27,7 +26,7 @@ from colocam.localization.input_videos import OVERLAY_SUFFIX, file_names, find_v
 from colocam.localization.overlay import draw_missing, draw_result
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
-from colocam.runtime.console import progress_bar
+from colocam.runtime.console import make_console, progress_bar, text_column
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_atomic
@@ -127,7 +126,7 @@ def _localize_all(options: argparse.Namespace) -> None:
     if options.cpu_threads is not None:
         torch.set_num_threads(options.cpu_threads)
         cv2.setNumThreads(options.cpu_threads)
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
     command = _Command(options, localizer, _label(options, localizer.classes), console)
     notes: list[str] = []
@@ -179,7 +178,7 @@ class _Command:
     console: Console
 
     def print(self, line: str, style: str | None = None) -> None:
-        self.console.print(line, style=style, markup=False, highlight=False)
+        self.console.print(line, style=style, highlight=False)
 
     def warn(self, line: str) -> None:
         self.print(f"warning: {line}", "yellow")
@@ -281,9 +280,11 @@ class _FrameBar:
 
     def __init__(self, console: Console, path: Path, source: ImageFrames | VideoFrames) -> None:
         self.bars = progress_bar(
-            console, TextColumn("{task.fields[rate]:.1f} frames/s"), TimeRemainingColumn()
+            console,
+            text_column("{task.fields[rate]:.1f} frames/s"),
+            TimeRemainingColumn(),
         )
-        self.task = self.bars.add_task(escape(path.name), total=len(source), rate=0.0)
+        self.task = self.bars.add_task(path.name, total=len(source), rate=0.0)
         self.began, self.done = time.perf_counter(), 0
 
     def __enter__(self) -> "_FrameBar":

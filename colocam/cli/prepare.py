@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress, TaskID, TimeRemainingColumn
 
 from colocam.data.layouts.split_layout import video_of
 from colocam.data.prepare import youtube_objects_v1, youtube_objects_v2
@@ -23,6 +23,7 @@ from colocam.data.prepare.mat_files import require_scipy
 from colocam.data.prepare.place_frames import place_frames
 from colocam.data.prepare.source_set import Faults, SourceSet, walk
 from colocam.data.prepare.splits import SPLITS, Splits, draw_splits, read_splits
+from colocam.runtime.console import make_console, progress_bar
 from colocam.runtime.device import check_seed
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError
@@ -123,7 +124,7 @@ def _add_splits_options(command: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     check_seed("--seed", options.seed)
-    console = Console()
+    console = make_console()
     if options.command != "splits":
         _prepare(console, SETS[options.command], options)
     elif options.frames is None:
@@ -136,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _export_frames(console: Console, options: argparse.Namespace) -> None:
-    with _progress(console) as progress:
+    with progress_bar(console, TimeRemainingColumn()) as progress:
         task = progress.add_task("writing frames", total=None)
 
         def advance(done: int, total: int) -> None:
@@ -158,7 +159,10 @@ def _prepare(console: Console, published: Published, options: argparse.Namespace
     if published.needs_tables or folder is None:
         require_scipy()
     faults = Faults()
-    with atomic_folder(target) as unfinished, _progress(console) as progress:
+    with (
+        atomic_folder(target) as unfinished,
+        progress_bar(console, TimeRemainingColumn()) as progress,
+    ):
         archives = unfinished / ".archives"
         roots = _unpacked(source, archives, progress)
         task = progress.add_task("reading shots and boxes", total=None)
@@ -205,17 +209,13 @@ def _place(source_set: SourceSet, root: Path, archives: Path, progress: Progress
     return place_frames(source_set.shots, root, archives, partial(progress.advance, task))
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
-
-
 def _print(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_notes(console: Console, notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"note: {note}", style="yellow", soft_wrap=True)
 
 
 def _report(

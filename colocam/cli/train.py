@@ -1,12 +1,12 @@
 """Command train.py: parses the command line, claims the run folder, trains."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from colocam.cli.options import Command, parse_command
+from colocam.runtime.console import print_error
 from colocam.runtime.distribution import join_ranks
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
@@ -34,7 +34,7 @@ def _run(command: Command) -> int:
             train(config, ranks, resume=command.resume, changed=command.changed)
         except Interrupted as signal:
             if ranks.main:
-                print(f"stopped by {signal}; continue with {resume_hint(out)}", file=sys.stderr)
+                print_error(f"stopped by {signal}; continue with {resume_hint(out)}")
             return 128 + signal.number
         except torch.OutOfMemoryError as error:
             raise UserError(

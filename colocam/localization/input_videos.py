@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colocam.data.decoding.images import is_image
+from colocam.data.file_order import in_order
 from colocam.data.layouts.class_folder import VIDEO_SUFFIXES
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
@@ -21,8 +22,8 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
     """Resolves files and folders to videos, without opening them.
 
     A file is a video, whatever its name. A folder with image files and no video files is a video.
-    Any other folder is searched for video files and folders of frames, sorted by name, in the
-    folder itself and one level below (`<class>/<video>`).
+    Any other folder is searched for video files and folders of frames, in natural order, in
+    the folder itself and one level below (`<class>/<video>`).
 
     Args:
         paths: files and folders.
@@ -95,7 +96,7 @@ def _videos_in(folder: Path, out: Path, notes: list[str], levels: int) -> Iterat
 
 def _entries(folder: Path) -> list[Path]:
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        names = in_order(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
     return [folder / name for name in names]

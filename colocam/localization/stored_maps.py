@@ -70,4 +70,4 @@ def store_maps(
                     stored.write(record.frames, record.index, values)
             progress.advance(bar, len(batch.records) + len(batch.unreadable))
     print_unreadable(console, unreadable)
-    console.print(f"{folder}: {len(records) - len(unreadable)} maps", markup=False)
+    console.print(f"{folder}: {len(records) - len(unreadable)} maps")

@@ -202,7 +202,7 @@ def _write_pictures(
         try:
             overlays = write_overlays(folder, examples_of, firsts, chosen.records)
         except UserError as error:  # the rest of the report does not depend on them
-            console.print(f"warning: {error}; no overlays", style="yellow", markup=False)
+            console.print(f"warning: {error}; no overlays", style="yellow")
     contents = Contents(report.title, columns, report.options, report.metrics, groups, overlays)
     write_page(folder / "index.html", contents)
 

@@ -1,20 +1,53 @@
-"""Console output of the commands: a terminal, or a file or pipe without width and control codes."""
+"""Console output of the commands: a terminal, or a file or pipe without width and control codes.
 
-from rich.console import Console
+Every line for the user is printed here: text is never markup, and a command whose output nobody
+reads any more (`| head -1`) goes on without it.
+"""
+
+import os
+import sys
+from typing import IO, Any
+
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+from rich.status import Status
+from rich.text import Text
 
 _NO_WIDTH = 10_000  # columns of a file: no line is wrapped
 _NARROW = 60  # columns below which a progress bar is shown without the bar
 
 
-def make_console(*, quiet: bool = False) -> Console:
+class TextConsole(Console):
+    """Console that prints strings as they are: paths and names may contain brackets and colons.
+
+    Args:
+        options: of `rich.console.Console`; markup and emoji codes are off.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        """Shows a spinner beside a text, which is not markup."""
+        return super().status(Text(status) if isinstance(status, str) else status, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Goes on without output."""
+        self.quiet = True
+        _discard(sys.stdout)
+
+
+def make_console(*, quiet: bool = False, soft_wrap: bool = False) -> Console:
     """Console on stdout; in a file or pipe every line is written unwrapped.
 
     Args:
         quiet: print nothing.
+        soft_wrap: leave the wrapping of lines to the terminal.
     """
-    console = Console(quiet=quiet)
-    return console if console.is_terminal else Console(quiet=quiet, width=_NO_WIDTH)
+    console = TextConsole(quiet=quiet, soft_wrap=soft_wrap)
+    if console.is_terminal:
+        return console
+    return TextConsole(quiet=quiet, soft_wrap=soft_wrap, width=_NO_WIDTH)
 
 
 def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
@@ -26,6 +59,34 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
     """
     bar = () if console.width < _NARROW else (BarColumn(bar_width=24),)
     return Progress(
-        TextColumn("{task.description}"), *bar, MofNCompleteColumn(separator="/"), *columns,
+        text_column("{task.description}"), *bar, MofNCompleteColumn(separator="/"), *columns,
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
+
+
+def text_column(template: str) -> TextColumn:
+    """Column of a progress bar that shows fields of its task, such as "{task.fields[rate]}"."""
+    return TextColumn(template, markup=False)
+
+
+def print_error(line: str) -> None:
+    """Prints a line to stderr, unless that is a closed pipe."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stderr)
+
+
+def flush_output() -> None:
+    """Writes what stdout still holds; to a closed pipe, nothing."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+
+
+def _discard(stream: IO[str]) -> None:
+    """Leads a stream to the null device: Python flushes it once more when the process ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

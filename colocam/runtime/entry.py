@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from colocam.runtime.console import flush_output, print_error
 from colocam.runtime.errors import UserError
 
 _WIDTHS = 40, 100  # columns of a help text, least and most
@@ -122,16 +123,18 @@ def exit_status(run: Callable[[], int | None]) -> int:
     try:
         return run() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(f"error: {error}")
         return 2
     except torch.OutOfMemoryError:
-        print("error: out of GPU memory: use a smaller --batch-size", file=sys.stderr)
+        print_error("error: out of GPU memory: use a smaller --batch-size")
         return 2
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print_error(f"error: {error.filename}: {error.strerror}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print_error("interrupted")
         return 130
+    finally:
+        flush_output()

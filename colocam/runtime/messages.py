@@ -41,7 +41,7 @@ def print_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> 
         shown: number of frames that are named; all are counted.
     """
     for name in names[:shown]:
-        console.print(f"warning: {name}: cannot be decoded, skipped", style="yellow", markup=False)
+        console.print(f"warning: {name}: cannot be decoded, skipped", style="yellow")
     if names:
         verb = "was" if len(names) == 1 else "were"
         console.print(f"{count_of(len(names), 'frame')} could not be decoded and {verb} skipped")

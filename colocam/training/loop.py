@@ -226,7 +226,7 @@ class Loop:
         self.run.console.print(
             f"warning: {self.stage.name} epoch {self.epoch + 1}: a loss or gradient was not "
             f"finite, step skipped; its frames: {', '.join(names)}",
-            style="yellow", markup=False, soft_wrap=True,
+            style="yellow", soft_wrap=True,
         )  # fmt: skip
 
     def _stop_if_stuck(self) -> None:

@@ -8,10 +8,10 @@ import torch
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress as Bars
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from torch import Tensor
 
-from colocam.runtime.console import progress_bar
+from colocam.runtime.console import progress_bar, text_column
 
 _SCALE_HALVINGS = 40  # skipped steps allowed while float16's loss scale decreases
 _LOSSES_FROM = 110  # columns of a terminal from which the progress bar shows losses
@@ -155,8 +155,8 @@ class Progress:
 
 def step_bar(console: Console) -> Bars:
     """Progress bar over the steps of an epoch, with the task fields `losses` and `rate`."""
-    losses = (TextColumn("{task.fields[losses]}"),) if console.width >= _LOSSES_FROM else ()
-    return progress_bar(console, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), *losses)
+    losses = (text_column("{task.fields[losses]}"),) if console.width >= _LOSSES_FROM else ()
+    return progress_bar(console, text_column("{task.fields[rate]}"), TimeRemainingColumn(), *losses)
 
 
 def print_epoch(console: Console, title: str, values: Iterable[str]) -> None:
@@ -170,8 +170,8 @@ def print_epoch(console: Console, title: str, values: Iterable[str]) -> None:
     line = title
     for value in values:
         if cell_len(line) + 2 + cell_len(value) > console.width:
-            console.print(line, markup=False)
+            console.print(line)
             line = f"  {value}"
         else:
             line = f"{line}  {value}"
-    console.print(line, markup=False)
+    console.print(line)

@@ -100,7 +100,7 @@ class Run:
 
     def warn(self, line: str) -> None:
         """Prints a warning."""
-        self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+        self.console.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
     def note(self, line: str) -> None:
         """Prints a note."""
@@ -233,7 +233,7 @@ def _open_data(
         cut_over = config.cut_over if config.cut_shots == "on" else None
         return open_data(
             folder, config.splits, seed=config.seed, cut_over=cut_over, cache=config.cache,
-            split=split,
+            split=split, order=config.file_order,
         )  # fmt: skip
 
 

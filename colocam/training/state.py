@@ -135,7 +135,7 @@ def newest_state(folder: Path, stages: Sequence[str], console: Console) -> State
             damaged.append(error)
             continue
         for warning in damaged:
-            console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
         return state
     if damaged:
         raise UserError(f"{damaged[0]}; there is no other state: start a new run without --resume")

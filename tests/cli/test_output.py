@@ -1,6 +1,7 @@
 """Output of the commands in a pipe and in a narrow terminal."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -107,6 +108,30 @@ def test_localization_in_a_terminal_of_40_columns_leaves_no_progress_bar(
     text = in_terminal(40, "-m", "colocam.localize", *argv)
     assert "boxes.json: 3 frames" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "localize"])
+def test_a_command_whose_output_nobody_reads_writes_its_files(
+    command, tiny_run, evaluation, write_video, tmp_path
+):
+    out, data = tmp_path / "out", ["--data", tiny_run.data]
+    argv = {
+        "train": ["train.py", *tiny_run.arguments, *data, "--out", out],
+        "evaluate": [*evaluation, "--json", out / "metrics.json"],
+        "localize": ["-m", "colocam.localize", write_video(tmp_path / "a.mp4", 3), *evaluation[1:3],
+                     "--device", "cpu", "--out", out],
+    }  # fmt: skip
+    wanted = {
+        "train": "report/evaluation.json", "evaluate": "metrics.json", "localize": "boxes.json"
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, *map(str, argv[command])],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert json.loads((out / wanted[command]).read_text())
 
 
 def test_help_in_a_terminal_of_40_columns_fits():

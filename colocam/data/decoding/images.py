@@ -12,6 +12,7 @@ import numpy as np
 
 from colocam.data.decoding.captures.opencv import quiet_opencv
 from colocam.data.decoding.checks import check_indices, is_unicode
+from colocam.data.file_order import FileOrder, in_order
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
@@ -60,12 +61,14 @@ class ImageFrames:
         return None if frame is None else (frame.shape[1], frame.shape[0])
 
 
-def open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
+def open_image_folder(
+    path: Path, name: str, notes: list[str], order: FileOrder = "natural"
+) -> ImageFrames:
     """Opens a folder of images; decodes images until one succeeds. See `open_video`."""
     if not is_unicode(name):
         raise UserError(f"{path}: its name is not UTF-8; rename it")
     try:
-        frames = ImageFrames(list_frames(path), name)
+        frames = ImageFrames(list_frames(path, order), name)
         empty = [file for file in frames.paths if os.stat(file).st_size == 0]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
@@ -84,14 +87,18 @@ def open_image_folder(path: Path, name: str, notes: list[str]) -> ImageFrames:
     return frames
 
 
-def list_frames(folder: str | Path) -> tuple[str, ...]:
-    """Returns the paths of the image files in a folder, sorted by name; hidden files are skipped.
+def list_frames(folder: str | Path, order: FileOrder = "natural") -> tuple[str, ...]:
+    """Returns the paths of the image files in a folder, in order; hidden files are skipped.
+
+    Args:
+        folder: the folder.
+        order: order of the names.
 
     Raises:
         OSError: the folder cannot be listed.
     """
     names = [name for name in os.listdir(folder) if is_image(name)]
-    return tuple(os.path.join(folder, name) for name in sorted(names))
+    return tuple(os.path.join(folder, name) for name in in_order(names, order))
 
 
 def is_image(name: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from colocam.data.decoding.images import ImageFrames, open_image_folder
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.video_file import VideoFrames, open_video_file
+from colocam.data.file_order import FileOrder
 from colocam.runtime.errors import UserError
 
 
@@ -15,8 +16,9 @@ def open_video(
     name: str,
     notes: list[str] | None = None,
     probe_cache: ProbeCache | None = None,
+    order: FileOrder = "natural",
 ) -> ImageFrames | VideoFrames:
-    """Opens a folder of images (sorted by file name) or a video file.
+    """Opens a folder of images (in natural order: frame2 before frame10) or a video file.
 
     A video file is decoded once to count the frames that can be decoded. Of a folder, images are
     decoded until one succeeds. Invalid frames of a folder, truncated ones included, keep their
@@ -28,6 +30,7 @@ def open_video(
         notes: list to which lines for the user are appended: zero-byte frames, or a container that
             reports noticeably more frames than can be decoded.
         probe_cache: cache of the results of probing video files; None: the file is probed.
+        order: order of the names of images.
 
     Returns:
         The frame source.
@@ -38,7 +41,7 @@ def open_video(
     notes = [] if notes is None else notes
     path = Path(path).absolute()
     if path.is_dir():
-        return open_image_folder(path, name, notes)
+        return open_image_folder(path, name, notes, order)
     try:
         path.open("rb").close()  # OpenCV does not report why it cannot open a file
     except FileNotFoundError:

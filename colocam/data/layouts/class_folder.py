@@ -16,6 +16,7 @@ from colocam.data.decoding.images import ImageFrames, is_image
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.video_file import VideoFrames
+from colocam.data.file_order import FileOrder, in_order
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
 from colocam.data.records import Box, clamp_box, is_outside
 from colocam.runtime.errors import UserError
@@ -47,7 +48,10 @@ class Video:
 
 
 def open_class_folders(
-    data: Path, notes: list[str], probe_cache: ProbeCache | None = None
+    data: Path,
+    notes: list[str],
+    probe_cache: ProbeCache | None = None,
+    order: FileOrder = "natural",
 ) -> dict[str, list[Video]]:
     """Opens all videos of the folder.
 
@@ -56,18 +60,23 @@ def open_class_folders(
         notes: receives lines for the user: ignored entries; skipped videos, frames and boxes;
             clamped boxes.
         probe_cache: probe cache of video files (see `open_video`); None: every file is probed.
+        order: order of classes, videos and frames.
 
     Returns:
-        The videos of each class, classes and videos sorted by name. The label of a class is its
-        index in this order.
+        The videos of each class, classes and videos in the order of their names. The label of a
+        class is its index in this order.
 
     Raises:
         UserError: the folder has no classes, a class has no usable video, or boxes.csv is invalid.
     """
-    names = {name: _list_videos(data, name, notes) for name in _list_classes(data)}
+    names = {
+        name: in_order(_list_videos(data, name, notes), order)
+        for name in in_order(_list_classes(data), order)
+    }
     all_names = [video for of_class in names.values() for video in of_class]
     lines = _read_box_lines(data / "boxes.csv", all_names, notes)
-    opened = _open_videos(data, names, notes, probe_cache)
+    opened = _open_videos(data, names, notes, probe_cache, order)
+    _note_reordered([source for video, source in opened.items() if lines[video]], notes)
     videos = {
         name: [
             _with_boxes(data, video, label, opened[video], lines[video], notes)
@@ -86,7 +95,7 @@ def open_class_folders(
 
 
 def _list_classes(data: Path) -> list[str]:
-    names = sorted(entry.name for entry in _entries(data) if entry.is_dir())
+    names = [entry.name for entry in _entries(data) if entry.is_dir()]
     if not names:
         raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
@@ -113,7 +122,7 @@ def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
     if ignored:
         what = count_of(len(ignored), "item")
         notes.append(f"{class_name}: {what} ignored as not a video (first: {min(ignored)})")
-    return sorted(videos)
+    return videos
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -163,7 +172,11 @@ def _read_box_lines(
 
 
 def _open_videos(
-    data: Path, names: dict[str, list[str]], notes: list[str], probe_cache: ProbeCache | None
+    data: Path,
+    names: dict[str, list[str]],
+    notes: list[str],
+    probe_cache: ProbeCache | None,
+    order: FileOrder,
 ) -> dict[str, ImageFrames | VideoFrames]:
     """Opens the videos of all classes, by name; unusable ones are skipped and counted."""
     opened: dict[str, ImageFrames | VideoFrames] = {}
@@ -171,7 +184,7 @@ def _open_videos(
     for class_name, of_class in names.items():
         for video in of_class:
             try:
-                opened[video] = open_video(data / video, video, notes, probe_cache)
+                opened[video] = open_video(data / video, video, notes, probe_cache, order)
             except UserError as error:
                 unusable[video] = error
         if all(video in unusable for video in of_class):
@@ -181,6 +194,20 @@ def _open_videos(
         errors = [str(error) for error in unusable.values()]
         notes.append(skipped_line(errors, len(opened) + len(errors), "video", "unusable"))
     return opened
+
+
+def _note_reordered(boxed: list[ImageFrames | VideoFrames], notes: list[str]) -> None:
+    """Adds a note on folders of frames in which boxes.csv counts otherwise than by characters."""
+    names = [
+        source.name
+        for source in boxed
+        if isinstance(source, ImageFrames) and list(source.paths) != sorted(source.paths)
+    ]
+    if names:
+        notes.append(
+            f"boxes.csv: frames of {count_of(len(names), 'folder')} are counted in natural order, "
+            f"frame2 before frame10 (first: {names[0]}); --file-order name counts by characters"
+        )
 
 
 def _with_boxes(

@@ -134,7 +134,9 @@ def _draw(name: str, videos: list[Video], seed: int) -> Parts:
     held_out = max(1, round(0.2 * len(videos)))
     # crc32: hash() of a string differs between runs
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    order = rng.permutation(len(videos))
+    # Drawn from names as characters: the split does not depend on the order of the files.
+    by_name = np.array(sorted(range(len(videos)), key=lambda place: videos[place].name))
+    order = by_name[rng.permutation(len(videos))]
     parts = order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out]
     train, val, test = ([videos[i] for i in sorted(part)] for part in parts)
     return Parts(train, val, test)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from colocam.data.decoding.images import ImageFrames, list_frames
 from colocam.data.decoding.probe_cache import ProbeCache
+from colocam.data.file_order import FileOrder
 from colocam.data.layouts.class_folder import open_class_folders
 from colocam.data.layouts.holdout import hold_out
 from colocam.data.layouts.split_layout import open_split_layout
@@ -26,6 +27,7 @@ def open_data(
     cache: Path | None = None,
     split: StoredSplit | None = None,
     evaluating: bool = False,
+    order: FileOrder = "natural",
 ) -> VideoData:
     """Opens a data set; decodes only the frames needed for validation of the files.
 
@@ -44,6 +46,7 @@ def open_data(
         split: split of the run that is resumed or evaluated: it takes the place of the draw; None:
             there is none. Split files go before it, and frames that it trained on are noted.
         evaluating: whether a checkpoint is evaluated, see `hold_out`.
+        order: order of classes, videos and frames, by file name.
 
     Returns:
         Training shots and evaluation frames.
@@ -58,8 +61,8 @@ def open_data(
     if splits is None and (data / "splits" / "class_id.yaml").is_file():
         splits = data / "splits"
     if splits is not None:
-        opened = open_split_layout(data, Path(splits))
-        return opened if split is None else _with_trained_noted(data, opened, split)
+        opened = open_split_layout(data, Path(splits), order)
+        return opened if split is None else _with_trained_noted(data, opened, split, order)
     if any(data.glob("*/data/*/shots")):
         raise UserError(
             f"{data}: has the layout of YouTube-Objects, which needs its split files; "
@@ -67,7 +70,7 @@ def open_data(
         )
     notes: list[str] = []
     probe_cache = None if cache is None else ProbeCache(cache)
-    videos = open_class_folders(data, notes, probe_cache)
+    videos = open_class_folders(data, notes, probe_cache, order)
     if evaluating and split is None:
         notes.append(
             "the checkpoint holds no split (an earlier version wrote it): the split is drawn from "
@@ -76,11 +79,13 @@ def open_data(
     return hold_out(videos, seed, notes, cut_over, probe_cache, split, evaluating)
 
 
-def _with_trained_noted(data: Path, opened: VideoData, split: StoredSplit) -> VideoData:
+def _with_trained_noted(
+    data: Path, opened: VideoData, split: StoredSplit, order: FileOrder
+) -> VideoData:
     """Adds a note on test frames in shots that the run trained on, though these files do not."""
     listed = {shot.id for shot in opened.train}
     shots = {shot_of(frame) for frame in opened.test} & split.train.keys() - listed
-    trained = {name for name in shots if _contents(data / name) in ("", split.train[name])}
+    trained = {name for name in shots if _contents(data / name, order) in ("", split.train[name])}
     frames = [frame.id for frame in opened.test if shot_of(frame) in trained]
     if not frames:
         return opened
@@ -90,8 +95,8 @@ def _with_trained_noted(data: Path, opened: VideoData, split: StoredSplit) -> Vi
     return replace(opened, notes=(*opened.notes, note))
 
 
-def _contents(folder: Path) -> str:
+def _contents(folder: Path, order: FileOrder) -> str:
     """Fingerprint of the frames in a folder; "" if they cannot be read."""
     with suppress(OSError):
-        return fingerprint(ImageFrames(list_frames(folder), folder.name))
+        return fingerprint(ImageFrames(list_frames(folder, order), folder.name))
     return ""

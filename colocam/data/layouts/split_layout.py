@@ -11,13 +11,14 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from colocam.data.decoding.images import ImageFrames, list_frames
+from colocam.data.file_order import FileOrder
 from colocam.data.layouts.split_files import SplitRecord, read_class_ids, read_split
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData, clamp_box, is_outside
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of, skipped_line
 
 
-def open_split_layout(data: Path, splits: Path) -> VideoData:
+def open_split_layout(data: Path, splits: Path, order: FileOrder = "natural") -> VideoData:
     """Opens the shots and frames that split files list.
 
     One frame of each video with boxes is decoded to verify `image_sizes.txt`. Missing and empty
@@ -27,6 +28,7 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
     Args:
         data: data folder, which the ids are relative to.
         splits: folder with class_id.yaml, train/, val/ and test/.
+        order: order of the frames of a shot, by file name.
 
     Returns:
         Training shots and evaluation frames.
@@ -46,7 +48,7 @@ def open_split_layout(data: Path, splits: Path) -> VideoData:
     }
     if not records["train"]:
         raise UserError(f"{splits / 'train' / 'image_ids.txt'}: lists no training shot")
-    train = _open_shots(data, records["train"], notes)
+    train = _open_shots(data, records["train"], order, notes)
     val = _open_frames(data, "val", records["val"], notes)
     test = _open_frames(data, "test", records["test"], notes)
     _report_shared({shot.id for shot in train}, val, test, notes)
@@ -87,10 +89,12 @@ def _read_labelled(folder: Path, num_classes: int, notes: list[str]) -> list[Spl
     return records
 
 
-def _open_shots(data: Path, records: list[SplitRecord], notes: list[str]) -> tuple[Shot, ...]:
+def _open_shots(
+    data: Path, records: list[SplitRecord], order: FileOrder, notes: list[str]
+) -> tuple[Shot, ...]:
     shots, missing = [], []
     for record in records:
-        paths = _frames_in(data / record.id)
+        paths = _frames_in(data / record.id, order)
         if paths:
             frames = ImageFrames(paths, record.id)
             shots.append(Shot(record.id, record.label, video_of(record.id), frames))
@@ -100,9 +104,9 @@ def _open_shots(data: Path, records: list[SplitRecord], notes: list[str]) -> tup
     return tuple(shots)
 
 
-def _frames_in(folder: Path) -> tuple[str, ...]:
+def _frames_in(folder: Path, order: FileOrder) -> tuple[str, ...]:
     try:
-        return list_frames(folder)
+        return list_frames(folder, order)
     except OSError:
         return ()
 

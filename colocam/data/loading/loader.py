@@ -1,7 +1,6 @@
 """Data loader of training batches: whole sequences, as many of every shot per epoch."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from colocam.data.loading.sequence_dataset import (
 )
 from colocam.data.loading.transforms import Crop, augmented
 from colocam.data.records import Shot
+from colocam.runtime.console import print_error
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
@@ -273,7 +273,7 @@ class SequenceLoader:
 
 
 def _print_warning(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    print_error(f"warning: {line}")
 
 
 @contextmanager

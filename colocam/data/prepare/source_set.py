@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from colocam.data.file_order import natural_key
 from colocam.data.layouts.split_layout import video_of
 from colocam.data.records import Box
 from colocam.runtime.errors import UserError
@@ -37,7 +38,7 @@ class SourceShot:
         id: folder of the shot in the data folder, as in split files.
         class_name: class of its video.
         folder: folder that contains its frames.
-        frames: file names of the frames, sorted; zero-byte files are skipped.
+        frames: file names of the frames, in natural order; zero-byte files are skipped.
         boxes: boxes by file name, as published.
     """
 
@@ -69,7 +70,7 @@ class SourceSet:
 
 
 def walk(roots: Sequence[Path]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
-    """Walks all folders at and below the roots; yields each with its files, sorted by name.
+    """Walks all folders at and below the roots; yields each with its files, in natural order.
 
     Hidden files and folders are skipped. Links to folders are followed; each folder is visited
     once.
@@ -95,7 +96,7 @@ def _list(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]
         with os.scandir(folder) as entries:
             visible = sorted(
                 (entry for entry in entries if not entry.name.startswith(".")),
-                key=lambda entry: entry.name,
+                key=lambda entry: natural_key(entry.name),
             )
         return [e for e in visible if e.is_dir()], [e for e in visible if e.is_file()]
     except OSError as error:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from colocam.data.decoding.images import ImageFrames
+from colocam.data.file_order import in_order
 from colocam.data.layouts.split_files import (
     SplitRecord,
     read_class_ids,
@@ -61,7 +62,7 @@ def draw_splits(source: SourceSet, per_class: int, seed: int, faults: Faults) ->
     Raises:
         UserError: there is no training shot, or no test video has boxes.
     """
-    classes = tuple(sorted({shot.class_name for shot in source.shots}))
+    classes = tuple(in_order({shot.class_name for shot in source.shots}))
     validation: set[str] = set()
     for name in classes:
         validation |= _draw(source, name, per_class, seed, faults)
@@ -135,6 +136,7 @@ def _draw(source: SourceSet, name: str, per_class: int, seed: int, faults: Fault
         for shot in source.shots
         if shot.class_name == name and shot.video not in source.test_videos
     }
+    # By characters, not in natural order: the draw of a seed stays what it was.
     candidates = sorted(training & {shot.video for shot in source.shots if shot.boxes})
     number = max(min(per_class, len(candidates), len(training) - 1), 0)
     if number < per_class:
@@ -147,8 +149,10 @@ def _draw(source: SourceSet, name: str, per_class: int, seed: int, faults: Fault
 def _boxed_frames(shot: SourceShot, label: int, faults: Faults) -> list[SplitRecord]:
     return [
         record
-        for frame, boxes in sorted(shot.boxes.items())
-        for record in _correct(shot, SplitRecord(f"{shot.id}/{frame}", label, None, boxes), faults)
+        for frame in in_order(shot.boxes)
+        for record in _correct(
+            shot, SplitRecord(f"{shot.id}/{frame}", label, None, shot.boxes[frame]), faults
+        )
     ]
 
 

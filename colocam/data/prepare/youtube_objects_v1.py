@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colocam.data.decoding.images import is_image
+from colocam.data.file_order import in_order
 from colocam.data.prepare.mat_files import read_sticks
 from colocam.data.prepare.source_set import Faults, SourceSet, SourceShot, walk
 from colocam.data.records import Box
@@ -74,7 +75,7 @@ def read_v1(roots: Sequence[Path], faults: Faults, annotations: bool) -> SourceS
         "frames": num_frames,
     }
     tests = _test_videos(videos, lists, faults) if annotations else frozenset()
-    return SourceSet(tuple(shots[shot] for shot in sorted(shots)), tests, counts)
+    return SourceSet(tuple(shots[shot] for shot in in_order(shots)), tests, counts)
 
 
 def _shot(

@@ -115,6 +115,12 @@ class Config:
     cut_over: int = _option(
         "data", 1000, "number of frames above which a video is long; 1000 frames are about 40 s"
     )
+    file_order: Literal["natural", "name"] = _option(
+        "data",
+        "natural",
+        "order of frames, videos and classes by file name: natural (2 before 10), or name "
+        "(character by character, 10 before 2; that of runs by earlier versions)",
+    )
     seed: int = _option("options", 0, "seed of the random number generators", main=True)
     keep: int = _option("runtime", 2, "number of training states to keep for --resume")
     state_every: int = _option(
