@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from colocam.runtime.console import print_error
 from colocam.runtime.errors import UserError
 
 
@@ -188,11 +188,9 @@ def _waiting_printed(ranks: Ranks, place: str) -> Iterator[None]:
         for minutes in itertools.count(1):
             if connected.wait(_REPORT_SECONDS):
                 return
-            print(
+            print_error(
                 f"process {ranks.rank} of {ranks.world}: waiting for {others} at {place} "
-                f"since {minutes} min",
-                file=sys.stderr,
-                flush=True,
+                f"since {minutes} min"
             )
 
     if ranks.local == 0:

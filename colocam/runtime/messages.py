@@ -29,7 +29,7 @@ def skipped_line(skipped: Sequence[str], total: int, thing: str, why: str) -> st
 
 def print_note(console: Console, note: str) -> None:
     """Prints a note in one line."""
-    console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    console.print(f"note: {note}", style="yellow", soft_wrap=True)
 
 
 def print_unreadable(console: Console, names: Sequence[str], shown: int = 5) -> None:

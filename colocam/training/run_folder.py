@@ -113,7 +113,7 @@ def _claim(destination: Destination, stack: ExitStack, console: Console) -> Path
                 stack.push(attempt.pop_all())
                 if folder != out:
                     line = f"{out}: holds another run; this one is written to {folder}"
-                    console.print(line, markup=False, soft_wrap=True)
+                    console.print(line, soft_wrap=True)
                 return folder
     raise AssertionError("unreachable: there is a free number")
 

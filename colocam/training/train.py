@@ -62,7 +62,7 @@ def train(
         )
     if state is None and resume:
         line = f"{run.out}: nothing to resume; starting a new run"
-        run.console.print(line, markup=False, soft_wrap=True)
+        run.console.print(line, soft_wrap=True)
     if state is not None and _is_finished(run, state):
         run.console.print(f"{run.out}: this run is finished")
         return
@@ -210,7 +210,7 @@ def _prepare_folder(run: Run, state: State | None) -> None:
         run.metrics.restore(state.metrics)
         run.console.print(
             f"{run.out}: resuming {state.stage} at epoch {state.epoch + 1}, step {state.step + 1}",
-            markup=False, soft_wrap=True,
+            soft_wrap=True,
         )  # fmt: skip
     run.ranks.wait()
 

@@ -76,7 +76,7 @@ def test_added_videos_are_in_no_part_and_noted_once(
     hint = "--split new evaluates" if evaluating else "a new run trains on"
     notes = [note for note in data.notes if "added" in note]
     assert notes == [
-        f"5 videos added since training, in no part of the split; {hint} them (first: cat/10)"
+        f"5 videos added since training, in no part of the split; {hint} them (first: cat/8)"
     ]
 
 
