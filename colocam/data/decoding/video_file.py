@@ -9,13 +9,17 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from colocam.data.decoding.captures.choice import is_wrong_in_opencv
-from colocam.data.decoding.captures.open import Capture, Decoder, open_capture
+from colocam.data.decoding.captures.open import (
+    Capture,
+    Decoder,
+    import_pyav,
+    open_capture,
+    pyav_version,
+)
 from colocam.data.decoding.captures.opencv import OpenCVCapture, capture_options
-from colocam.data.decoding.captures.pyav import reported_duration
 from colocam.data.decoding.checks import check_indices, is_unicode
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
@@ -112,7 +116,7 @@ def open_video_file(
         # This text enters the names of records on disk: another wording invalidates them.
         key = (
             f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, {capture_options()}, "
-            f"PyAV {av.__version__}"
+            f"PyAV {pyav_version()}"
         )
         probed = probe_cache.get_or_probe([str(path)], key, lambda: _probe(str(path)))
     num_frames, reported = probed["num_frames"], probed["promised"]
@@ -172,7 +176,7 @@ def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
     reaches_end = rate > 0 and end >= 950 * (reported - 2) / rate
     if not reaches_end and _are_missing(num_frames, reported) and rate > 0:
         # The number includes frames that an edit list removes; the duration does not.
-        reaches_end = end >= 950 * (reported_duration(path) - 2 / rate)
+        reaches_end = end >= 950 * (import_pyav(path).reported_duration(path) - 2 / rate)
         reported = num_frames if reaches_end else reported
     return {
         "num_frames": num_frames,

@@ -22,10 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import av
 import cv2
 import numpy as np
 
+from colocam.data.decoding.captures.open import pyav_version
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import UNFINISHED, digest_of
 from colocam.data.decoding.video_file import VideoFrames
@@ -263,5 +263,5 @@ def _digest(frames: FileFrames, window: range, side: int) -> str:
         files = (video.path,)
     parts = [_VERSION, cv2.__version__, type(video).__name__, side, numbers.start, numbers.stop]
     if isinstance(video, VideoFrames) and video.decoder == "pyav":
-        parts.append(f"PyAV {av.__version__}")
+        parts.append(f"PyAV {pyav_version()}")
     return digest_of(parts, files)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ def _encode(
     pixels: str = "yuv420p",
     container: dict[str, str] | None = None,
 ) -> Path:
+    av = pytest.importorskip("av")
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV does not provide the encoder {codec}")
     with av.open(str(path), "w", options=container) as output:
@@ -38,6 +38,7 @@ def _copy_stream(
     time_base: Fraction | None = None,
     container: dict[str, str] | None = None,
 ) -> Path:
+    av = pytest.importorskip("av")
     with av.open(str(source)) as given, av.open(str(target), "w", options=container) as output:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)

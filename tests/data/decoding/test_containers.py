@@ -4,7 +4,6 @@ import shutil
 import struct
 from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -122,6 +121,7 @@ def test_pixel_formats_and_odd_sizes_are_converted_to_8_bit_rgb(tmp_path, pixels
 
 def write_timed(path, codec, images, times, pixels="yuv420p"):
     """Writes a video with the given `times` in tenths of a second; skips without the encoder."""
+    av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         try:
             stream = container.add_stream(codec, rate=10)

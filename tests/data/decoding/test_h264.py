@@ -1,6 +1,5 @@
 """H.264: sequence parameter sets state whether frames may be interlaced, and the color space."""
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ SPS = bytes([0x67, 66, 0, 10, *int(_FIELDS.replace(" ", ""), 2).to_bytes(3)])
 
 
 def extradata(path):
+    av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         return container.streams.video[0].codec_context.extradata
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import struct
+import sys
 
 import cv2
 import numpy as np
@@ -111,14 +112,18 @@ def test_a_video_that_becomes_interlaced_later_is_recognized(tmp_path, encode, c
     assert np.abs(last.astype(int) - list(pictures(40, size))[-1]).mean() < 12
 
 
-def test_headers_of_progressive_h264_are_enough(tmp_path, encode, monkeypatch):
+def test_headers_of_progressive_h264_are_enough_and_other_video_needs_pyav(
+    tmp_path, encode, monkeypatch
+):
     path, _ = write(encode, tmp_path, "H.264 in mp4", interlaced=False)
 
-    def refuse(*_):
-        raise AssertionError("opened by PyAV")
-
-    monkeypatch.setattr("colocam.data.decoding.captures.choice.open_container", refuse)
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "colocam.data.decoding.captures.pyav", raising=False)
+    monkeypatch.delattr("colocam.data.decoding.captures.pyav", raising=False)
     assert open_video(path, "a").decoder == "opencv"
+    other, _ = write(encode, tmp_path, "H.264 in mp4")
+    with pytest.raises(UserError, match=r"decoding it needs PyAV .*: pip install av"):
+        open_video(other, "a")
 
 
 @pytest.mark.parametrize(

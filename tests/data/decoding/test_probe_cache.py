@@ -5,7 +5,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -134,7 +133,7 @@ def file_states(monkeypatch):
     """The same states of files, versions and options of decoders on every machine."""
     monkeypatch.setattr(probe_cache, "_file_state", lambda path: (path, 1234, 5678))
     monkeypatch.setattr(cv2, "__version__", "4.10.0")
-    monkeypatch.setattr(av, "__version__", "14.1.0")
+    monkeypatch.setattr(video_file, "pyav_version", lambda: "14.1.0")
     monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
 
 

@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import av
-from av.error import FFmpegError
-
 from colocam.data.decoding.captures.h264 import SequenceParameters, is_for_all_frames, read_sps
+from colocam.data.decoding.captures.open import import_pyav
 from colocam.data.decoding.captures.opencv import OpenCVCapture
-from colocam.data.decoding.captures.pyav import decoded, open_container, to_rgb
 
 _SAMPLED, _SAMPLING = 1000, 250  # packets that are read, packets between two samples of them
 _HEADERS = 512  # bytes of a packet that contain its parameter sets
@@ -25,8 +22,8 @@ _SWITCHING = frozenset({"h264", "mpeg2video", "vc1"})
 # Four-character codes:
 _H264 = frozenset({"avc1", "h264"})
 _PROGRESSIVE = frozenset({"av01", "vp80", "vp90"})
-# Color spaces without a meaning in H.264:
-_RESERVED = frozenset({3, *range(18, 256)})
+# Color spaces that FFmpeg cannot convert: YCgCo, BT.2020 constant luminance, ICtCp and others.
+_NOT_CONVERTED = frozenset({8, *range(10, 18)})
 
 
 def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
@@ -39,17 +36,21 @@ def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
     Args:
         path: path of the file.
         capture: a capture of the file, of which no frame has been grabbed.
+
+    Raises:
+        UserError: PyAV is needed and not installed.
     """
     codec, extradata = capture.codec, capture.extradata
     sps = read_sps(extradata) if codec in _H264 else None
-    if sps and not _is_convertible(sps.colorspace):
+    if sps and sps.colorspace in _NOT_CONVERTED:
         return True
     has_headers_apart = is_for_all_frames(extradata)
     if codec in _PROGRESSIVE or (sps and sps.frame_mbs_only and has_headers_apart):
         return False
+    pyav = import_pyav(path)
     try:
-        container, stream = open_container(path)
-    except (FFmpegError, IndexError):
+        container, stream = pyav.open_container(path)
+    except (pyav.FFmpegError, IndexError):
         return False
     with container:
         packets: Iterator[Any] = container.demux(stream)
@@ -57,20 +58,10 @@ def is_wrong_in_opencv(path: str, capture: OpenCVCapture) -> bool:
             packets = filter(_Fields(sps), packets)
         elif stream.codec_context.name not in _SWITCHING:
             packets = filter(_KeyFrames(), islice(packets, _SAMPLED))
-        return any(map(_is_wrong, decoded(stream, packets)))
-
-
-def _is_convertible(colorspace: int) -> bool:
-    """Returns whether FFmpeg can convert frames of a color space to RGB."""
-    if colorspace in _RESERVED:
-        return True  # FFmpeg ignores it
-    frame = av.VideoFrame(16, 16, "yuv420p")
-    frame.colorspace = colorspace
-    return to_rgb(frame) is not None
-
-
-def _is_wrong(frame: Any) -> bool:
-    return frame.interlaced_frame or (not frame.is_corrupt and to_rgb(frame) is None)
+        return any(
+            frame.interlaced_frame or (not frame.is_corrupt and pyav.to_rgb(frame) is None)
+            for frame in pyav.decoded(stream, packets)
+        )
 
 
 class _Fields:

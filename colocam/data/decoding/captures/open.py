@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TypeAlias
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from colocam.data.decoding.captures.opencv import OpenCVCapture
-from colocam.data.decoding.captures.pyav import PyAVCapture
+from colocam.runtime.errors import UserError
 
 Decoder: TypeAlias = Literal["opencv", "pyav"]
 """Library that decodes a video file."""
@@ -52,10 +54,38 @@ def open_capture(path: str, decoder: Decoder = "opencv") -> Iterator[Capture]:
         decoder: library that decodes it, see `colocam.data.decoding.captures.choice`.
 
     Yields:
-        The capture, without frames if the file cannot be opened. It is released at the end.
+        The capture, without frames if the file cannot be opened. It is closed at the end.
+
+    Raises:
+        UserError: PyAV is needed and not installed.
     """
-    capture = PyAVCapture(path) if decoder == "pyav" else OpenCVCapture(path)
+    capture = import_pyav(path).PyAVCapture(path) if decoder == "pyav" else OpenCVCapture(path)
     try:
         yield capture
     finally:
         capture.close()
+
+
+def import_pyav(path: str) -> Any:
+    """Imports `colocam.data.decoding.captures.pyav`: takes 0.1 s, and few videos need it.
+
+    Args:
+        path: path of the file that needs it.
+
+    Raises:
+        UserError: PyAV is not installed.
+    """
+    try:
+        from colocam.data.decoding.captures import pyav
+    except ImportError as error:
+        raise UserError(f"{path}: decoding it needs PyAV ({error}): pip install av") from error
+    return pyav
+
+
+@cache
+def pyav_version() -> str:
+    """Returns the version of PyAV; "none" if it is not installed."""
+    try:
+        return version("av")
+    except PackageNotFoundError:
+        return "none"
