@@ -20,9 +20,10 @@ from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
 from colocam.data.decoding.video_file import VideoFrames
+from colocam.data.not_data import CSV_COLUMNS, OVERLAY_SUFFIX
 from colocam.evaluation.predictions import as_record, write_records
 from colocam.localization.inference import Localization, VideoLocalizer
-from colocam.localization.input_videos import OVERLAY_SUFFIX, file_names, find_videos
+from colocam.localization.input_videos import file_names, find_videos
 from colocam.localization.overlay import draw_missing, draw_result
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
@@ -33,8 +34,6 @@ from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of, skipped_line
 
 _Draw = Callable[[TimedFrame, Localization | None], None]
-
-CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score", "empty")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colocam.data.decoding.images import is_image
+from colocam.data.decoding.video_file import is_video_file
 from colocam.data.file_order import in_order
-from colocam.data.layouts.class_folder import VIDEO_SUFFIXES
+from colocam.data.not_data import OVERLAY_SUFFIX, NotData, is_output, is_system_name
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
-
-OVERLAY_SUFFIX = "-overlay.mp4"
-"""Suffix of the overlay videos that localization writes; in its output folder they are skipped."""
 
 
 def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path]:
@@ -23,13 +21,14 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
 
     A file is a video, whatever its name. A folder with image files and no video files is a video.
     Any other folder is searched for video files and folders of frames, in natural order, in
-    the folder itself and one level below (`<class>/<video>`).
+    the folder itself and one level below (`<class>/<video>`); folders of systems and outputs
+    of colocam are skipped.
 
     Args:
         paths: files and folders.
         out: output folder of the command; overlay videos in it are skipped.
-        notes: receives a line for each folder with both images and videos, whose images are
-            ignored.
+        notes: receives a line on what is skipped, and one for each folder with both images and
+            videos, whose images are ignored.
 
     Returns:
         The videos in the order of `paths`, without duplicates.
@@ -37,11 +36,15 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
     Raises:
         UserError: a path does not exist, or a folder cannot be listed or has no videos.
     """
+    not_data = NotData()
     found: dict[Path, Path] = {}  # by resolved path, to detect duplicates
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        videos = list(_videos_in(path, out.resolve(), notes, 2)) if path.is_dir() else [path]
+        if path.is_dir():
+            videos = list(_videos_in(path, out.resolve(), notes, not_data, 2))
+        else:
+            videos = [path]
         if not videos:
             raise UserError(
                 f"{path}: holds no image files and no videos; give a video file, a folder of "
@@ -49,6 +52,7 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
             )
         for video in videos:
             found.setdefault(video.resolve(), video)
+    notes += not_data.notes()
     return list(found.values())
 
 
@@ -75,9 +79,11 @@ def file_names(videos: Sequence[Path]) -> list[str]:
     return names
 
 
-def _videos_in(folder: Path, out: Path, notes: list[str], levels: int) -> Iterator[Path]:
+def _videos_in(
+    folder: Path, out: Path, notes: list[str], not_data: NotData, levels: int
+) -> Iterator[Path]:
     """Videos of a folder, searched to a depth of `levels` folders."""
-    entries = _entries(folder)
+    entries = _entries(folder, not_data)
     files = [path for path in entries if _is_video_file(path, out)]
     images = sum(is_image(path.name) for path in entries)
     if images and not files:
@@ -91,18 +97,22 @@ def _videos_in(folder: Path, out: Path, notes: list[str], levels: int) -> Iterat
         if path in files:
             yield path
         elif path.is_dir() and path.resolve() != out:
-            yield from _videos_in(path, out, notes, levels - 1)
+            yield from _videos_in(path, out, notes, not_data, levels - 1)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path, not_data: NotData) -> list[Path]:
     try:
-        names = in_order(name for name in os.listdir(folder) if not name.startswith("."))
+        names = in_order(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
-    return [folder / name for name in names]
+    not_data.system += [str(folder / name) for name in names if is_system_name(name)]
+    names = [name for name in names if not is_system_name(name) and not name.startswith(".")]
+    outputs = [name for name in names if is_output(folder / name)]
+    not_data.outputs += [str(folder / name) for name in outputs]
+    return [folder / name for name in names if name not in outputs]
 
 
 def _is_video_file(path: Path, out: Path) -> bool:
-    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+    if not is_video_file(path.name) or not path.is_file():
         return False
     return not (path.name.endswith(OVERLAY_SUFFIX) and path.parent.resolve() == out)

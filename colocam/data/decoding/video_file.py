@@ -25,7 +25,18 @@ from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
 from colocam.runtime.errors import UserError
 
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+"""Suffixes of video files, in lower case."""
+
 _PROBE_VERSION = 2  # to be incremented when the results of `_probe` change
+
+
+def is_video_file(name: str) -> bool:
+    """Returns whether a file name has the suffix of a video and is not hidden."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,13 @@ from colocam.data.decoding.checks import is_unicode
 from colocam.data.decoding.images import ImageFrames, is_image
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
-from colocam.data.decoding.video_file import VideoFrames
+from colocam.data.decoding.video_file import VideoFrames, is_video_file
 from colocam.data.file_order import FileOrder, in_order
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
+from colocam.data.not_data import NotData, holds_only_outputs, is_output, is_system_name
 from colocam.data.records import Box, clamp_box, is_outside
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of, skipped_line
-
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
-)
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,8 @@ def open_class_folders(
 
     Args:
         data: the data folder.
-        notes: receives lines for the user: ignored entries; skipped videos, frames and boxes;
-            clamped boxes.
+        notes: receives lines for the user: entries that are no data or ignored; skipped videos,
+            frames and boxes; clamped boxes.
         probe_cache: probe cache of video files (see `open_video`); None: every file is probed.
         order: order of classes, videos and frames.
 
@@ -69,10 +65,7 @@ def open_class_folders(
     Raises:
         UserError: the folder has no classes, a class has no usable video, or boxes.csv is invalid.
     """
-    names = {
-        name: in_order(_list_videos(data, name, notes), order)
-        for name in in_order(_list_classes(data), order)
-    }
+    names = _list_names(data, notes, order)
     all_names = [video for of_class in names.values() for video in of_class]
     lines = _read_box_lines(data / "boxes.csv", all_names, notes)
     opened = _open_videos(data, names, notes, probe_cache, order)
@@ -94,8 +87,25 @@ def open_class_folders(
     return videos
 
 
-def _list_classes(data: Path) -> list[str]:
-    names = [entry.name for entry in _entries(data) if entry.is_dir()]
+def _list_names(data: Path, notes: list[str], order: FileOrder) -> dict[str, list[str]]:
+    """Names of the videos of each class; folders that hold only outputs of colocam are skipped."""
+    not_data = NotData()
+    names = {
+        name: in_order(_list_videos(data, name, not_data, notes), order)
+        for name in in_order(_list_classes(data, not_data), order)
+    }
+    names = {name: videos for name, videos in names.items() if videos}
+    notes += not_data.notes()
+    if not names:
+        raise UserError(
+            f"{data}: holds no class folder but outputs of colocam; videos belong in "
+            f"{data}/<class>/<video>"
+        )
+    return names
+
+
+def _list_classes(data: Path, not_data: NotData) -> list[str]:
+    names = [entry.name for entry in _entries(data, not_data, "") if entry.is_dir()]
     if not names:
         raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
@@ -104,42 +114,53 @@ def _list_classes(data: Path) -> list[str]:
     return names
 
 
-def _list_videos(data: Path, class_name: str, notes: list[str]) -> list[str]:
+def _list_videos(data: Path, class_name: str, not_data: NotData, notes: list[str]) -> list[str]:
     videos, ignored, images = [], [], 0
-    for entry in _entries(data / class_name):
-        if _is_video(entry):
+    for entry in _entries(data / class_name, not_data, f"{class_name}/"):
+        if is_output(Path(entry.path)):
+            not_data.outputs.append(f"{class_name}/{entry.name}")
+        elif _is_video(entry):
             videos.append(f"{class_name}/{entry.name}")
         else:
             ignored.append(entry.name)
             images += entry.is_file() and is_image(entry.name)
+    folder = data / class_name
+    if not videos and (is_output(folder) or (not images and holds_only_outputs(folder))):
+        not_data.outputs = [n for n in not_data.outputs if not n.startswith(f"{class_name}/")]
+        not_data.outputs.append(class_name)
+        return []
     if not videos:
         hint = (
             "put its images in one folder per video"
             if images
             else "add a video file or a folder of frames, or remove the class"
         )
-        raise UserError(f"{data / class_name}: a class folder without a video; {hint}")
+        raise UserError(f"{folder}: a class folder without a video; {hint}")
     if ignored:
         what = count_of(len(ignored), "item")
         notes.append(f"{class_name}: {what} ignored as not a video (first: {min(ignored)})")
     return videos
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, not_data: NotData, prefix: str) -> list[os.DirEntry[str]]:
+    """Visible entries of a folder; those of systems are added to `not_data`, after a prefix."""
     try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
+    not_data.system += [f"{prefix}{entry.name}" for entry in entries if is_system_name(entry.name)]
+    return [e for e in entries if not is_system_name(e.name) and not e.name.startswith(".")]
 
 
 def _is_video(entry: os.DirEntry[str]) -> bool:
     if entry.is_dir():
         try:
-            return any(is_image(inner.name) for inner in _entries(Path(entry.path)))
-        except UserError:
+            with os.scandir(entry.path) as inner:
+                return any(is_image(file.name) for file in inner)
+        except OSError:
             return True  # opening the video reports the error
-    return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
+    return is_video_file(entry.name)
 
 
 def _read_box_lines(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from colocam.data.file_order import natural_key
 from colocam.data.layouts.split_layout import video_of
+from colocam.data.not_data import is_system_name
 from colocam.data.records import Box
 from colocam.runtime.errors import UserError
 
@@ -69,11 +70,17 @@ class SourceSet:
     counts: Mapping[str, int]
 
 
-def walk(roots: Sequence[Path]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+def walk(
+    roots: Sequence[Path], faults: Faults | None = None
+) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
     """Walks all folders at and below the roots; yields each with its files, in natural order.
 
-    Hidden files and folders are skipped. Links to folders are followed; each folder is visited
-    once.
+    Hidden files and folders and those of systems are skipped. Links to folders are followed; each
+    folder is visited once.
+
+    Args:
+        roots: the folders.
+        faults: receives skipped files and folders of systems.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -85,19 +92,23 @@ def walk(roots: Sequence[Path]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]
         if real in seen:
             continue
         seen.add(real)
-        folders, files = _list(folder)
+        folders, files = _list(folder, faults)
         pending += [Path(entry.path) for entry in reversed(folders)]
         yield folder, files
 
 
-def _list(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+def _list(
+    folder: Path, faults: Faults | None
+) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
     """(folders, files) in a folder."""
     try:
-        with os.scandir(folder) as entries:
-            visible = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")),
-                key=lambda entry: natural_key(entry.name),
-            )
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: natural_key(entry.name))
+        system = {entry.name for entry in entries if is_system_name(entry.name)}
+        if faults is not None and system:
+            first = f"{folder}/{min(system)}"
+            faults.add("files and folders of the system skipped", first, len(system))
+        visible = [e for e in entries if e.name not in system and not e.name.startswith(".")]
         return [e for e in visible if e.is_dir()], [e for e in visible if e.is_file()]
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error

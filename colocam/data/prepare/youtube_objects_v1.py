@@ -47,7 +47,7 @@ def read_v1(roots: Sequence[Path], faults: Faults, annotations: bool) -> SourceS
     folders: dict[str, Path] = {}
     lists: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     num_frames = 0
-    for folder, files in walk(roots):
+    for folder, files in walk(roots, faults):
         parts = folder.parts[-5:]
         if len(parts) == 5 and parts[1] == "data" and parts[3] == "shots":
             shot = "/".join(parts)

@@ -73,7 +73,7 @@ def read_v2(roots: Sequence[Path], faults: Faults, annotations: bool) -> SourceS
         UserError: there are no frames in this layout, a class has no tables, frames of a class are
             in two folders, or a file cannot be read.
     """
-    classes = _list_classes(roots)
+    classes = _list_classes(roots, faults)
     for name in sorted(name for name, class_files in classes.items() if not class_files.frames):
         faults.add("classes with tables but without frames, skipped", name)
     classes = {
@@ -105,10 +105,10 @@ def read_v2(roots: Sequence[Path], faults: Faults, annotations: bool) -> SourceS
     return SourceSet(tuple(shots), frozenset(tests), counts)
 
 
-def _list_classes(roots: Sequence[Path]) -> dict[str, _ClassFiles]:
+def _list_classes(roots: Sequence[Path], faults: Faults) -> dict[str, _ClassFiles]:
     """Frames and tables below the roots by class name."""
     classes: dict[str, _ClassFiles] = {}
-    for folder, files in walk(roots):
+    for folder, files in walk(roots, faults):
         frames = [file for file in files if _FRAME.fullmatch(file.name)]
         if frames:
             class_files = classes.setdefault(folder.name, _ClassFiles(folder.name))
