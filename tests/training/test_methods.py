@@ -34,7 +34,8 @@ def localizer_stage(tiny_run, tmp_path):
         out = tmp_path / "run"
         shutil.copytree(tiny_run.out, out, dirs_exist_ok=True)
         argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
-        assert train([*argv, "--stage", "localizer", *map(str, options)]) == 0
+        argv += ["--stage", "localizer", "--overwrite"]
+        assert train([*argv, *map(str, options)]) == 0
         return out
 
     return run
@@ -121,7 +122,8 @@ def test_second_classifier_makes_the_seeds(localizer_stage, tiny_run, tmp_path):
     torch.nn.init.normal_(teacher.head.weight)
     save_checkpoint(path, teacher, info)
     argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(tmp_path / "run")]
-    assert train([*argv, "--stage", "localizer", "--classifier", "both"]) == 0
+    argv += ["--stage", "localizer", "--overwrite"]
+    assert train([*argv, "--classifier", "both"]) == 0
     assert losses(tmp_path / "run")["pl"] != one["pl"]
     best, _ = load_checkpoint(tmp_path / "run/checkpoints/localizer-best.safetensors")
     first, _ = load_checkpoint(
@@ -165,7 +167,7 @@ def refused(tiny_run, tmp_path, capsys):
         before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
         capsys.readouterr()
         argv = [*tiny_run.arguments, "--data", str(tiny_run.data), "--out", str(out)]
-        assert train([*argv, "--stage", "localizer", *map(str, options)]) == 2
+        assert train([*argv, "--stage", "localizer", "--overwrite", *map(str, options)]) == 2
         assert before == {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
         message = capsys.readouterr().err.strip()
         assert message.startswith("error: ")

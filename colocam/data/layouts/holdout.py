@@ -151,12 +151,20 @@ def _stored_parts(
     if not (match.same or match.renamed) and (evaluating or not match.changed):
         notes.append(_unknown_note(match, evaluating))
         return None
-    notes += _match_notes(match, split, evaluating)
     parts = {name: Parts() for name in videos}
     for name, own in parts.items():
         for video in videos[name]:
             getattr(own, match.parts.get(video.name, "new")).append(video)
         own.small = bool(own.train) and not split.has_held_out(name)
+    held_out = any(own.val or own.test for own in parts.values())
+    overlaps = evaluating and not held_out and bool(split.val or split.test)
+    if overlaps:  # another collection, with some of the training videos
+        for own in parts.values():
+            own.test = own.new
+    hint = "a new run trains on" if not evaluating else "--split new evaluates"
+    if overlaps:
+        hint = "the folder has no test video of the run, this tests"
+    notes += _match_notes(match, split, evaluating, hint)
     return parts
 
 
@@ -170,11 +178,10 @@ def _unknown_note(match: Match, evaluating: bool) -> str:
     return note
 
 
-def _match_notes(match: Match, split: StoredSplit, evaluating: bool) -> list[str]:
-    """Notes on how a folder differs from that of the stored split."""
+def _match_notes(match: Match, split: StoredSplit, evaluating: bool, hint: str) -> list[str]:
+    """Notes on how a folder differs from that of the stored split; `hint`: on new videos."""
     notes = []
     if new := match.new:
-        hint = "--split new evaluates" if evaluating else "a new run trains on"
         notes.append(
             f"{count_of(len(new), 'video')} added since training, in no part of the split; {hint} "
             f"{'it' if len(new) == 1 else 'them'} (first: {new[0]})"

@@ -97,7 +97,7 @@ class StoredSplit:
             twin = by_contents.get(contents) if contents else None
             if name in parts and known[name] in ("", contents):
                 match.parts[name] = parts[name]
-                match.same.append(name)
+                match.same += [name] if known[name] else []
             elif twin is not None and (parts[twin] == "train" or twin not in videos):
                 match.parts[name] = parts[twin]
                 match.renamed[name] = twin

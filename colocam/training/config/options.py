@@ -40,7 +40,7 @@ class Config:
     out: Path = _option(
         "options",
         Path("runs/paper"),
-        "run folder; without this option the next free name, such as runs/paper-2",
+        "run folder; if the default holds a run, the next free name: with -2, -3, … appended",
         main=True,
     )
     stage: Literal["all", "classifier", "localizer"] = _option(

@@ -173,6 +173,23 @@ def test_frames_with_boxes_of_all_videos_are_tested_if_there_are_any(split, tmp_
     assert found == [(f"cat/{number}", 1) for number in range(6)]
 
 
+def test_another_collection_with_some_training_videos_is_tested_without_them(
+    folder, split, tmp_path, make_frames
+):
+    other, trained = tmp_path / "other", min(split.train)
+    for number in range(3):
+        make_frames(other / "cat" / f"new-{number}", 16 + number)
+    shutil.copytree(folder / trained, other / "cat" / "old")
+    data = open_data(other, split=split, evaluating=True)
+    assert parts_of(data)["test"] == {f"cat/new-{number}" for number in range(3)}
+    assert parts_of(data)["train"] == {"cat/old"}
+    assert data.notes[0] == (
+        "3 videos added since training, in no part of the split; the folder has no test video of "
+        "the run, this tests them (first: cat/new-0)"
+    )
+    assert f"(first: cat/old, there {trained})" in data.notes[1]
+
+
 def test_without_a_stored_split_it_is_drawn_and_noted(folder, before):
     data = open_data(folder, evaluating=True)
     assert (data.train, data.val, data.test) == (before.train, before.val, before.test)
@@ -233,13 +250,17 @@ def test_other_frames_in_folders_of_the_same_names_are_not_noted(listed, make_fr
     assert not any("trained" in note for note in notes)
 
 
-def test_a_run_with_split_files_is_known_in_the_folder_without_them(listed):
+def test_a_run_with_split_files_is_known_in_the_folder_without_them(listed, make_frames):
     data = listed((0, 1, 2), (4, 5))
     split = StoredSplit.of(open_data(data))
     shutil.rmtree(data / "splits")
     parts = parts_of(open_data(data, split=split, evaluating=True))
     assert parts["train"] == {f"cat/{number}" for number in range(3)}
     assert (parts["test"], parts["new"]) == ({"cat/4", "cat/5"}, {"cat/3"})
+    other = data.with_name("other")
+    for name in ("cat/4", "cat/6"):  # a name alone does not make it the folder of the run
+        make_frames(other / name, 18)
+    assert parts_of(open_data(other, split=split, evaluating=True))["test"] == {"cat/4", "cat/6"}
 
 
 # ---- what is stored
