@@ -2,7 +2,7 @@
 
 - `open`: opens a data set, whatever its layout.
 - `class_folder`: plain folders `<class>/<video>`.
-- `boxes_csv`: boxes of a plain folder.
+- `boxes_csv`: boxes of a plain folder; `box_units`: they are pixels, not fractions.
 - `holdout`: splits the videos of a plain folder into train, val and test.
 - `split_layout`: data sets with split files, such as YouTube-Objects.
 - `split_files`: reads and writes split files.

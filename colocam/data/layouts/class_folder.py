@@ -17,6 +17,7 @@ from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.video_file import VideoFrames, is_video_file
 from colocam.data.file_order import FileOrder, in_order
+from colocam.data.layouts.box_units import check_units
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
 from colocam.data.not_data import NotData, holds_only_outputs, is_output, is_system_name
 from colocam.data.records import Box, clamp_box, is_outside
@@ -174,7 +175,9 @@ def _read_box_lines(
         return lines
     seen: set[tuple[str, int, Box]] = set()
     repeated: list[int] = []
-    for line in read_boxes_csv(path):
+    table = read_boxes_csv(path)
+    check_units(path, [line.box for line in table], notes)
+    for line in table:
         video = by_name.get(unicodedata.normalize("NFC", line.video))
         if video is None:
             raise UserError(
