@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from colocam.data.decoding.capture import capture_options, open_capture, retrieve
-from colocam.data.decoding.checks import check_indices, is_unicode
+from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
 from colocam.runtime.errors import UserError
@@ -109,8 +109,7 @@ def open_video_file(
     path: Path, name: str, notes: list[str], probe_cache: ProbeCache | None = None
 ) -> VideoFrames:
     """Opens a video file; decodes it once to count its frames. See `open_video`."""
-    if not is_unicode(str(path)):
-        raise UserError(f"{path}: OpenCV accepts only UTF-8 names; rename it")
+    check_name(path, str(path))  # OpenCV accepts only UTF-8
     if probe_cache is None:
         probed = _probe(str(path))
     else:

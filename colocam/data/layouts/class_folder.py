@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from colocam.data.decoding.checks import is_unicode
+from colocam.data.decoding.checks import check_name
 from colocam.data.decoding.images import ImageFrames, is_image
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
@@ -110,8 +110,7 @@ def _list_classes(data: Path, not_data: NotData) -> list[str]:
     if not names:
         raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
-        if not is_unicode(name):
-            raise UserError(f"{data / name}: its name is not UTF-8; rename it")
+        check_name(data / name, name)
     return names
 
 
