@@ -6,7 +6,6 @@ make the result NaN.
 """
 
 import importlib.util
-import math
 import numbers
 import os
 
@@ -17,6 +16,11 @@ METHODS = ("permutohedral", "grid", "dense", "permutohedral-published")
 BACKENDS = ("auto", "triton", "torch")
 FORMS = ("association", "cut")
 LATTICE_DIMENSIONS = (1, 5)
+SIGMAS = (1e-3, 1e5)
+"""Smallest and largest sigma. Below, coordinates in units of sigma lose the cell they are in to
+float32's rounding; above, the Gaussian is constant over all colours and positions."""
+LARGEST_FEATURE = 1e6
+"""Largest coordinate of a lattice in units of sigma, for the same reason."""
 TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
@@ -56,11 +60,11 @@ def _why_not_triton(method: str, dtype: torch.dtype, tensor: Tensor) -> str | No
 
 
 def check_sigma(name: str, sigma: float) -> None:
-    """Check that sigma is a finite number above 0."""
+    """Check that sigma is a number in `SIGMAS`."""
     if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real):
         raise ValueError(f"{name} must be a number, not {type(sigma).__name__}")
-    if not math.isfinite(sigma) or sigma <= 0:
-        raise ValueError(f"{name} is {sigma}: it must be finite and above 0")
+    if not SIGMAS[0] <= sigma <= SIGMAS[1]:
+        raise ValueError(f"{name} is {sigma}: it must be in [{SIGMAS[0]:g}, {SIGMAS[1]:g}]")
 
 
 def check_num_groups(num_groups: int) -> None:
@@ -170,7 +174,7 @@ def check_energy_features(
 
 
 def check_filter_content(
-    values: Tensor, features: Tensor, group: Tensor, num_groups: int, backend: str
+    values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
 ) -> None:
     """Check the content of `gaussian_filter`'s tensors; skipped for Triton on a GPU."""
     if values.is_cuda and backend == "triton":
@@ -178,6 +182,13 @@ def check_filter_content(
     check_group_range(group, num_groups)
     check_finite("values", values)
     check_finite("features", features)
+    if method.startswith("permutohedral") and len(features):
+        largest = float(features.abs().max())
+        if largest > LARGEST_FEATURE:
+            raise ValueError(
+                f"features has the entry {largest:g}: with method {method!r} they must be in "
+                f"±{LARGEST_FEATURE:g}, in units of sigma; raise sigma, or subtract the mean"
+            )
 
 
 def check_energy_content(

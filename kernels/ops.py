@@ -30,8 +30,8 @@ def gaussian_filter(
 
     Args:
         values: (P, C) float. Differentiable, any number of times.
-        features: (P, d) float, in units of sigma; d = 1...5 for the lattices, 3 for "grid". Not
-            differentiable.
+        features: (P, d) float, in units of sigma; d = 1...5 for the lattices, within ±1e6; 3 for
+            "grid". Not differentiable.
         group: (P,) integers 0...num_groups-1; None: all points form one group.
         num_groups: number of groups; None: the largest id + 1.
         method: "permutohedral" (lattice of Adams et al. 2010), "grid", "dense" (exact, slow), or
@@ -86,8 +86,8 @@ def crf_energy(
             backend returns NaN for groups with values that are far outside.
         group: (B,) integers 0...num_groups-1: frames with the same number form one group.
         num_groups: G; a group without frames has energy 0.
-        sigma_rgb: in levels of 0...255.
-        sigma_xy: in pixels; None: position plays no part.
+        sigma_rgb: in levels of 0...255; 0.001 to 100000.
+        sigma_xy: in pixels, 0.001 to 100000; None: position plays no part.
         features: (B, D, H, W) float, further features of the pixels, in units of their sigma; None:
             none. Not differentiable. The lattices take at most five dimensions in all.
         feature_limit: features are limited to ± this value; the tables of the lattice on a GPU grow
@@ -169,7 +169,7 @@ def filter_values(
     values: Tensor, features: Tensor, group: Tensor, num_groups: int, method: str, backend: str
 ) -> Tensor:
     """`gaussian_filter` of values (P, C), features (P, d) of one dtype → (P, C)."""
-    arguments.check_filter_content(values, features, group, num_groups, backend)
+    arguments.check_filter_content(values, features, group, num_groups, method, backend)
     with working_on(values):
         if backend == "triton":
             from colocam.kernels import backend_triton

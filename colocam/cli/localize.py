@@ -2,7 +2,9 @@
 
 import argparse
 import csv
+import errno
 import io
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,19 +22,21 @@ from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
 from colocam.data.decoding.video_file import VideoFrames
-from colocam.data.not_data import CSV_COLUMNS, OVERLAY_SUFFIX
-from colocam.evaluation.predictions import as_record, write_records
+from colocam.data.not_data import CSV_COLUMNS
+from colocam.evaluation.predictions import as_record
 from colocam.localization.inference import Localization, VideoLocalizer
-from colocam.localization.input_videos import file_names, find_videos
+from colocam.localization.input_videos import find_videos
 from colocam.localization.overlay import draw_missing, draw_result
+from colocam.localization.result_folder import ENDS, ResultFolder
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
 from colocam.runtime.console import make_console, progress_bar, text_column
 from colocam.runtime.entry import CommandParser, exit_status, program_name
-from colocam.runtime.errors import UserError
-from colocam.runtime.files import write_atomic
+from colocam.runtime.errors import UserError, WriteError
+from colocam.runtime.files import check_folder, write_atomic
 from colocam.runtime.messages import count_of, skipped_line
 
+_LEAST_SPACE = 2**20  # bytes; with less, a disk is full
 _Draw = Callable[[TimedFrame, Localization | None], None]
 
 
@@ -128,13 +132,15 @@ def _localize_all(options: argparse.Namespace) -> None:
     console = make_console(soft_wrap=True)
     localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
     command = _Command(options, localizer, _label(options, localizer.classes), console)
+    check_folder(options.out)
+    results = ResultFolder(options.out)
     notes: list[str] = []
     videos = find_videos(options.videos, options.out, notes)
     if options.overlay == "on" and not has_h264():
         notes.append("overlays are VP9, slow to encode; for H.264: pip install av")
-    records: list[dict[str, Any]] = []
     failed: list[str] = []
-    for path, name in zip(videos, file_names(videos), strict=True):
+    unwritten: list[str] = []
+    for path, name in zip(videos, results.names(videos, notes), strict=True):
         try:
             source = open_video(path, str(path), notes)
         except UserError as error:
@@ -142,14 +148,24 @@ def _localize_all(options: argparse.Namespace) -> None:
             continue
         finally:
             command.show_notes(notes)
-        records += command.localize(path, source, name)
+        try:
+            records = command.localize(results.video(path), path, source, name)
+        except WriteError as error:
+            if _is_full(error, options.out):
+                raise
+            unwritten.append(str(error))
+            continue
+        results.add(name, path, records)
     if len(failed) == len(videos):
         others = f" (none of {count_of(len(videos), 'video')} can be used)"
         raise UserError(failed[0] + (others if len(videos) > 1 else ""))
     if failed:
         command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
-    write_records(options.out / "boxes.json", records)
-    command.print(f"{options.out / 'boxes.json'}: {count_of(len(records), 'frame')}")
+    command.print(f"{results.records_file}: {count_of(results.write_records(), 'frame')}")
+    if unwritten:
+        overlay = "; --overlay off writes boxes only" if options.overlay == "on" else ""
+        line = skipped_line(unwritten, len(videos), "video", "without a result")
+        raise UserError(line + overlay)
 
 
 def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
@@ -158,6 +174,14 @@ def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
     if name is not None and name not in classes:
         raise UserError(f"--class {name}: {options.ckpt} has {', '.join(classes)}")
     return None if name is None else classes.index(name)
+
+
+def _is_full(error: WriteError, folder: Path) -> bool:
+    """Whether an output could not be written for want of space, which the next one has not."""
+    number = getattr(error.__cause__, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return True
+    return folder.exists() and shutil.disk_usage(folder).free < _LEAST_SPACE
 
 
 def _make_folder(out: Path) -> None:
@@ -188,12 +212,12 @@ class _Command:
         notes.clear()
 
     def localize(
-        self, path: Path, source: ImageFrames | VideoFrames, name: str
+        self, video: str, path: Path, source: ImageFrames | VideoFrames, name: str
     ) -> list[dict[str, Any]]:
         """Writes the files of one video and returns its records for boxes.json."""
         _make_folder(self.options.out)
         began = time.perf_counter()
-        table, overlay = (self.options.out / f"{name}{end}" for end in (".csv", OVERLAY_SUFFIX))
+        table, overlay = (self.options.out / f"{name}{end}" for end in ENDS)
         every_frame = localized_frames(
             self.localizer,
             source,
@@ -208,7 +232,7 @@ class _Command:
                 found = self._without_box_if_empty(localized)
                 lines.append(_csv_line(frame, found))
                 if found is not None:
-                    records.append(self._record(path, frame, found))
+                    records.append(self._record(video, frame, found))
                 draw(frame, found)
                 bar.advance()
         _write_csv(table, lines)
@@ -229,8 +253,8 @@ class _Command:
             return found
         return replace(found, box=None, score=0.0)
 
-    def _record(self, path: Path, frame: TimedFrame, found: Localization) -> dict[str, Any]:
-        record = as_record(str(path), frame.index, found.class_name, found)
+    def _record(self, video: str, frame: TimedFrame, found: Localization) -> dict[str, Any]:
+        record = as_record(video, frame.index, found.class_name, found)
         if self.options.empty_over is not None:
             record["empty"] = round(found.emptiness, 4)
         return record

@@ -1,10 +1,8 @@
-"""Input videos: resolution of paths to videos, and names of their output files."""
+"""Input videos: resolution of paths to videos."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,29 +52,6 @@ def find_videos(paths: Sequence[Path], out: Path, notes: list[str]) -> list[Path
             found.setdefault(video.resolve(), video)
     notes += not_data.notes()
     return list(found.values())
-
-
-def file_names(videos: Sequence[Path]) -> list[str]:
-    """Returns the base name of each video's output files; duplicate names get a numeric suffix.
-
-    Names are unique on case-insensitive file systems, too.
-
-    Args:
-        videos: paths of the videos.
-    """
-    names: list[str] = []
-    used: set[str] = set()  # casefolded
-    for path in videos:
-        resolved = path.resolve()
-        stem = resolved.name if resolved.is_dir() else resolved.stem
-        numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        for name in itertools.chain([stem], numbered):
-            key = unicodedata.normalize("NFC", name).casefold()
-            if key not in used:
-                break
-        used.add(key)
-        names.append(name)
-    return names
 
 
 def _videos_in(

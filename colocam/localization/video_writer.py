@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from colocam.runtime.errors import UserError
+from colocam.runtime.errors import WriteError
 from colocam.runtime.files import atomic_file
 
 av: Any
@@ -60,7 +60,7 @@ def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
         rate: frames per second, the mean of a variable rate.
 
     Raises:
-        UserError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     with atomic_file(path) as unfinished:
         try:
@@ -71,7 +71,7 @@ def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
                 video.close()
         except (EncoderError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: cannot be written ({reason})") from error
+            raise WriteError(f"{path}: cannot be written ({reason})") from error
 
 
 class _H264:

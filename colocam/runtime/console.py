@@ -4,8 +4,11 @@ Every line for the user is printed here: text is never markup, and a command who
 reads any more (`| head -1`) goes on without it.
 """
 
+import codecs
+import io
 import os
 import sys
+from contextlib import suppress
 from typing import IO, Any
 
 from rich.console import Console, RenderableType
@@ -13,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.status import Status
 from rich.text import Text
 
+_ESCAPES = "colocam-escapes"  # error handler of the output's encoding
 _NO_WIDTH = 10_000  # columns of a file: no line is wrapped
 _NARROW = 60  # columns below which a progress bar is shown without the bar
 
@@ -75,6 +79,27 @@ def print_error(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
         _discard(sys.stderr)
+
+
+def prepare_output() -> None:
+    """Lets stdout and stderr print file names that are not text in their encoding.
+
+    In a locale of another encoding than UTF-8, the bytes of a name are printed as they are: most
+    terminals show them right. Everything else is escaped.
+    """
+    codecs.register_error(_ESCAPES, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPES)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    if sys.getfilesystemencoding() != "utf-8":
+        with suppress(UnicodeError):  # not only bytes of names
+            return part.encode("ascii", "surrogateescape"), error.end
+    return codecs.backslashreplace_errors(error)
 
 
 def flush_output() -> None:

@@ -1,7 +1,6 @@
 """Entry of every command: arguments, help, errors and exit status."""
 
 import argparse
-import io
 import re
 import shutil
 import sys
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from colocam.runtime.console import flush_output, print_error
+from colocam.runtime.console import flush_output, prepare_output, print_error
 from colocam.runtime.errors import UserError
 
 _WIDTHS = 40, 100  # columns of a help text, least and most
@@ -118,8 +117,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
     Args:
         run: the command.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are not valid text
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_output()
     try:
         return run() or 0
     except UserError as error:

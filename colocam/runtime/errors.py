@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """Error for a file that cannot be written: its name, the disk, or what is to be written."""
+
+
 class DamagedFileError(UserError):
     """Error for a file whose contents are not those that were written."""

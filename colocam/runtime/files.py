@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from colocam.runtime.errors import DamagedFileError, UserError
+from colocam.runtime.errors import DamagedFileError, UserError, WriteError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -23,7 +23,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         data: contents.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full; an older file stays.
+        WriteError: the folder cannot be written, or the disk is full; an older file stays.
     """
     unfinished = path.parent / f".{path.name}-{os.getpid()}"
     with _renamed(unfinished, path), unfinished.open("wb") as file:
@@ -42,7 +42,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         path: of the file; the temporary path is hidden, in the same folder, with the same suffix.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full; an older file stays.
+        WriteError: the folder cannot be written, or the disk is full; an older file stays.
     """
     unfinished = path.parent / f".{path.stem}-{os.getpid()}{path.suffix}"
     with _renamed(unfinished, path):
@@ -60,7 +60,7 @@ def _renamed(unfinished: Path, path: Path) -> Iterator[None]:
         os.replace(unfinished, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         with suppress(OSError):  # after an interruption too; after the rename there is none
             unfinished.unlink()
@@ -120,7 +120,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         header: strings by name, the file's metadata.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full; an older file stays.
+        WriteError: the folder cannot be written, or the disk is full; an older file stays.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, save(kept, metadata={**header, "sha256": _digest(kept, header)}))

@@ -1,7 +1,9 @@
 """Command localize: overlay videos, boxes.json and CSV files."""
 
 import csv
+import errno
 import json
+import os
 import threading
 
 import cv2
@@ -14,7 +16,8 @@ from colocam.cli.localize import CSV_COLUMNS, main
 from colocam.data.decoding.open import open_video
 from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import VideoLocalizer
-from colocam.runtime.errors import UserError
+from colocam.localization.video_writer import has_h264
+from colocam.runtime.errors import UserError, WriteError
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,7 @@ def test_an_overlay_shows_every_frame_of_the_video(localized, localizer, write_v
         "boxes.json",
         "cat-overlay.mp4",
         "cat.csv",
+        "videos.json",
     ]
 
 
@@ -160,7 +164,7 @@ def test_after_an_error_no_partial_file_remains(
     assert main(argv) == status
     assert calls == [16, 4, 16, 4]
     whole = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert whole == ["cat-overlay.mp4", "cat.csv"]
+    assert whole == ["cat-overlay.mp4", "cat.csv", "videos.json"]
     assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]
 
 
@@ -195,7 +199,8 @@ def test_folders_of_videos_and_unicode_names_are_localized(localized, write_vide
         str(video) for video, frames in zip(videos, (2, 3, 4), strict=True) for _ in range(frames)
     ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        ["boxes.json"] + [f"{stem}{end}" for stem in ("größe 1", "ボール", "hund") for end in ENDS]
+        ["boxes.json", "videos.json"]
+        + [f"{stem}{end}" for stem in ("größe 1", "ボール", "hund") for end in ENDS]
     )
 
 
@@ -288,3 +293,70 @@ def test_earlier_output_is_not_read_as_input(localized, write_video, tmp_path):
     for _ in range(2):  # the output folder is inside the folder of videos
         records = localized(tmp_path)
         assert {record["video"] for record in records} == {str(tmp_path / "cat.mp4")}
+
+
+@pytest.fixture
+def unwritable(tiny_run, write_video, tmp_path):
+    """Runs the command on two videos, of which the first cannot be written; returns its status."""
+
+    def run(first, *options):
+        argv = [first, write_video(tmp_path / "dog.mp4", 2), *options]
+        argv += ["--ckpt", tiny_run.checkpoint("localizer-best"), "--out", tmp_path / "out"]
+        return main([*map(str, argv), "--device", "cpu"])
+
+    return run
+
+
+def test_a_video_whose_results_cannot_be_written_is_skipped_and_counted(
+    unwritable, write_video, tmp_path, capsys
+):
+    long = write_video(tmp_path / f"{'n' * 240}.mp4", 2)
+    wide = tmp_path / "wide"
+    wide.mkdir()
+    cv2.imwrite(str(wide / "0.png"), np.zeros((16, 17_000, 3), np.uint8))
+    firsts = [long, wide] if has_h264() else [long]  # VP9 takes wide frames
+    for first in firsts:
+        assert unwritable(first) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: 1 of 2 videos is without a result and skipped (first: ")
+        assert error.count("\n") == 1
+        assert "cannot be written (" in error
+        records = json.loads((tmp_path / "out" / "boxes.json").read_text())
+        assert [record["video"] for record in records] == [str(tmp_path / "dog.mp4")] * 2
+        assert (tmp_path / "out" / "dog-overlay.mp4").is_file()
+        assert len(list((tmp_path / "out").iterdir())) == 4
+    if len(firsts) == 2:
+        assert unwritable(wide, "--overlay", "off") == 0
+        assert (tmp_path / "out" / "wide.csv").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_ends_the_command_in_one_line(
+    unwritable, write_video, tmp_path, capsys, monkeypatch, number
+):
+    def full(path, data):
+        reason = os.strerror(number)
+        raise WriteError(f"{path}: cannot be written ({reason})") from OSError(number, reason)
+
+    monkeypatch.setattr("colocam.cli.localize.write_atomic", full)
+    assert unwritable(write_video(tmp_path / "cat.mp4", 2), "--overlay", "off") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'out' / 'cat.csv'}: cannot be written (")
+    assert error.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_results_of_another_video_and_files_of_users_are_kept(localized, write_video, tmp_path):
+    first, second = (write_video(tmp_path / name / "clip.mp4", n) for n, name in enumerate("pq", 2))
+    localized(first)
+    before = (tmp_path / "out" / "clip.csv").read_bytes()
+    records = localized(second)
+    assert (tmp_path / "out" / "clip.csv").read_bytes() == before
+    assert len(table(tmp_path / "out" / "clip-2.csv")) == 3
+    assert {record["video"] for record in records} == {str(first), str(second)}
+    assert len(localized(second)) == 5
+    assert not (tmp_path / "out" / "clip-3.csv").exists()
+    (tmp_path / "out" / "boxes.json").write_text("mine")
+    with pytest.raises(AssertionError):
+        localized(second)
+    assert (tmp_path / "out" / "boxes.json").read_text() == "mine"

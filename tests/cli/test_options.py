@@ -118,7 +118,8 @@ def test_values_take_the_type_of_their_option():
         "--pl-last-epoch -1", "--asc-ramp -0.5", "--crop 16", "--accumulate 0", "--keep 0",
         "--stop-after-skips 0", "--state-every -1", "--epoch-steps 0",
         "--classifier-evaluate-every 0", "--initial-foreground -1",
-        "--initial-foreground 1",
+        "--initial-foreground 1", "--sigma-rgb 1e-8", "--sigma-rgb 1e6", "--sigma-xy 0.01",
+        "--sigma-xy 1e30",
     ],
 )  # fmt: skip
 def test_an_error_for_a_value_out_of_range_names_the_option(argv):
@@ -186,6 +187,7 @@ BOUNDS = {
     "crop": (32, 64), "resize": (64, 90), "frame_limit": (0.1, 1.0), "momentum": (0.1, 0.9),
     "seed_foreground_share": (0.1, 1.0), "seed_background_share": (0.1, 1.0),
     "tag_threshold": (0.0, 1.0), "initial_foreground": (0.01, 0.9),
+    "sigma_rgb": (0.1, 10**4), "sigma_xy": (0.1, 10**4),
 }  # fmt: skip
 
 

@@ -112,6 +112,10 @@ def test_a_negative_group_without_num_groups_is_refused():
         ("sigma_rgb", -1.0),
         ("sigma_rgb", NAN),
         ("sigma_rgb", INF),
+        ("sigma_rgb", 1e-8),
+        ("sigma_rgb", 9e-4),
+        ("sigma_rgb", 1.1e5),
+        ("sigma_rgb", 1e30),
         ("sigma_rgb", "15"),
         ("sigma_rgb", True),
         ("sigma_xy", 100.0),
@@ -130,7 +134,7 @@ def test_the_energy_names_the_invalid_argument(name, value):
     refused(crf_energy, energy_arguments(**{name: value}), name)
 
 
-@pytest.mark.parametrize("sigma_xy", [0.0, -3.0, NAN, INF])
+@pytest.mark.parametrize("sigma_xy", [0.0, -3.0, NAN, INF, 1e-8, 1e6])
 def test_an_invalid_sigma_xy_is_refused(sigma_xy):
     refused(crf_energy, energy_arguments(method="dense", sigma_xy=sigma_xy), "sigma_xy")
 
@@ -211,3 +215,31 @@ def test_too_many_groups_or_too_small_a_sigma_for_packed_keys_is_refused():
     ]:
         with pytest.raises(ValueError, match=r"^sigma_rgb or sigma_xy is too small"):
             lattice(sigmas, num_groups)
+
+
+@pytest.mark.parametrize("method", ["permutohedral", "grid", "dense"])
+@pytest.mark.parametrize("sigma", arguments.SIGMAS)
+def test_the_smallest_and_largest_sigma_are_taken(method, sigma):
+    energy = crf_energy(**energy_arguments(method=method, sigma_rgb=sigma, sigma_xy=None))
+    assert energy.isfinite().all()
+
+
+@pytest.mark.parametrize("entry", [1.1e6, -1e9, 1e30])
+def test_features_beyond_the_precision_of_a_lattice_are_refused(entry):
+    """They would be rounded into another simplex."""
+    features = torch.zeros(4, 2)
+    features[1, 1] = entry
+    with pytest.raises(ValueError, match=r"^features has the entry 1.* raise sigma"):
+        gaussian_filter(torch.ones(4, 1), features)
+    torch.testing.assert_close(
+        gaussian_filter(torch.ones(4, 1), features, method="dense").sum(), torch.tensor(10.0)
+    )
+
+
+@pytest.mark.parametrize("d", range(1, 6))
+@pytest.mark.parametrize("offset", [0.0, 1e3, -9e5])
+def test_features_within_the_precision_of_a_lattice_are_filtered(d, offset):
+    features = torch.rand(20, d, generator=torch.Generator().manual_seed(d)) + offset
+    out = gaussian_filter(torch.ones(20, 1), features)
+    assert out.isfinite().all()
+    assert (out > 0.5).all()

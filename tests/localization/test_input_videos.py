@@ -1,11 +1,10 @@
-"""Resolution of files and folders to videos, and names of output files."""
+"""Resolution of files and folders to videos."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from colocam.localization.input_videos import file_names, find_videos
+from colocam.localization.input_videos import find_videos
 from colocam.runtime.errors import UserError
 
 
@@ -71,11 +70,3 @@ def test_a_path_without_a_video_raises_with_its_name(tree, tmp_path, files, path
     with pytest.raises(UserError) as caught:
         tree(*files, paths=[path])
     assert str(caught.value).startswith(f"{tmp_path / path}: {what}")
-
-
-def test_output_names_are_unique_ignoring_case(tmp_path):
-    (tmp_path / "v1.2").mkdir()
-    given = ["a/cat.mp4", "cat-2.mp4", "b/cat.avi", "Cat.mp4", "v1.2", "größe.mp4", "gro\u0308ße"]
-    assert file_names([tmp_path / Path(name) for name in given]) == [
-        "cat", "cat-2", "cat-3", "Cat-4", "v1.2", "größe", "gro\u0308ße-2"
-    ]  # fmt: skip

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from colocam.data.decoding.captures.opencv import quiet_opencv
-from colocam.data.decoding.checks import check_indices, is_unicode
+from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.file_order import FileOrder, in_order
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
@@ -65,8 +65,7 @@ def open_image_folder(
     path: Path, name: str, notes: list[str], order: FileOrder = "natural"
 ) -> ImageFrames:
     """Opens a folder of images; decodes images until one succeeds. See `open_video`."""
-    if not is_unicode(name):
-        raise UserError(f"{path}: its name is not UTF-8; rename it")
+    check_name(path, name)
     try:
         frames = ImageFrames(list_frames(path, order), name)
         empty = [file for file in frames.paths if os.stat(file).st_size == 0]

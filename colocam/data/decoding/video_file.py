@@ -20,7 +20,7 @@ from colocam.data.decoding.captures.open import (
     pyav_version,
 )
 from colocam.data.decoding.captures.opencv import OpenCVCapture, capture_options
-from colocam.data.decoding.checks import check_indices, is_unicode
+from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
 from colocam.runtime.errors import UserError
@@ -119,8 +119,7 @@ def open_video_file(
     path: Path, name: str, notes: list[str], probe_cache: ProbeCache | None = None
 ) -> VideoFrames:
     """Opens a video file; decodes it once to count its frames. See `open_video`."""
-    if not is_unicode(str(path)):
-        raise UserError(f"{path}: OpenCV accepts only UTF-8 names; rename it")
+    check_name(path, str(path))  # OpenCV accepts only UTF-8
     if probe_cache is None:
         probed = _probe(str(path))
     else:

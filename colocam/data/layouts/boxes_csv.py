@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from colocam.data.layouts.box_units import IN_PIXELS, is_fraction
 from colocam.data.records import Box
 from colocam.runtime.errors import UserError
 
@@ -74,6 +75,8 @@ def _parse(path: Path, line: int, row: list[str]) -> BoxLine:
     x0, y0, x1, y1 = (
         _coordinate(where, name, text) for name, text in zip(HEADER[2:], coordinates, strict=True)
     )
+    if (x0 > x1 or y0 > y1) and is_fraction((x0, y0, x1, y1)):
+        raise UserError(f"{where}: the box looks like fractions of the frame; {IN_PIXELS}")
     if x0 > x1 or y0 > y1:
         raise UserError(
             f"{where}: corners are swapped; x0,y0 is the upper left corner, x1,y1 the lower right"

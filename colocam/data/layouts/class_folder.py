@@ -11,12 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from colocam.data.decoding.checks import is_unicode
+from colocam.data.decoding.checks import check_name
 from colocam.data.decoding.images import ImageFrames, is_image
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.video_file import VideoFrames, is_video_file
 from colocam.data.file_order import FileOrder, in_order
+from colocam.data.layouts.box_units import check_units
 from colocam.data.layouts.boxes_csv import BoxLine, read_boxes_csv
 from colocam.data.not_data import NotData, holds_only_outputs, is_output, is_system_name
 from colocam.data.records import Box, clamp_box, is_outside
@@ -109,8 +110,7 @@ def _list_classes(data: Path, not_data: NotData) -> list[str]:
     if not names:
         raise UserError(f"{data}: holds no class folder; videos belong in {data}/<class>/<video>")
     for name in names:
-        if not is_unicode(name):
-            raise UserError(f"{data / name}: its name is not UTF-8; rename it")
+        check_name(data / name, name)
     return names
 
 
@@ -174,7 +174,9 @@ def _read_box_lines(
         return lines
     seen: set[tuple[str, int, Box]] = set()
     repeated: list[int] = []
-    for line in read_boxes_csv(path):
+    table = read_boxes_csv(path)
+    check_units(path, [line.box for line in table], notes)
+    for line in table:
         video = by_name.get(unicodedata.normalize("NFC", line.video))
         if video is None:
             raise UserError(

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from colocam.data.decoding.images import ImageFrames, list_frames
 from colocam.data.file_order import FileOrder
+from colocam.data.layouts.box_units import check_units
 from colocam.data.layouts.split_files import SplitRecord, read_class_ids, read_split
 from colocam.data.records import Box, BoxedFrame, Shot, VideoData, clamp_box, is_outside
 from colocam.runtime.errors import UserError
@@ -71,6 +72,8 @@ def _read_labelled(folder: Path, num_classes: int, notes: list[str]) -> list[Spl
     """Reads a split; checks labels and ids."""
     repeated: list[str] = []
     records = read_split(folder, repeated)
+    boxes = [box for record in records for box in record.boxes]
+    check_units(folder / "localization.txt", boxes, notes)
     for record in records:
         if record.label >= num_classes:
             raise UserError(

@@ -12,7 +12,7 @@ from colocam.training.config.options import Config
 _POSITIVE = (
     "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
     "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
-    "evaluate_every", "seed_pixels", "sigma_rgb", "sigma_xy", "accumulate", "keep",
+    "evaluate_every", "seed_pixels", "accumulate", "keep",
     "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
 )  # fmt: skip
 _NOT_NEGATIVE = (
@@ -42,6 +42,8 @@ def check_config(config: Config) -> None:
         _require(config, "classifier_evaluate_every", "be greater than 0", lambda value: value > 0)
     for name in ("frame_limit", "seed_foreground_share", "seed_background_share"):
         _require(config, name, "be in (0, 1]", lambda value: 0 < value <= 1)
+    for name in ("sigma_rgb", "sigma_xy"):
+        _require(config, name, "be in [0.1, 10000]", lambda value: 0.1 <= value <= 1e4)
     _require(config, "joint_feature_sigma", "be at least 0.1", lambda value: value >= 0.1)
     _require(config, "tag_threshold", "be in [0, 1]", lambda value: 0 <= value <= 1)
     _require(config, "momentum", "be between 0 and 1", lambda value: 0 < value < 1)
