@@ -132,7 +132,7 @@ def _localize_all(options: argparse.Namespace) -> None:
     console = make_console(soft_wrap=True)
     localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
     command = _Command(options, localizer, _label(options, localizer.classes), console)
-    check_folder(options.out)
+    check_folder(options.out, "--out ")
     results = ResultFolder(options.out)
     notes: list[str] = []
     videos = find_videos(options.videos, options.out, notes)

@@ -77,8 +77,12 @@ def check_file(path: Path) -> None:
     check_folder(path.parent)
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "") -> None:
     """Checks that a folder can be made or written, before anything is computed for it.
+
+    Args:
+        folder: the folder.
+        option: what names it on the command line, before its name in the message.
 
     Raises:
         UserError: it cannot.
@@ -86,11 +90,12 @@ def check_folder(folder: Path) -> None:
     candidates = (folder, *folder.absolute().parents)
     nearest = next((candidate for candidate in candidates if candidate.exists()), None)
     if nearest is None:
-        raise UserError(f"{folder}: cannot be written (there is no such drive)")
+        raise UserError(f"{option}{folder}: cannot be written (there is no such drive)")
     if not nearest.is_dir():
-        raise UserError(f"{folder}: cannot be written ({nearest} is no folder)")
+        raise UserError(f"{option}{folder}: cannot be written ({nearest} is no folder)")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: cannot be written (no permission to write in {nearest})")
+        reason = f"no permission to write in {nearest}"
+        raise UserError(f"{option}{folder}: cannot be written ({reason})")
 
 
 def _sync_folder(folder: Path) -> None:
