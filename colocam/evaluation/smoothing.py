@@ -1,16 +1,17 @@
 """Temporal smoothing of score maps: a running mean over the past frames of a video."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colocam.data.decoding.enclosing_video import enclosing_video
-from colocam.data.records import BoxedFrame
+from colocam.data.records import BoxedFrame, FrameSource
 from colocam.data.shots.detection import is_cut, signature
 
 NEGLIGIBLE = 0.02  # weight in the smoothed map below which earlier frames are skipped
+MOST_FRAMES = 128  # frames of a video that are held in memory at once, if not more are needed
 
 Infer = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.floating]]
 """Computes the score maps (B, S, S) of B ≥ 1 frames (H, W, 3) uint8 RGB."""
@@ -70,7 +71,8 @@ def smoothed_scores(
 ) -> NDArray[np.floating]:
     """Smoothed score maps S̄ of single frames, from the earlier frames of their videos.
 
-    Earlier frames are used back to `frames_back`; frames that cannot be decoded are skipped.
+    Earlier frames are used back to `frames_back`; frames that cannot be decoded are skipped. Where
+    records of one video follow each other closely, the frames that they share are computed once.
 
     Args:
         records: frames that can be decoded.
@@ -80,7 +82,9 @@ def smoothed_scores(
     Returns:
         (B, S, S).
     """
-    return np.stack([_smoothed(record, infer, share) for record in records])
+    back = frames_back(share)
+    runs = _runs([enclosing_video(record) for record in records], back)
+    return np.stack([one for run in runs for one in _smoothed(*run, back, infer, share)])
 
 
 def frames_back(share: float) -> int:
@@ -92,12 +96,40 @@ def frames_back(share: float) -> int:
     return math.ceil(math.log(NEGLIGIBLE) / math.log(share)) - 1
 
 
-def _smoothed(record: BoxedFrame, infer: Infer, share: float) -> NDArray[np.floating]:
-    source, index = enclosing_video(record)
-    first = max(0, index - frames_back(share))
-    read = source.read(range(first, index + 1))
-    frames = [frame for frame in read if frame is not None]
-    smoothing = Smoothing(share)
-    for frame, score_map in zip(frames, infer(frames), strict=True):
-        smoothed = smoothing.next(score_map, frame)
-    return smoothed
+def _runs(
+    located: Sequence[tuple[FrameSource, int]], back: int
+) -> Iterator[tuple[FrameSource, list[int]]]:
+    """Consecutive frames of a video, in ascending order, whose earlier frames overlap.
+
+    Args:
+        located: videos and frame numbers.
+        back: number of earlier frames.
+
+    Yields:
+        A video, and frame numbers.
+    """
+    source, run = located[0][0], list[int]()
+    for video, index in located:
+        follows = video == source and run and run[-1] <= index <= run[-1] + back
+        if run and not (follows and index - run[0] + back < MOST_FRAMES):
+            yield source, run
+            run = []
+        source = video
+        run.append(index)
+    yield source, run
+
+
+def _smoothed(
+    source: FrameSource, run: Sequence[int], back: int, infer: Infer, share: float
+) -> Iterator[NDArray[np.floating]]:
+    """Smoothed maps of the frames of a run."""
+    numbers = range(max(0, run[0] - back), run[-1] + 1)
+    read = zip(numbers, source.read(numbers), strict=True)
+    frames = {number: frame for number, frame in read if frame is not None}
+    maps = dict(zip(frames, infer([*frames.values()]), strict=True))
+    for index in run:
+        smoothing = Smoothing(share)
+        for number in range(max(0, index - back), index + 1):
+            if number in frames:
+                smoothed = smoothing.next(maps[number], frames[number])
+        yield smoothed

@@ -127,7 +127,8 @@ def report_frames(
             make_examples, model, info, device=device, autocast=autocast, smooth=report.smooth
         )
         chosen = _Chosen.of(_readable(records, result), result, info)
-        _write_pictures(report.folder, chosen, examples_of, columns, report, console)
+        with console.status("writing the page and the overlays"):
+            _write_pictures(report.folder, chosen, examples_of, columns, report, console)
         write_summary(report.folder / "evaluation.json", summary)
     return summary
 

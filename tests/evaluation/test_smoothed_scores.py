@@ -1,5 +1,7 @@
 """Smoothed score maps of single frames, from the earlier frames of their videos."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.records import BoxedFrame
+from colocam.evaluation import smoothing
 from colocam.evaluation.smoothing import NEGLIGIBLE, frames_back, smoothed_scores
 
 
@@ -67,3 +70,31 @@ def test_unreadable_frames_are_skipped_and_a_cut_resets_the_mean(shot):
     (found,) = smoothed_scores([record_of(shot, 7)], infer, 0.5)
     own = [float(infer([frame]).mean()) for frame in open_video(shot, "shot").read([6, 7])]
     np.testing.assert_allclose(found, (own[0] + own[1]) / 2, rtol=1e-6)
+
+
+def test_frames_that_several_records_share_are_computed_once(shot, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(shot, other)
+    (shot / "06.png").write_bytes(b"")
+    order = [(shot, n) for n in (4, 5, 7, 8, 7)] + [(other, n) for n in (7, 9)]
+    records = [record_of(*one) for one in order]
+    computed = []
+
+    def counted(frames):
+        computed.append(len(frames))
+        return infer(frames)
+
+    found = smoothed_scores(records, counted, 0.5)
+    one_by_one = [smoothed_scores([record], infer, 0.5)[0] for record in records]
+    np.testing.assert_array_equal(found, one_by_one)
+    back = frames_back(0.5)  # 5: frames 0 to 8 without 6, then 2 to 7, then 2 to 9
+    assert computed == [8, back, back + 3]
+
+
+def test_runs_of_frames_are_bounded(shot, monkeypatch):
+    monkeypatch.setattr(smoothing, "MOST_FRAMES", 8)
+    records = [record_of(shot, number) for number in range(12)]
+    computed = []
+    found = smoothed_scores(records, lambda f: computed.append(len(f)) or infer(f), 0.5)
+    assert max(computed) <= 8
+    assert len(found) == 12
