@@ -17,6 +17,7 @@ from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.predictions import locate, probabilities
 from colocam.models.checkpoint import load_checkpoint
 from colocam.runtime.device import make_autocast, pick_device, to_device
+from colocam.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class VideoLocalizer:
 
     def __init__(self, ckpt: Path | str, device: str = "auto", amp: str = "auto") -> None:
         model, self.info = load_checkpoint(ckpt, "localizer")
+        self._ckpt = ckpt
         self.device = pick_device(device)
         self.autocast = make_autocast(amp, self.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -159,11 +161,19 @@ class VideoLocalizer:
 
         Returns:
             Class probabilities (B, K) and score maps (B, S, S).
+
+        Raises:
+            UserError: they are not finite.
         """
         inputs = to_tensor([resized(image, self.info.size) for image in images])
         with self.autocast():
             outputs = run_model(self.model, to_device(inputs, self.device), None, None)
         assert outputs.scores is not None  # the decoder runs by default
+        if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.scores).all()):
+            raise UserError(
+                f"{self._ckpt}: its score maps are not finite: the weights have diverged; train "
+                "with a lower --lr, or use --amp off"
+            )
         return probabilities(outputs.logits), outputs.scores
 
     def locate(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import colocam
+from colocam.runtime.errors import UserError
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -133,6 +134,17 @@ def test_no_frames_give_an_empty_result(localizer, nothing):
 def test_invalid_frames_raise(localizer, frames):
     with pytest.raises(ValueError, match=r"^frames: "):
         localizer.localize(frames)
+
+
+def test_weights_that_are_not_finite_end_in_one_line(tiny_run, frames):
+    ckpt = tiny_run.checkpoint("localizer-best")
+    localizer = colocam.load(ckpt, device="cpu")
+    for parameter in localizer.model.parameters():
+        parameter.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite") as error:
+        localizer.localize(frames)
+    assert str(error.value).startswith(f"{ckpt}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_invalid_batch_size_raises(localizer, frames):
