@@ -61,10 +61,21 @@ def _why_not_triton(method: str, dtype: torch.dtype, tensor: Tensor) -> str | No
 
 def check_sigma(name: str, sigma: float) -> None:
     """Check that sigma is a number in `SIGMAS`."""
-    if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real):
-        raise ValueError(f"{name} must be a number, not {type(sigma).__name__}")
+    _check_number(name, sigma)
     if not SIGMAS[0] <= sigma <= SIGMAS[1]:
         raise ValueError(f"{name} is {sigma}: it must be in [{SIGMAS[0]:g}, {SIGMAS[1]:g}]")
+
+
+def check_feature_limit(limit: float) -> None:
+    """Check that the limit of features is a positive number, at most `LARGEST_FEATURE`."""
+    _check_number("feature_limit", limit)
+    if not 0 < limit <= LARGEST_FEATURE:
+        raise ValueError(f"feature_limit is {limit}: it must be in (0, {LARGEST_FEATURE:g}]")
+
+
+def _check_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, not {type(value).__name__}")
 
 
 def check_num_groups(num_groups: int) -> None:

@@ -112,7 +112,7 @@ def crf_energy(
     arguments.check_energy(images, probs)
     if features is not None:
         arguments.check_energy_features(features, images, method, sigma_xy is not None)
-        arguments.check_sigma("feature_limit", feature_limit)
+        arguments.check_feature_limit(feature_limit)
         # from 0 on, as colours and positions
         features = features.detach().clamp(-feature_limit, feature_limit) + feature_limit
     arguments.check_num_groups(num_groups)

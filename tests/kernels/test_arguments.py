@@ -134,6 +134,14 @@ def test_the_energy_names_the_invalid_argument(name, value):
     refused(crf_energy, energy_arguments(**{name: value}), name)
 
 
+@pytest.mark.parametrize("limit", [0.0, -4.0, NAN, INF, 1e7, "4", True])
+def test_an_invalid_limit_of_features_is_refused(limit):
+    arguments = energy_arguments(
+        method="permutohedral", features=torch.zeros(2, 2, 4, 5), feature_limit=limit
+    )
+    refused(crf_energy, arguments, "feature_limit")
+
+
 @pytest.mark.parametrize("sigma_xy", [0.0, -3.0, NAN, INF, 1e-8, 1e6])
 def test_an_invalid_sigma_xy_is_refused(sigma_xy):
     refused(crf_energy, energy_arguments(method="dense", sigma_xy=sigma_xy), "sigma_xy")
