@@ -116,7 +116,7 @@ class EnergyOnNodes:
 
     def _sizes(self) -> list[int]:
         """Sizes of counters, flags of groups, and words of colours."""
-        return [2, self.num_groups + 1, self.grid.state_size(self.num_groups)]
+        return [2, self.num_groups + 1, self.grid.words_size(self.num_groups)]
 
     def _window(self, flags: Tensor, bound: float) -> Window:
         return Window(-ANY, ANY, 0, self.num_groups, flags, bound)

@@ -81,12 +81,12 @@ class LevelGrid:
     def scratch(self, groups: int, maps: int) -> int:
         """Bytes needed for a number of groups and a number of maps."""
         cells, colors = self.capacity(groups)
-        words = 4 * self.state_size(groups)
+        words = 4 * self.words_size(groups)
         sums = 8 * maps * self.copies(groups) * colors
         return 4 * cells + sums + words + groups * 16 * maps * self.nodes**3
 
-    def state_size(self, groups: int) -> int:
-        """Marks of colours and numbers of words, see `ColorTable`."""
+    def words_size(self, groups: int) -> int:
+        """Number of elements of `ColorTable.words`."""
         return 2 * groups * self.cells**3 * self.words
 
     def apply(self, maps: Tensor, limit: int | None = None, largest: float | None = None) -> Tensor:
@@ -125,7 +125,7 @@ class ColorTable:
     def of_pass(grid: LevelGrid, window: Window) -> "ColorTable":
         """The colours of a pass."""
         device = window.invalid_groups.device
-        sizes = [2, grid.state_size(window.groups)]
+        sizes = [2, grid.words_size(window.groups)]
         return ColorTable.in_zeros(grid, window, *zeros(sizes, torch.int32, device))
 
     @staticmethod
