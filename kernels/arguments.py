@@ -66,6 +66,14 @@ def check_sigma(name: str, sigma: float) -> None:
         raise ValueError(f"{name} is {sigma}: it must be in [{SIGMAS[0]:g}, {SIGMAS[1]:g}]")
 
 
+def check_color_sigma(sigma: float | None, features: Tensor | None) -> None:
+    """Check sigma_rgb of `crf_energy`; None is for features without colour."""
+    if sigma is not None:
+        check_sigma("sigma_rgb", sigma)
+    elif features is None:
+        raise ValueError("sigma_rgb is None: without features it must be a number")
+
+
 def check_feature_limit(limit: float) -> None:
     """Check that the limit of features is a positive number, at most `LARGEST_FEATURE`."""
     _check_number("feature_limit", limit)
@@ -162,10 +170,8 @@ def check_energy(images: Tensor, probs: Tensor) -> None:
     check_device("probs", probs, "images", images)
 
 
-def check_energy_features(
-    features: Tensor, images: Tensor, method: str, with_position: bool
-) -> None:
-    """Check shape and type of the features of `crf_energy`."""
+def check_energy_features(features: Tensor, images: Tensor, method: str, others: int) -> None:
+    """Check shape and type of the features of `crf_energy`, beside `others` dimensions."""
     check_tensor("features", features, 4, "(B, D, H, W)")
     check_float("features", features)
     if features.shape[0] != images.shape[0] or features.shape[2:] != images.shape[2:]:
@@ -176,11 +182,11 @@ def check_energy_features(
     check_device("features", features, "images", images)
     if method == "grid":
         raise ValueError("features must be None with method 'grid', which uses colour only")
-    most = LATTICE_DIMENSIONS[1] - (5 if with_position else 3)
+    most = LATTICE_DIMENSIONS[1] - others
     if features.shape[1] < 1 or (method != "dense" and features.shape[1] > most):
         raise ValueError(
             f"features has {features.shape[1]} channels: method {method!r} takes at most {most} "
-            f"beside colour{' and position' if with_position else ''}"
+            f"beside {others} of colour and position"
         )
 
 

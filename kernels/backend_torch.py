@@ -32,7 +32,7 @@ def energy_and_half_grad(
     probs: Tensor,
     group: Tensor,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None,
     form: str,
     method: str,
@@ -119,7 +119,7 @@ def filter_for_images(
     images: Tensor,
     group: Tensor,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None,
     method: str,
     dtype: torch.dtype,
@@ -130,21 +130,25 @@ def filter_for_images(
     group = group.repeat_interleave(height * width)
     colors = images.transpose(0, 1).reshape(3, frames * height * width)
     if method == "grid":
+        assert sigma_rgb is not None
         if images.dtype == torch.uint8:
             return ColorGrid.from_levels(colors, group, num_groups, sigma_rgb)
         if torch.equal(colors, colors.round()):
             return ColorGrid.from_levels(colors.to(torch.uint8), group, num_groups, sigma_rgb)
         return ColorGrid.from_colors(colors.to(dtype), group, num_groups, sigma_rgb)
-    features, sigmas = colors.to(dtype), [sigma_rgb] * 3
+    parts: list[Tensor] = []
+    sigmas: list[float] = []
+    if sigma_rgb is not None:
+        parts, sigmas = [colors.to(dtype)], [sigma_rgb] * 3
     if further is not None:
-        flat = further.transpose(0, 1).flatten(1).to(dtype)  # (D, P)
-        features, sigmas = torch.cat([features, flat]), [*sigmas, *[1.0] * len(flat)]
+        parts.append(further.transpose(0, 1).flatten(1).to(dtype))  # (D, P)
+        sigmas += [1.0] * further.shape[1]
     if sigma_xy is not None:
         y = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
         x = torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)
-        position = [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
-        features, sigmas = torch.cat([features, *position]), [*sigmas, sigma_xy, sigma_xy]
-    return filter_for_features(features.T, group, num_groups, method, sigmas)
+        parts += [axis.expand(frames, height, width).reshape(1, -1) for axis in (x, y)]
+        sigmas += [sigma_xy, sigma_xy]
+    return filter_for_features(torch.cat(parts).T, group, num_groups, method, sigmas)
 
 
 def sum_of_others(maps: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def energy_and_half_grad(
     probs: Tensor,
     group: Tensor,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None,
     form: str,
     method: str,
@@ -49,17 +49,19 @@ def energy_and_half_grad(
     """Energies (G,) of probs (B, K, H, W) float32, and half their derivative (B, K, H, W)."""
     if images.dtype != torch.uint8:
         images = images.to(torch.float32)
-    further = 0
+    sigmas = [] if sigma_rgb is None else [sigma_rgb] * 3
     if features is not None:
-        further = features.shape[1]
-        images = torch.cat([images.float(), features.float()], 1)
+        sigmas += [1.0] * features.shape[1]
+        features = features.float()
+        images = features if sigma_rgb is None else torch.cat([images.float(), features], 1)
     group = group.contiguous()  # kernels assume stride 1
-    points = Points(images, group, num_groups, colors=True, feature_extent=feature_extent)
+    colors = sigma_rgb is not None
+    points = Points(images, group, num_groups, colors=colors, feature_extent=feature_extent)
     built: LevelGrid | NodeGrid | TritonLattice
     if method == "grid":
-        built = grid_for_images(points, sigma_rgb)
+        built = grid_for_images(points, sigmas[0])
     else:
-        sigmas = [sigma_rgb] * 3 + [1.0] * further + ([] if sigma_xy is None else [sigma_xy] * 2)
+        sigmas += [] if sigma_xy is None else [sigma_xy] * 2
         stencil, ring = stencil_of(method, len(sigmas))
         xy = sigma_xy is not None
         built = TritonLattice(points, sigmas, xy=xy, stencil=stencil, ring=ring)

@@ -28,7 +28,7 @@ class Points:
         group: (F,) int64.
         num_groups: G.
         colors: whether the first three channels are colours, which must be within 0...255.
-        feature_extent: the channels after the colours are from 0 to this value.
+        feature_extent: the other channels are from 0 to this value; 0: anything.
     """
 
     tensor: Tensor

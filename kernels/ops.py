@@ -63,7 +63,7 @@ def crf_energy(
     group: Tensor,
     *,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None = None,
     features: Tensor | None = None,
     feature_limit: float = 16.0,
@@ -86,7 +86,8 @@ def crf_energy(
             backend returns NaN for groups with values that are far outside.
         group: (B,) integers 0...num_groups-1: frames with the same number form one group.
         num_groups: G; a group without frames has energy 0.
-        sigma_rgb: in levels of 0...255; 0.001 to 100000.
+        sigma_rgb: in levels of 0...255; 0.001 to 100000; None: colour plays no part, and features
+            are needed.
         sigma_xy: in pixels, 0.001 to 100000; None: position plays no part.
         features: (B, D, H, W) float, further features of the pixels, in units of their sigma; None:
             none. Not differentiable. The lattices take at most five dimensions in all.
@@ -104,14 +105,16 @@ def crf_energy(
     """
     arguments.check_choice("form", form, arguments.FORMS)
     arguments.check_choice("method", method, arguments.METHODS)
-    arguments.check_sigma("sigma_rgb", sigma_rgb)
+    arguments.check_color_sigma(sigma_rgb, features)
     if sigma_xy is not None:
         arguments.check_sigma("sigma_xy", sigma_xy)
         if method == "grid":
             raise ValueError("sigma_xy must be None with method 'grid', which uses colour only")
     arguments.check_energy(images, probs)
     if features is not None:
-        arguments.check_energy_features(features, images, method, sigma_xy is not None)
+        arguments.check_energy_features(
+            features, images, method, 3 * (sigma_rgb is not None) + 2 * (sigma_xy is not None)
+        )
         arguments.check_feature_limit(feature_limit)
         # from 0 on, as colours and positions
         features = features.detach().clamp(-feature_limit, feature_limit) + feature_limit
@@ -119,10 +122,12 @@ def crf_energy(
     group, num_groups = complete_group(group, num_groups, images)
     probs = probs.to(working_type(probs))
     backend = arguments.choose_backend(backend, method, probs.dtype, probs)
-    sigma_rgb, sigma_xy = float(sigma_rgb), None if sigma_xy is None else float(sigma_xy)
+    sigma_rgb = None if sigma_rgb is None else float(sigma_rgb)
+    sigma_xy = None if sigma_xy is None else float(sigma_xy)
     if (
         backend == "triton"
         and method == "grid"
+        and sigma_rgb is not None
         and _on_nodes(images, probs, group, num_groups, sigma_rgb)
     ):
         return energy_on_nodes(images.detach(), probs, group, num_groups, sigma_rgb, form)[0]
@@ -206,7 +211,7 @@ def energy_and_half_grad(
     probs: Tensor,
     group: Tensor,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None,
     form: str,
     method: str,
@@ -234,7 +239,7 @@ def _(
     probs: Tensor,
     group: Tensor,
     num_groups: int,
-    sigma_rgb: float,
+    sigma_rgb: float | None,
     sigma_xy: float | None,
     form: str,
     method: str,

@@ -9,17 +9,17 @@ from colocam.kernels import crf_energy
 class JointCRF(nn.Module):
     """Energy over all pairs of pixels of a sequence.
 
-    W_ij = exp(−|c_i−c_j|²/2σ_rgb² − |f_i−f_j|²/2), of colours c and, if given, features f; as
+    W_ij = exp(−|c_i−c_j|²/2σ_rgb² − |f_i−f_j|²/2), of colours c, features f, or both; as
     published, colours alone. Independent of position and frame number. Forms as in `SpatialCRF`.
 
     Args:
-        sigma_rgb: colour bandwidth, in levels 0…255.
+        sigma_rgb: colour bandwidth, in levels 0…255; None: features alone.
         form: "association" (published training; λ_c refers to it) or "cut".
         method: Gaussian filter: "grid" (colours alone), "permutohedral" or "dense".
     """
 
     def __init__(
-        self, sigma_rgb: float = 15.0, form: str = "association", method: str = "grid"
+        self, sigma_rgb: float | None = 15.0, form: str = "association", method: str = "grid"
     ) -> None:
         super().__init__()
         self.sigma_rgb, self.form, self.method = sigma_rgb, form, method
@@ -46,7 +46,7 @@ class JointCRF(nn.Module):
             sequence: (B,) integers 0…G−1, the sequence of each frame.
             num_sequences: G; None: read from `sequence`, which synchronizes with the device.
             frame_weights: (B,), ≥ 0; None: 1 each.
-            features: (B, D, H, W) float, in units of their σ; None: none.
+            features: (B, D, H, W) float, in units of their σ; None: colours alone.
             feature_limit: features are limited to ± this value.
 
         Returns:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from colocam.losses.principal_features import LARGEST, principal_features
 from colocam.losses.size_barrier import barrier_sharpness, size_barrier
 from colocam.losses.spatial_crf import SpatialCRF
 from colocam.losses.weighting import Schedule, adaptive_weight
+
+JointFeatures = Literal["color", "features", "both"]
+COMPONENTS: dict[JointFeatures, int] = {"color": 0, "features": 5, "both": 2}
+"""Principal components in the joint term; its lattice takes five dimensions."""
 
 REFERENCE_SIDE = 224  # side of the frames that the papers' λ of the CRF terms and σ_xy are for
 
@@ -29,8 +33,10 @@ class LossSettings:
         sigma_rgb: of both CRF terms, in levels.
         sigma_xy: of the spatial term, in pixels at 224×224.
         spatial_method, joint_method: Gaussian filters of the two CRF terms.
-        feature_sigma: bandwidth of the encoder's features in the joint term, in standard
-            deviations (see `principal_features`); None: colours alone, as published.
+        joint_features: what the joint term compares: "color", as published; "features", five
+            principal components of the encoder's features (see `principal_features`); "both",
+            colours and two components.
+        feature_sigma: bandwidth of these components, in standard deviations.
     """
 
     pl: Schedule = field(default=Schedule(1.0))
@@ -43,7 +49,8 @@ class LossSettings:
     sigma_xy: float = 100.0
     spatial_method: str = "permutohedral"
     joint_method: str = "grid"
-    feature_sigma: float | None = None
+    joint_features: JointFeatures = "color"
+    feature_sigma: float = 0.5
 
 
 class Counts(NamedTuple):
@@ -97,9 +104,10 @@ class LocalizerLoss(nn.Module):
             settings.spatial_method,
         )
         method = settings.joint_method
-        if settings.feature_sigma is not None and method == "grid":
+        if settings.joint_features != "color" and method == "grid":
             method = "permutohedral"  # the grid is for colours alone
-        self.joint = JointCRF(settings.sigma_rgb, settings.form, method)
+        sigma_rgb = None if settings.joint_features == "features" else settings.sigma_rgb
+        self.joint = JointCRF(sigma_rgb, settings.form, method)
 
     def forward(
         self,
@@ -124,7 +132,8 @@ class LocalizerLoss(nn.Module):
             epoch: counted from 0, fractional within an epoch.
             counts: denominators of the means; None: those of this batch.
             frame_weights: (B,) float32, ≥ 0, weights of the frames in every term; None: 1 each.
-            features: (B, C, h, w), a feature map of the frames; needed with `feature_sigma`.
+            features: (B, C, h, w), a feature map of the frames, for a joint term that compares
+                features.
 
         Returns:
             active terms by name ("pl", "crf", "asc", "coloc"), and their sum under "total".
@@ -182,7 +191,7 @@ class LocalizerLoss(nn.Module):
             energy = self.joint(
                 images, probs, sequence, num_sequences, frame_weights,
                 self._features(features, sequence, num_sequences, images.shape[2:]),
-                LARGEST / (settings.feature_sigma or 1.0),
+                LARGEST / settings.feature_sigma,
             )  # fmt: skip
             shares = sequence_weights(sequence, num_sequences, frame_weights) / counts.joined
             terms["coloc"] = (shares * self._weighted(energy, weights["coloc"])).sum()
@@ -192,12 +201,14 @@ class LocalizerLoss(nn.Module):
     def _features(
         self, maps: Tensor | None, sequence: Tensor, num_sequences: int, size: torch.Size
     ) -> Tensor | None:
-        """Features of the joint term, (B, 2, H, W); None: colours alone."""
-        sigma = self.settings.feature_sigma
-        if sigma is None:
+        """Features of the joint term, (B, 2 or 5, H, W); None: colours alone."""
+        count = COMPONENTS[self.settings.joint_features]
+        if not count:
             return None
         assert maps is not None, "the joint term with features needs a feature map"
-        return principal_features(maps, sequence, num_sequences, (size[0], size[1]), sigma)
+        return principal_features(
+            maps, sequence, num_sequences, (size[0], size[1]), self.settings.feature_sigma, count
+        )
 
     def _weighted(self, energy: Tensor, weight: float | Tensor) -> Tensor:
         if self.settings.coloc_adaptive:

@@ -94,10 +94,11 @@ class TritonLattice:
         self.factors = axis_factors(sigmas, stencil.scale)
         self.bits = key_bits(self.d, points.num_groups)
         self.extents: list[float] | None = None
-        if points.colors:
+        if points.colors or points.feature_extent:
             channels, height, width = points.tensor.shape[1:]
-            further = [points.feature_extent] * (channels - 3)
-            self.extents = [255.0] * 3 + further + [width - 1.0, height - 1.0] * xy
+            colors = 3 if points.colors else 0
+            features = [points.feature_extent] * (channels - colors)
+            self.extents = [255.0] * colors + features + [width - 1.0, height - 1.0] * xy
             check_key_range(self.factors, self.extents, self.bits, points.num_groups)
 
     def capacity(self, groups: int) -> Capacity:

@@ -118,6 +118,7 @@ def test_a_negative_group_without_num_groups_is_refused():
         ("sigma_rgb", 1e30),
         ("sigma_rgb", "15"),
         ("sigma_rgb", True),
+        ("sigma_rgb", None),
         ("sigma_xy", 100.0),
         ("features", torch.zeros(2, 2, 4, 6)),
         ("features", torch.zeros(2, 3, 4, 5)),

@@ -118,14 +118,14 @@ def test_features_are_limited(scene):
     assert narrow.vertices < wide.vertices
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_energies_with_features_match_the_torch_backend(device, scene, count):
+@pytest.mark.parametrize(("count", "sigma_rgb"), [(1, 15.0), (2, 15.0), (1, None), (5, None)])
+def test_energies_with_features_match_the_torch_backend(device, scene, count, sigma_rgb):
     images, probs, group = scene
     features = torch.randn(5, count, 5, 8, generator=torch.Generator().manual_seed(2)) * 3
     both = [
         energy_and_gradient(
             images.to(to), probs.to(to), group.to(to), backend, "permutohedral",
-            features=features.to(to), form="cut",
+            features=features.to(to), form="cut", sigma_rgb=sigma_rgb,
         )
         for to, backend in (("cpu", "torch"), (device, "triton"))
     ]  # fmt: skip

@@ -83,20 +83,26 @@ def test_nothing_synchronizes():
 
 
 @pytest.mark.parametrize("form", ["association", "cut"])
-def test_the_joint_energy_with_features_sums_all_pairs(crops, logits, sequence, form, pair_weights):
-    features = principal_features(feature_maps(), sequence, 2, (HEIGHT, WIDTH), 0.5).double()
+@pytest.mark.parametrize(("sigma_rgb", "count"), [(15.0, 2), (None, 5)])
+def test_the_joint_energy_with_features_sums_all_pairs(
+    crops, logits, sequence, form, sigma_rgb, count, pair_weights
+):
+    size = (HEIGHT, WIDTH)
+    features = principal_features(feature_maps(), sequence, 2, size, 0.5, count).double()
     probs = logits.softmax(1)
-    joint = JointCRF(15.0, form, "dense")
+    joint = JointCRF(sigma_rgb, form, "dense")
     got = joint(crops, probs, sequence, 2, features=features)
     for number in (0, 1):
         own = sequence == number
-        weights = torch.from_numpy(pair_weights(crops[own], 15.0))
+        weights = torch.from_numpy(pair_weights(crops[own], sigma_rgb or 1e9))
         weights = weights * torch.exp(-0.5 * squared_distances(features[own]))
         s = probs[own].transpose(0, 1).flatten(1)
         other = s if form == "association" else 1 - s
         expected = (s * (other @ weights)).sum() * (-1 if form == "association" else 1)
         torch.testing.assert_close(got[number], expected, rtol=1e-6, atol=0)
-    lattice = JointCRF(15.0, form, "permutohedral")(crops, probs, sequence, 2, features=features)
+    lattice = JointCRF(sigma_rgb, form, "permutohedral")(
+        crops, probs, sequence, 2, features=features
+    )
     torch.testing.assert_close(lattice, got, rtol=0.05, atol=0)
 
 
@@ -109,6 +115,8 @@ def test_the_joint_term_of_the_loss_uses_features_if_a_bandwidth_is_given(crops,
         loss = LocalizerLoss(settings, (HEIGHT, WIDTH))
         return loss(crops, maps, seeds, sequence, 2, 0.0, features=feature_maps())["coloc"]
 
-    colour, both = term(joint_method="permutohedral"), term(feature_sigma=0.5)
+    colour, both = term(joint_method="permutohedral"), term(joint_features="both")
     assert both.abs() < 0.9 * colour.abs()  # fewer pairs are bound
-    torch.testing.assert_close(term(feature_sigma=1e4), colour, rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        term(joint_features="both", feature_sigma=1e4), colour, rtol=0.05, atol=0
+    )

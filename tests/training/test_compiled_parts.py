@@ -45,11 +45,11 @@ def batch():
     return maps, frames(), seeds, torch.tensor([0, 0, 1, 1])
 
 
-@pytest.mark.parametrize("sigma", [None, 0.5])
-def test_compiled_losses_match_and_do_not_depend_on_the_epoch(sigma):
+@pytest.mark.parametrize("compared", ["color", "features", "both"])
+def test_compiled_losses_match_and_do_not_depend_on_the_epoch(compared):
     maps, images, seeds, sequence = batch()
     features = torch.randn(4, 6, 8, 8, generator=torch.Generator().manual_seed(2))
-    settings = LossSettings(coloc=Schedule(5.0, ramp=4.0), feature_sigma=sigma)
+    settings = LossSettings(coloc=Schedule(5.0, ramp=4.0), joint_features=compared)
     losses = StepLosses(LocalizerLoss(settings, (64, 64)))
     graphs = []
 

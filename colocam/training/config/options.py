@@ -264,13 +264,13 @@ class Config:
         "loss terms", "permutohedral", "filter of the spatial CRF"
     )
     joint_method: Literal["grid", "permutohedral", "dense"] = _option(
-        "loss terms", "grid", "filter of the joint CRF; permutohedral with --joint-features both"
+        "loss terms", "grid", "filter of the joint CRF; permutohedral unless --joint-features color"
     )
-    joint_features: Literal["color", "both"] = _option(
+    joint_features: Literal["color", "features", "both"] = _option(
         "loss terms",
         "color",
-        "what the joint CRF compares: color: colours, as published; both: also two principal "
-        "components of the encoder's middle map",
+        "what the joint CRF compares: color: colours, as published; features: five principal "
+        "components of the encoder's middle map; both: colours and two components",
         main=True,
     )
     joint_feature_sigma: float = _option(

@@ -41,7 +41,8 @@ def loss_settings(config: Config) -> LossSettings:
         sigma_xy=config.sigma_xy,
         spatial_method=config.spatial_method,
         joint_method=config.joint_method,
-        feature_sigma=config.joint_feature_sigma if config.joint_features == "both" else None,
+        joint_features=config.joint_features,
+        feature_sigma=config.joint_feature_sigma,
     )
 
 
