@@ -6,6 +6,7 @@ Nothing runs on a GPU. What the kernels meet is counted on the frames (cells, si
 what each kernel then moves follows from its code. Assumed, not measured: sectors of 32 bytes that
 are touched in no order arrive at 100 billion per second from the L2 cache, and at 40 % of the
 memory bandwidth if they do not fit into it; a launch in a CUDA graph takes 2 µs at least.
+Features are those of the preset `real-cpu`, whose encoder the extra `lite` brings.
 """
 
 import argparse
@@ -28,7 +29,10 @@ from colocam.kernels.color_grid.geometry import LEVELS, spacing_for_levels
 from colocam.kernels.color_grid.grid_triton import COPIES, MANY
 from colocam.kernels.permutohedral.geometry import STENCILS, axis_factors
 from colocam.kernels.permutohedral.lattice_torch import PermutohedralLattice, locate
+from colocam.losses.principal_features import LARGEST, principal_features
+from colocam.models.localizer import Localizer
 from colocam.runtime.entry import exit_status
+from colocam.training.config import Config
 
 SIGMA_RGB, SIGMA_XY, MAPS = 15.0, 100.0, 2
 BATCH, LENGTH = 32, 4  # frames of a training batch, and of a sequence
@@ -116,18 +120,73 @@ def grid_estimate(title: str, images: Tensor, groups: int) -> Estimate:
     return one
 
 
-def lattice_estimate(title: str, images: Tensor) -> Estimate:
-    """Spatial term by the lattice, a group per frame; images (B, 3, H, W) uint8."""
-    frames, _, height, width = images.shape
-    simplices, corners, vertices = lattice_counts(images)
-    pixels, sides = frames * height * width, 6
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels as points of a lattice.
+
+    Attributes:
+        features: (d, P) float32.
+        sigmas: of the features.
+        groups: number of groups, of equally many pixels.
+        read: bytes of a pixel that the kernel of the simplices reads.
+    """
+
+    features: Tensor
+    sigmas: list[float]
+    groups: int
+    read: int
+
+    @classmethod
+    def with_position(cls, images: Tensor) -> "Pixels":
+        """Colour and position, a group per frame; images (B, 3, H, W) uint8."""
+        frames, _, height, width = images.shape
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        position = torch.stack([x, y]).view(2, 1, -1).expand(2, frames, -1).flatten(1)
+        features = torch.cat([images.transpose(0, 1).flatten(1), position]).float()
+        return cls(features, [SIGMA_RGB] * 3 + [SIGMA_XY] * 2, frames, 3)
+
+    @classmethod
+    def with_features(cls, images: Tensor, groups: int) -> "Pixels":
+        """Colour and two principal components, as in the joint term of the presets `real`."""
+        config = Config.of_preset("real-cpu", {})
+        encoder = Localizer(config.encoder, 1, config.weights).eval().requires_grad_(False)
+        maps = [
+            encoder.middle_map(encoder.encoder(encoder.encoder.normalized(part)))
+            for part in images.split(8)
+        ]
+        sequence = torch.arange(len(images)) * groups // len(images)
+        size, sigma = (images.shape[2], images.shape[3]), config.joint_feature_sigma
+        components = principal_features(torch.cat(maps), sequence, groups, size, sigma)
+        features = torch.cat([images, components + LARGEST / sigma], 1)
+        return cls(features.transpose(0, 1).flatten(1), [SIGMA_RGB] * 3 + [1.0] * 2, groups, 20)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Simplices, corners, and vertices with the ring."""
+        stencil, pixels = STENCILS[5], self.features.shape[1]
+        group = torch.arange(pixels) // (pixels // self.groups)
+        factors = axis_factors(self.sigmas, stencil.scale)
+        simplex, _, keys = locate(self.features, group, self.groups, factors, stencil)
+        distinct = simplex.unique()
+        corners = len(keys.vertices(distinct).unique())
+        lattice = PermutohedralLattice(
+            self.features, group, self.groups, sigmas=self.sigmas, stencil=stencil
+        )
+        return len(distinct), corners, lattice.count
+
+
+def lattice_estimate(title: str, points: Pixels) -> Estimate:
+    """A term by the lattice of five dimensions."""
+    simplices, corners, vertices = points.counts()
+    pixels, sides = points.features.shape[1], 6
     row = 8.0 * sides * MAPS  # of a simplex
     corner_slots, vertex_slots = simplices * sides * 4 / 3, corners * (1 + 2 * sides) * 4 / 3
     values, keys = 8.0 * MAPS * vertices, 12.0 * vertex_slots
     counts = f"{simplices} simplices, {corners} corners, {vertices} vertices"
     one = Estimate(f"{title}: {counts}", pixels)
-    one.add("fills", 17e6 * frames / BATCH, launches=4)
-    one.add("insert_simplices", 7 * pixels, pixels + simplices, 17e6)
+    if points.read > 3:
+        one.add("colours and features in one tensor", 3 * pixels + 52 * pixels, launches=3)
+    one.add("fills", 17e6 * pixels / (BATCH * SIDE**2), launches=4)
+    one.add("insert_simplices", (points.read + 4) * pixels, pixels + simplices, 17e6)
     one.add("clear_slots", 8 * (corner_slots + vertex_slots), launches=2)
     one.add("insert_corners", simplices * (12 + 4 * sides), 1.3 * simplices * sides, 32 * corners)
     one.add("number_corners", 12 * corners, 4 * corners, keys)
@@ -136,32 +195,17 @@ def lattice_estimate(title: str, images: Tensor) -> Estimate:
     one.add("clear_neighbors", 8 * sides * vertices)
     one.add("find_neighbors", 8 * sides * vertices, 2.5 * sides * vertices, keys)
     one.add("clear", simplices * row + values)
-    one.add("splat", 15 * pixels, pixels * row / 32, simplices * row)
+    one.add("splat", (points.read + 12) * pixels, pixels * row / 32, simplices * row)
     one.add("collect", simplices * (row + 4 * sides), simplices * sides, values)
     rows = 16 + 16 * MAPS  # bytes of a vertex: neighbours, values of both orders before and after
     one.add("blur", sides * vertices * rows, 3.6 * sides * vertices, 2 * values, sides)
     one.add("distribute", simplices * (row / 2 + 4 * sides), simplices * sides, values)
-    one.add("slice_pixels", 15 * pixels, pixels * row / 64, simplices * row)
+    one.add("slice_pixels", (points.read + 12) * pixels, pixels * row / 64, simplices * row)
     one.add("half_grad_and_energy", 24 * pixels)
     one.add("sum_parts", 0)
     one.add("ones (of the incoming gradient)", 0)
     one.add("scale_by_group", 16 * pixels)
     return one
-
-
-def lattice_counts(images: Tensor) -> tuple[int, int, int]:
-    """Simplices, corners, and vertices with the ring, of colour and position of each frame."""
-    frames, _, height, width = images.shape
-    sigmas, stencil = [SIGMA_RGB] * 3 + [SIGMA_XY] * 2, STENCILS[5]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    position = torch.stack([x, y]).view(2, 1, -1).expand(2, frames, -1).flatten(1)
-    features = torch.cat([images.transpose(0, 1).flatten(1), position]).float()
-    group = torch.arange(frames).repeat_interleave(height * width)
-    simplex, _, keys = locate(features, group, frames, axis_factors(sigmas, stencil.scale), stencil)
-    distinct = simplex.unique()
-    corners = len(keys.vertices(distinct).unique())
-    lattice = PermutohedralLattice(features, group, frames, sigmas=sigmas, stencil=stencil)
-    return len(distinct), corners, lattice.count
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,7 +235,13 @@ def _run(options: argparse.Namespace) -> None:
         estimates += [
             grid_estimate(f"joint term, {len(many)} frames of {name}", many, 1),
             grid_estimate(f"joint term, {groups} sequences of {name}", few, groups),
-            lattice_estimate(f"spatial term, {len(few)} frames of {name}", few),
+            lattice_estimate(
+                f"joint term with features, {groups} sequences of {name}",
+                Pixels.with_features(few[: groups * LENGTH], groups),
+            ),
+            lattice_estimate(
+                f"spatial term, {len(few)} frames of {name}", Pixels.with_position(few)
+            ),
         ]
     lines = []
     for one in estimates:
