@@ -52,6 +52,7 @@ TABLES: dict[str, Sequence[Row]] = {
         Row("F-CAM", {"method": "fcam"}),
         Row("TCAM", {"method": "tcam", "frames": 2}),
         Row("CoLo-CAM, colours", COLOURS),
+        Row("CoLo-CAM, features", {"joint-features": "features"}),
         Row("CoLo-CAM, colours and features", {}),
     ),
     # Which layers does stage 1 train? CorLoc is that of LayerCAM.
