@@ -32,8 +32,8 @@ from colocam.data.layouts.split_files import SplitRecord, read_split
 from colocam.evaluation.boxes import Box, iou
 from colocam.evaluation.consistency import Consistency
 from colocam.evaluation.emptiness import SCORES, area_under_roc, emptiness
-from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import VideoLocalizer
+from colocam.postprocessing import Smoothing
 from colocam.runtime.entry import exit_status
 from colocam.runtime.errors import UserError
 

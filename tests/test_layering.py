@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each package or module may import of colocam, itself aside. In the order of the data:
-# kernels, data, models, cam, seeds, losses, evaluation, localization, report, training, cli.
+# kernels, data, models, cam, seeds, losses, postprocessing, evaluation,
+# localization, report, training, cli.
 FEATURES = {"kernels", "data", "models", "cam", "seeds", "losses"}
 MAY_IMPORT = {
     "runtime": set(),
@@ -22,11 +23,13 @@ MAY_IMPORT = {
     "cam": set(),
     "seeds": {"kernels"},
     "losses": {"kernels", "seeds", "runtime"},
-    "evaluation": FEATURES | {"runtime"},
-    "localization": FEATURES | {"runtime", "evaluation"},
-    "report": FEATURES | {"runtime", "evaluation", "localization"},
+    "postprocessing": {"kernels", "data", "losses", "runtime"},
+    "evaluation": FEATURES | {"postprocessing", "runtime"},
+    "localization": FEATURES | {"postprocessing", "runtime", "evaluation"},
+    "report": FEATURES | {"postprocessing", "runtime", "evaluation", "localization"},
     "training": FEATURES | {"runtime", "evaluation", "report"},
-    "cli": FEATURES | {"runtime", "evaluation", "localization", "report", "training"},
+    "cli": FEATURES
+    | {"postprocessing", "runtime", "evaluation", "localization", "report", "training"},
     "localize": {"cli"},
     "prepare": {"cli"},
     "__init__": {"localization"},

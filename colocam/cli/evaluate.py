@@ -17,6 +17,7 @@ from colocam.evaluation.coco import ground_truth_path, write_coco
 from colocam.evaluation.predictions import Predictions, write_predictions
 from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
+from colocam.postprocessing.settings import add_options, read_options
 from colocam.report.report import Report, report_frames, write_summary
 from colocam.runtime.console import make_console
 from colocam.runtime.device import check_seed, make_autocast, pick_device
@@ -56,13 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="frames to evaluate; new: of videos added to the data folder since training; train: "
         "all frames of the training shots, only with --save-maps",
     )
-    add(
-        "--smooth",
-        type=float,
-        metavar="X",
-        help="exponential smoothing of score maps along each video: X times the previous smoothed "
-        "map plus 1 - X times the map of the frame, 0<X<1 (default: none, as published)",
-    )
+    add_options(add, "score maps")
     _add_data(parser.add_argument_group("data"))
     _add_output(parser.add_argument_group("output"))
     runtime = parser.add_argument_group("runtime").add_argument
@@ -138,8 +133,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
 def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for option, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         check_seed(option, seed or 0)
-    if options.smooth is not None and not 0 < options.smooth < 1:
-        raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
+    postprocessing = read_options(options)
     files = _files(options)
     written: set[Path] = set()
     for flag, path in files.items():
@@ -150,8 +144,8 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for folder in (options.report, options.save_maps):
         if folder is not None:
             check_folder(folder)
-    if options.smooth is not None and options.save_maps is not None:
-        raise UserError("--save-maps: writes unsmoothed maps; omit --smooth")
+    if postprocessing and options.save_maps is not None:
+        raise UserError("--save-maps: writes the maps as they are; omit --smooth and --refine")
     if options.split == "train" and options.save_maps is None:
         raise UserError("--split train: has no boxes to evaluate; use it with --save-maps DIR")
     if options.split == "train" and (files or options.report):
@@ -178,7 +172,7 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     console = make_console(quiet=not ranks.main)
     device = pick_device(options.device, ranks.local)
     predicting = options.predictions is not None or options.coco is not None
-    decoding = predicting or options.smooth is not None
+    decoding = predicting or bool(read_options(options))
     model, info = load_checkpoint(options.ckpt, "localizer" if decoding else None)
     records = _records(options, info, ranks, console)
     autocast = make_autocast(options.amp, device)
@@ -205,10 +199,13 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
 def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:
     used = {name: value for name, value in vars(options).items() if value is not None}
     title = f"{options.ckpt.name} on {options.data or 'the built-in clip set'}, {options.split}"
-    method = "localizer" if options.smooth is None else f"localizer, smoothed {options.smooth:g}"
+    postprocessing = read_options(options)
+    method = ", ".join(filter(None, ("localizer", postprocessing.describe())))
     of_checkpoint = asdict(info)
     del of_checkpoint["split"]  # names of all videos
-    return Report(method, options.report, title, used | of_checkpoint, smooth=options.smooth)
+    return Report(
+        method, options.report, title, used | of_checkpoint, postprocessing=postprocessing
+    )
 
 
 def _split_of(info: CheckpointInfo, ckpt: Path) -> StoredSplit | None:

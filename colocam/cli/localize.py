@@ -30,6 +30,7 @@ from colocam.localization.overlay import draw_missing, draw_result
 from colocam.localization.result_folder import ENDS, ResultFolder
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
+from colocam.postprocessing.settings import add_options, read_options
 from colocam.runtime.console import make_console, progress_bar, text_column
 from colocam.runtime.entry import CommandParser, exit_status, program_name
 from colocam.runtime.errors import UserError, WriteError
@@ -94,14 +95,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         help="report the probability of this class; the box does not depend on the class "
         "(default: the most probable class of each frame)",
     )
-    add(
-        "--smooth",
-        type=float,
-        metavar="X",
-        help="exponential smoothing of score maps and class probabilities along the video: X times "
-        "the previous smoothed value plus 1 - X times that of the frame, 0<X<1; reset at "
-        "each cut (default: no smoothing)",
-    )
+    add_options(add, "score maps and class probabilities")
     add(
         "--empty-over",
         type=float,
@@ -118,8 +112,7 @@ def _check(options: argparse.Namespace) -> None:
     ):
         if value is not None and value < 1:
             raise UserError(f"{flag} {value}: must be at least 1")
-    if options.smooth is not None and not 0 < options.smooth < 1:
-        raise UserError(f"--smooth {options.smooth}: must be between 0 and 1")
+    read_options(options)
     if options.empty_over is not None and not 0 <= options.empty_over <= 1:
         raise UserError(f"--empty-over {options.empty_over}: must be in [0, 1]")
 
@@ -223,7 +216,7 @@ class _Command:
             source,
             batch_size=self.options.batch_size,
             label=self.label,
-            smooth=self.options.smooth,
+            postprocessing=read_options(self.options),
         )
         records: list[dict[str, Any]] = []
         lines: list[list[Any]] = []

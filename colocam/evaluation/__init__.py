@@ -6,7 +6,6 @@
 - `breakdown`: CorLoc by video, by object size and by threshold
 - `contour_workers`: processes that share the contour detection
 - `evaluate`: runs a model on frames and collects CorLoc of seed CAM and localizer
-- `smoothing`: temporal smoothing of score maps
 - `predictions`: class and box of each frame as JSON records
 - `coco`: the predictions in the COCO format
 - `consistency`: temporal consistency of boxes

@@ -21,16 +21,21 @@ from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers
 from colocam.evaluation.corloc import CorLoc
 from colocam.evaluation.iou_curves import centre_curves
-from colocam.evaluation.smoothing import smoothed_scores
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.postprocessing import NO_POSTPROCESSING, Postprocessing, Refinement
+from colocam.postprocessing.video_scores import video_scores
 from colocam.runtime.device import to_device
 from colocam.runtime.distribution import ALONE, Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
 
 BATCH_SIZE = 32  # frames per forward pass
-SMOOTHING_BATCH = 32  # earlier frames per forward pass
+POSTPROCESSING_BATCH = 32  # earlier frames per forward pass
+
+Refine = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Refines score maps: images (B, 3, S, S) uint8, the encoder's middle map (B, C, h, w) and maps
+(B, S, S) → maps (B, S, S)."""
 
 
 class NotFiniteError(UserError):
@@ -118,6 +123,7 @@ def run_model(
     labels: Tensor | None,
     cam: ActivationMap | None,
     decode: bool = True,
+    refine: Refine | None = None,
 ) -> Outputs:
     """Runs one forward pass.
 
@@ -127,6 +133,7 @@ def run_model(
         labels: (B,) classes of the CAMs; None: the most probable class.
         cam: activation map of the model; None: no CAMs.
         decode: also run the decoder.
+        refine: refines the score maps; None: they stay as they are.
     """
     inputs = model.encoder.normalized(images)
     features = model.encoder(inputs)
@@ -137,7 +144,10 @@ def run_model(
         classes = logits.argmax(1) if labels is None else labels
         cams = normalized_map(cam(inputs, classes, features), size).cpu().numpy()
     if decode:
-        scores = model.decode(features, size).float().softmax(1)[:, 1].cpu().numpy()
+        maps = model.decode(features, size).float().softmax(1)[:, 1]
+        if refine is not None:
+            maps = refine(images, model.middle_map(features), maps)
+        scores = maps.cpu().numpy()
     return Outputs(logits.float().cpu().numpy(), cams, scores)
 
 
@@ -155,7 +165,7 @@ def evaluate(
     on_batch: Callable[[FrameBatch, Outputs], None] | None = None,
     ranks: Ranks = ALONE,
     processes: int = 1,
-    smooth: float | None = None,
+    postprocessing: Postprocessing = NO_POSTPROCESSING,
 ) -> Evaluation:
     """Evaluates a model on frames: CorLoc as in `colocam.evaluation.corloc`.
 
@@ -176,8 +186,7 @@ def evaluate(
         ranks: that share the batches.
         processes: number of processes for contours (`colocam.evaluation.contour_workers`); it does
             not change the numbers.
-        smooth: X of the smoothing of score maps along each video (`smoothed_scores`); None: no
-            smoothing, as published.
+        postprocessing: of the score maps, along each video; the default: none, as published.
 
     Raises:
         NotFiniteError: outputs of the model are not finite; on all ranks.
@@ -197,8 +206,9 @@ def evaluate(
             labels = to_device(torch.tensor([record.label for record in batch.records]), device)
             with autocast() if autocast else torch.autocast(device.type, enabled=False):
                 outputs = run_model(model, to_device(batch.images, device), labels, cam, decode)
-                if smooth is not None and decode:
-                    scores = smoothed_scores(batch.records, partial(_infer, model, side), smooth)
+                if postprocessing and decode:
+                    infer = partial(_infer, model, side, postprocessing.refine)
+                    scores = video_scores(batch.records, infer, postprocessing)
                     outputs = replace(outputs, scores=scores)
             if not_finite := _not_finite(batch, outputs):
                 part.not_finite += not_finite
@@ -224,15 +234,19 @@ def _not_finite(batch: FrameBatch, outputs: Outputs) -> list[str]:
     return [record.id for record, finite in zip(batch.records, valid, strict=True) if not finite]
 
 
-def _infer(model: Localizer, side: int, frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Score maps (B, S, S) of frames of any size."""
+def _infer(
+    model: Localizer, side: int, refine: int | None, frames: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Score maps (B, S, S) of frames of any size, of one video, refined over `refine` frames."""
     device = next(model.parameters()).device
-    images = to_tensor([resized(frame, side) for frame in frames])
-    parts = [
-        run_model(model, to_device(part, device), None, None)
-        for part in images.split(SMOOTHING_BATCH)
-    ]
-    return np.concatenate([part.scores for part in parts if part.scores is not None])
+    refinement = None if refine is None else Refinement(refine)
+    parts = []
+    for start in range(0, len(frames), POSTPROCESSING_BATCH):
+        part = frames[start : start + POSTPROCESSING_BATCH]
+        images = to_device(to_tensor([resized(frame, side) for frame in part]), device)
+        apply = None if refinement is None else partial(refinement.next, part)
+        parts.append(run_model(model, images, None, None, refine=apply).scores)
+    return np.concatenate([part for part in parts if part is not None])
 
 
 def _score(

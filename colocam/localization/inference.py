@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -16,6 +17,7 @@ from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
 from colocam.evaluation.predictions import locate, probabilities
 from colocam.models.checkpoint import load_checkpoint
+from colocam.postprocessing import Refinement
 from colocam.runtime.device import make_autocast, pick_device, to_device
 from colocam.runtime.errors import UserError
 
@@ -113,8 +115,10 @@ class VideoLocalizer:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.classes = self.info.classes
 
-    def localize(self, frames: InputFrames, batch_size: int = 16) -> Localizations:
-        """Localizes frames independently of each other, one box per frame.
+    def localize(
+        self, frames: InputFrames, batch_size: int = 16, refine: int | None = None
+    ) -> Localizations:
+        """Localizes frames, independently of each other unless `refine` is above 1.
 
         Args:
             frames: RGB frames: a list of arrays (H, W, 3) uint8 or of tensors (3, H, W), whose
@@ -122,21 +126,24 @@ class VideoLocalizer:
                 Tensors are uint8, or floating point in 0…1 (rounded to 8 bits), on any device;
                 they are resized on the CPU, as arrays are.
             batch_size: frames per forward pass.
+            refine: number of frames of `Refinement`; above 1 the frames have to be consecutive
+                frames of a video. None: no refinement.
 
         Returns:
             Localizations in the order of the frames. Each score map takes 196 KB at 224×224.
 
         Raises:
-            ValueError: invalid shape, type or range of `frames`, or `batch_size` below 1.
+            ValueError: invalid shape, type or range of `frames`; `batch_size` or `refine` below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+        refinement = None if refine is None else Refinement(refine)
         inputs = frame_list(frames)
         maps = np.empty((len(inputs), self.info.size, self.info.size), np.float32)
         found: list[Localization] = []
         for start in range(0, len(inputs), batch_size):
             images = [rgb_array(frame) for frame in inputs[start : start + batch_size]]
-            likely, maps[start : start + len(images)] = self.infer(images)
+            likely, maps[start : start + len(images)] = self.infer(images, refinement)
             for image, of_classes in zip(images, likely, strict=True):
                 size = image.shape[1], image.shape[0]
                 found.append(self.locate(of_classes, maps[len(found)], size))
@@ -152,12 +159,13 @@ class VideoLocalizer:
         )
 
     def infer(
-        self, images: Sequence[NDArray[np.uint8]]
+        self, images: Sequence[NDArray[np.uint8]], refinement: Refinement | None = None
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Runs one forward pass.
 
         Args:
             images: B ≥ 1 frames (H, W, 3) uint8 RGB; sizes may differ.
+            refinement: of the video that the images are the next frames of; None: none.
 
         Returns:
             Class probabilities (B, K) and score maps (B, S, S).
@@ -167,7 +175,10 @@ class VideoLocalizer:
         """
         inputs = to_tensor([resized(image, self.info.size) for image in images])
         with self.autocast():
-            outputs = run_model(self.model, to_device(inputs, self.device), None, None)
+            refine = None if refinement is None else partial(refinement.next, images)
+            outputs = run_model(
+                self.model, to_device(inputs, self.device), None, None, refine=refine
+            )
         assert outputs.scores is not None  # the decoder runs by default
         if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.scores).all()):
             raise UserError(

@@ -7,8 +7,8 @@ from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import TimedFrame, first_size, timed_frames
 from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading.prefetch import prefetched
-from colocam.evaluation.smoothing import Smoothing
 from colocam.localization.inference import Localization, VideoLocalizer
+from colocam.postprocessing import NO_POSTPROCESSING, Postprocessing, Refinement, Smoothing
 
 _BATCH_BYTES = 2**28  # decoded frames of a batch; batches of large frames are smaller
 
@@ -19,7 +19,7 @@ def localized_frames(
     *,
     batch_size: int = 16,
     label: int | None = None,
-    smooth: float | None = None,
+    postprocessing: Postprocessing = NO_POSTPROCESSING,
 ) -> Iterator[tuple[TimedFrame, Localization | None]]:
     """Localizes every frame of a video, in order.
 
@@ -28,15 +28,17 @@ def localized_frames(
         source: the video.
         batch_size: largest number of frames per forward pass.
         label: class whose probability is reported; None: the most probable class of each frame.
-        smooth: X of `Smoothing`, applied to score maps and class probabilities; None: no smoothing.
+        postprocessing: of the score maps; smoothing is applied to class probabilities, too.
 
     Yields:
         Each frame and its localization, None if the frame cannot be decoded.
     """
-    smoothing = Smoothing(smooth) if smooth else None
+    smooth, refine = postprocessing.smooth, postprocessing.refine
+    smoothing = None if smooth is None else Smoothing(smooth)
+    refinement = None if refine is None else Refinement(refine)
     for batch in prefetched(_batches(source, batch_size)):
         images = [frame.image for frame in batch if frame.image is not None]
-        results = zip(*localizer.infer(images), strict=True) if images else iter(())
+        results = zip(*localizer.infer(images, refinement), strict=True) if images else iter(())
         for frame in batch:
             if frame.image is None:
                 yield frame, None

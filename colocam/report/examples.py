@@ -12,6 +12,7 @@ from colocam.evaluation.boxes import box_at, scale_box, threshold_or_default
 from colocam.evaluation.evaluate import Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.postprocessing import NO_POSTPROCESSING, Postprocessing
 from colocam.report.pictures import Example
 
 ExampleMaker: TypeAlias = Callable[[Sequence[BoxedFrame]], Mapping[str, Example]]
@@ -76,7 +77,7 @@ def make_examples(
     *,
     device: torch.device,
     autocast: Callable[[], torch.autocast],
-    smooth: float | None = None,
+    postprocessing: Postprocessing = NO_POSTPROCESSING,
 ) -> dict[str, Example]:
     """Runs the model on frames and returns their examples by record id.
 
@@ -89,7 +90,7 @@ def make_examples(
         records: frames; their labels are classes of the checkpoint.
         device: of the computation.
         autocast: creates the context of mixed precision.
-        smooth: X of the smoothing of score maps along each video; None: no smoothing.
+        postprocessing: of the score maps, along each video.
     """
     examples: dict[str, Example] = {}
 
@@ -100,7 +101,7 @@ def make_examples(
     evaluate(
         model, records, info.classes, side=info.size,
         cam=seed_cam_of(model, info), device=device, autocast=autocast,
-        on_batch=add, smooth=smooth,
+        on_batch=add, postprocessing=postprocessing,
     )  # fmt: skip
     return examples
 

@@ -19,6 +19,7 @@ from colocam.evaluation.contour_workers import useful_processes
 from colocam.evaluation.evaluate import Evaluation, Outputs, evaluate, seed_cam_of
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo
+from colocam.postprocessing import NO_POSTPROCESSING, Postprocessing
 from colocam.report.console_tables import as_table
 from colocam.report.contact_sheet import contact_sheet
 from colocam.report.examples import ExampleMaker, by_overlap, make_examples, spread
@@ -59,7 +60,7 @@ class Report:
         title: of the page.
         options: the configuration, by name.
         metrics: entries of the run's log, one per epoch.
-        smooth: X of the smoothing of score maps along each video; None: no smoothing.
+        postprocessing: of the score maps, along each video.
     """
 
     method: str
@@ -67,7 +68,7 @@ class Report:
     title: str = "Evaluation"
     options: Mapping[str, object] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, Any]] = ()
-    smooth: float | None = None
+    postprocessing: Postprocessing = NO_POSTPROCESSING
 
 
 def report_frames(
@@ -112,7 +113,8 @@ def report_frames(
         result = evaluate(
             model, records, info.classes, side=info.size,
             cam=seed_cam_of(model, info), decode=info.kind == "localizer",
-            on_batch=advance, ranks=ranks, smooth=report.smooth, device=device, autocast=autocast,
+            on_batch=advance, ranks=ranks, postprocessing=report.postprocessing, device=device,
+            autocast=autocast,
             processes=useful_processes(len(records) // ranks.world, ranks.world),
         )  # fmt: skip
     summary = summarize(result, info)
@@ -124,7 +126,12 @@ def report_frames(
     if report.folder is not None and ranks.main:
         _write_tables(report.folder / "table.md", columns)
         examples_of = partial(
-            make_examples, model, info, device=device, autocast=autocast, smooth=report.smooth
+            make_examples,
+            model,
+            info,
+            device=device,
+            autocast=autocast,
+            postprocessing=report.postprocessing,
         )
         chosen = _Chosen.of(_readable(records, result), result, info)
         with console.status("writing the page and the overlays"):

@@ -351,7 +351,14 @@ def test_localize_names_a_bad_video_and_nothing_is_written(refused, folder, tiny
 def test_localize_names_an_invalid_option(refused, folder, tiny_run, tmp_path):
     ckpt, out = tiny_run.checkpoint("localizer-best"), tmp_path / "out"
     argv = [folder / "cat" / "a.mp4", "--ckpt", ckpt, "--out", out]
-    for option in (["--smooth", 0], ["--smooth", 1], ["--smooth", "nan"], ["--cpu-threads", 0]):
+    for option in (
+        ["--smooth", 0],
+        ["--smooth", 1],
+        ["--smooth", "nan"],
+        ["--refine", 0],
+        ["--refine", 17],
+        ["--cpu-threads", 0],
+    ):
         assert refused(localize, *argv, *option).startswith(option[0])
     message = refused(localize, *argv, "--class", "unicorn")
     assert message.startswith(f"--class unicorn: {ckpt} has ")

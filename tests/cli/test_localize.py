@@ -14,9 +14,11 @@ import torch
 import colocam
 from colocam.cli.localize import CSV_COLUMNS, main
 from colocam.data.decoding.open import open_video
-from colocam.evaluation.smoothing import Smoothing
+from colocam.data.records import BoxedFrame
+from colocam.evaluation.evaluate import evaluate, seed_cam_of
 from colocam.localization.inference import VideoLocalizer
 from colocam.localization.video_writer import has_h264
+from colocam.postprocessing import Postprocessing, Smoothing
 from colocam.runtime.errors import UserError, WriteError
 
 
@@ -152,11 +154,11 @@ def test_after_an_error_no_partial_file_remains(
     videos = [write_video(tmp_path / name, 20) for name in ("cat.mp4", "dog.mp4")]
     infer, calls = VideoLocalizer.infer, []
 
-    def failing(self, frames):
+    def failing(self, frames, refinement):
         calls.append(len(frames))
         if len(calls) == 4:
             raise error
-        return infer(self, frames)
+        return infer(self, frames, refinement)
 
     monkeypatch.setattr(VideoLocalizer, "infer", failing)
     ckpt = str(tiny_run.checkpoint("localizer-best"))
@@ -267,6 +269,33 @@ def test_maps_and_classes_are_smoothed_past_missing_frames(
         assert record["score"] == pytest.approx(expected.score, abs=1e-3)
         assert record["class"] == expected.class_name
         assert record["probability"] == pytest.approx(expected.probability, abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_refined_maps_are_those_of_the_python_interface_and_of_evaluation(
+    localized, tiny_run, write_video, tmp_path, count
+):
+    video = write_video(tmp_path / "clip", 5)
+    records = localized(
+        video, options=["--overlay", "off", "--refine", str(count), "--amp", "off",
+                        "--batch-size", "2"],
+    )  # fmt: skip
+    model = VideoLocalizer(tiny_run.checkpoint("localizer-best"), "cpu", "off")
+    source = open_video(video, "clip")
+    frames = list(source)
+    refined = model.localize(frames, refine=count)
+    assert np.abs(refined.maps - model.localize(frames).maps).max() > 0.01
+    for record, own in zip(records, refined, strict=True):
+        assert record["score"] == pytest.approx(own.score, abs=1e-3)
+    boxed = [BoxedFrame(f"clip/{k}", 0, "clip", source, k, ((1, 1, 9, 9),)) for k in (1, 4)]
+    maps = []
+    evaluate(
+        model.model, boxed, model.classes, side=model.info.size,
+        cam=seed_cam_of(model.model, model.info), device=model.device,
+        on_batch=lambda _, outputs: maps.extend(outputs.scores),
+        postprocessing=Postprocessing(refine=count),
+    )  # fmt: skip
+    np.testing.assert_allclose(maps, refined.maps[[1, 4]], atol=1e-3)
 
 
 def test_heat_draws_the_score_map(localized, write_video, tmp_path):

@@ -65,7 +65,7 @@ def test_arrays_and_tensors_of_the_same_frames_have_equal_results(localizer, fra
 def test_batch_size_does_not_change_the_results(localizer, frames, monkeypatch):
     whole, infer, sizes = localizer.localize(frames), localizer.infer, []
     monkeypatch.setattr(
-        localizer, "infer", lambda images: sizes.append(len(images)) or infer(images)
+        localizer, "infer", lambda images, _: sizes.append(len(images)) or infer(images)
     )
     parts = localizer.localize(frames, batch_size=2)
     assert sizes == [2, 2, 1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from colocam.evaluation.smoothing import Smoothing
+from colocam.postprocessing import Smoothing
 
 
 def scene(seed):
