@@ -33,6 +33,8 @@ from colocam.runtime.messages import count_of
 BATCH_SIZE = 32  # frames per forward pass
 POSTPROCESSING_BATCH = 32  # earlier frames per forward pass
 
+ALONE_REFINED = Postprocessing(refine=1)  # needs no earlier frames
+
 Refine = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Refines score maps: images (B, 3, S, S) uint8, the encoder's middle map (B, C, h, w) and maps
 (B, S, S) → maps (B, S, S)."""
@@ -205,8 +207,12 @@ def evaluate(
                 continue
             labels = to_device(torch.tensor([record.label for record in batch.records]), device)
             with autocast() if autocast else torch.autocast(device.type, enabled=False):
-                outputs = run_model(model, to_device(batch.images, device), labels, cam, decode)
-                if postprocessing and decode:
+                refine = (
+                    _refine_alone(batch) if decode and postprocessing == ALONE_REFINED else None
+                )
+                images = to_device(batch.images, device)
+                outputs = run_model(model, images, labels, cam, decode, refine)
+                if decode and postprocessing.frames_back:
                     infer = partial(_infer, model, side, postprocessing.refine)
                     scores = video_scores(batch.records, infer, postprocessing)
                     outputs = replace(outputs, scores=scores)
@@ -225,6 +231,12 @@ def evaluate(
     if result.not_finite:
         raise NotFiniteError(result.not_finite, len(records))
     return result
+
+
+def _refine_alone(batch: FrameBatch) -> Refine:
+    """Refinement of the batch's frames, each by itself."""
+    frames = batch.images.permute(0, 2, 3, 1).numpy()
+    return partial(Refinement(1).next, list(frames))
 
 
 def _not_finite(batch: FrameBatch, outputs: Outputs) -> list[str]:
