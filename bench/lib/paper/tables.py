@@ -218,6 +218,19 @@ def _tags(_: Budget) -> Table:
     )
 
 
+def _features(_: Budget) -> Table:
+    rows = [
+        Row("colours", COLOCAM),
+        Row("features", {"joint-features": "features"}),
+        Row("colours and features", {"joint-features": "both"}),
+    ]
+    return Table(
+        "What the joint term compares (beyond the papers)",
+        rows,
+        expected="Features bind pixels of one object whose colours differ.",
+    )
+
+
 def _collapse(budget: Budget) -> Table:
     rows = _ramp_and_none("default", COLOCAM)
     for weight in (min(budget.weights), max(budget.weights)):
@@ -309,6 +322,7 @@ TABLES = {
     "table6": _table6,
     "table7": _table7,
     "tags": _tags,
+    "features": _features,
     "collapse": _collapse,
     "fig2a": _fig2a,
     "fig2b": _fig2b,
