@@ -32,6 +32,7 @@ MAY_IMPORT = {
     | {"postprocessing", "runtime", "evaluation", "localization", "report", "training"},
     "localize": {"cli"},
     "prepare": {"cli"},
+    "export": {"cli"},
     "__init__": {"localization"},
 }
 MOST_FILES = 13  # of code in a folder, __init__.py included

@@ -6,5 +6,7 @@
 - `input_videos`: the videos selected by a command's arguments
 - `drawing`: boxes and heat maps on images
 - `overlay`: a frame with its box, class and score map drawn on it
+- `export`: a localizer as one file that runs without colocam
+- `exported`: the network in that file
 - `video_writer`: mp4 files (H.264 or VP9)
 """
