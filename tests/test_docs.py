@@ -19,6 +19,7 @@ COMMANDS = {
     "train.py": ["train.py", "--help-all"],
     "evaluate.py": ["evaluate.py", "--help-all"],
     "localize": ["-m", "colocam.localize", "--help-all"],
+    "seed_maps": ["-m", "colocam.seed_maps", "--help"],
     "prepare": ["-m", "colocam.prepare", "--help"],
     "bench/real.py": ["bench/real.py", "--help"],
     "prepare splits": ["-m", "colocam.prepare", "splits", "--help"],
