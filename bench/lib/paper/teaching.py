@@ -21,7 +21,8 @@ def write_maps_of_boxes(
 
     Args:
         ckpt: checkpoint of the localizer.
-        data, splits: as for train.py.
+        data: data folder, as for train.py.
+        splits: folder of split files, as for train.py.
         seed: of the run, which splits the videos where there are no split files.
         folder: of the boxes and, in a folder of it, the maps.
 
