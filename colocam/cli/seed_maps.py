@@ -155,6 +155,8 @@ def _run(options: argparse.Namespace) -> None:
     kind, name = _teacher_of(options)
     _check(options, kind)
     check_folder(options.out, "--out ")
+    if options.out.resolve() == options.data.resolve():
+        raise UserError(f"--out {options.out}: is the data folder; give another folder")
     console = make_console()
     make = (_clip if kind == "clip" else _boxes)(options, name, console)
     with console.status("opening the data"):

@@ -45,7 +45,8 @@ class BoxTeacher:
         notes: lines for the user: categories and frames that are not used, frames without a box.
 
     Raises:
-        UserError: no category is a tag, or no frame of the file is one of `records`.
+        UserError: no category is a tag, no frame of the file is one of `records`, or none of them
+            has a box of its tag.
     """
 
     def __init__(
@@ -139,6 +140,11 @@ class BoxTeacher:
             raise UserError(
                 f"{path}: none of its {total} is one of the data: it has {next(iter(frames))}, the "
                 f"data {' or '.join(self._frame_names.of(records[0]))}"
+            )
+        if len(without) == len(records):
+            raise UserError(
+                f"{path}: no frame of the data has a box of its tag (first: {without[0]}); are the "
+                "tags and categories the same?"
             )
         if len(matched) < len(frames):
             other = next(name for name in frames if name not in matched)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +72,11 @@ def load_clip(name: str, weights: Path | None, side: int | None) -> ClipModel:
     elif weights is not None:
         raise UserError(f"--weights {weights}: {architecture} has its own weights; omit one")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             model = open_clip.create_model(architecture, force_image_size=side, **arguments)
             tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # network, disk, damaged or other weights
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         if weights is not None:
             raise UserError(
                 f"--weights {weights}: not the weights of {architecture} ({reason})"
@@ -120,6 +121,19 @@ def prepared(model: nn.Module, tokenizer: Any, name: str) -> ClipModel:
         )
     )
     return ClipModel(model.eval().requires_grad_(False), tokenizer, name, height, mean, std)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Context without warnings and log lines: what they say is in the error, too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _import_open_clip(name: str) -> Any:

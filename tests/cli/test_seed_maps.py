@@ -32,7 +32,7 @@ def run(tmp_path, data, capsys):
     """Runs the command with the data and an output folder; what it printed."""
 
     def call(*argv, status=0):
-        given = ["--data", data, "--out", tmp_path / "maps", *argv]
+        given = ["--data", data, "--out", tmp_path / "maps", *argv]  # the last --out counts
         assert seed_maps([str(part) for part in given]) == status
         return capsys.readouterr()
 
@@ -186,6 +186,13 @@ def test_a_folder_without_permission_is_named(refused, data, tmp_path):
 def test_a_file_in_place_of_the_folder_is_named(refused, data, tmp_path):
     (tmp_path / "maps").write_text("")
     assert f"--out {tmp_path / 'maps'}: cannot be written" in refused(*of_boxes(data))
+
+
+def test_maps_in_the_data_folder_are_not_taken_for_data(refused, run, data):
+    assert "is the data folder" in refused(*of_boxes(data), "--out", data)
+    run(*of_boxes(data), "--out", data / "maps")
+    assert open_data(data).classes == ("cat", "dog")
+    run(*of_boxes(data), "--out", data / "maps")
 
 
 # ---- evaluate.py --maps

@@ -138,6 +138,11 @@ def test_foreign_categories_and_frames_are_noted(classes, records):
     ("found", "categories", "said"),
     [
         ({"cat/a.mp4#0": frame()}, ("dog", "cow"), "no category is a tag of the data: it has dog"),
+        (
+            {"cat/a.mp4#0": frame(((0, 0, 9, 9), 1.0, "Sports Car"))},
+            ("cat", "Sports Car"),
+            "no frame of the data has a box of its tag (first: cat/a.mp4 frame 0)",
+        ),
         ({"a.mp4 12": frame()}, ("cat",), "none of its 1 frame is one of the data: it has a.mp4"),
     ],
 )
