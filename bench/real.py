@@ -7,7 +7,8 @@ of split files for each experiment: "disjoint" trains and tests on different vid
 the tags of the videos that are tested (transductive). All methods share stage 1, seeds and the
 number of steps; thresholds and epochs are chosen on validation. `--table stage1` varies the layers
 that stage 1 trains, `--table settings` undoes choices of the preset, `--table collapse` varies λ_c,
-n and the start of the maps. Finished trials are kept in runs/real/; interrupted ones are resumed. A
+n and the start of the maps, `--table teacher` trains with maps of a trained model's boxes
+(self-training). Finished trials are kept in runs/real/; interrupted ones are resumed. A
 contact sheet is written there, too.
 """
 
@@ -68,6 +69,12 @@ TABLES: dict[str, Sequence[Row]] = {
         Row("published seeds", {"seed-foreground-share": 0.7, "seed-background-share": 0.1}),
         Row("learning rate 0.01", {"lr": 0.01}),
         Row("colours alone", COLOURS),
+    ),
+    # Does CoLo-CAM gain from its own boxes on the training videos, as seeds?
+    "teacher": (
+        Row("LayerCAM", None),
+        Row("CoLo-CAM", {}),
+        Row("CoLo-CAM, taught by its boxes", {}, taught=True),
     ),
     # Does the joint term turn maps all foreground or all background?
     "collapse": (

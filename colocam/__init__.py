@@ -12,6 +12,7 @@ The packages, in the order of the data:
 - `evaluation`: boxes, CorLoc, predictions
 - `localization`: a trained model on frames and videos
 - `report`: tables, charts, pictures, the page
+- `teachers`: maps of other models, as seeds
 - `cli`: commands
 - `runtime`: devices, processes, files, errors; used by all
 """

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate.py": ["evaluate.py", "--help-all"],
     "localize": ["-m", "colocam.localize", "--help-all"],
     "export": ["-m", "colocam.export", "--help"],
+    "seed_maps": ["-m", "colocam.seed_maps", "--help"],
     "prepare": ["-m", "colocam.prepare", "--help"],
     "bench/real.py": ["bench/real.py", "--help"],
     "prepare splits": ["-m", "colocam.prepare", "splits", "--help"],

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from colocam.cli.evaluate_maps import evaluate_maps
 from colocam.data.layouts.builtin import SIZES, builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.stored_split import StoredSplit
@@ -39,17 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     with join_ranks(options.device) as ranks:
-        _evaluate(options, ranks)
+        if options.maps is not None:
+            evaluate_maps(options, ranks.world)
+        else:
+            _evaluate(options, ranks)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=program_name("evaluate.py"),
-        usage="%(prog)s --ckpt FILE [--data DIR] [--split NAME] [options]",
-        description="Evaluates a checkpoint: CorLoc of its localizer and of its seed CAM.",
+        usage="%(prog)s (--ckpt FILE | --maps DIR) [--data DIR] [--split NAME] [options]",
+        description="Evaluates a checkpoint: CorLoc of its localizer and of its seed CAM; or "
+        "stored maps.",
+    )
+    either = parser.add_mutually_exclusive_group(required=True).add_argument
+    either("--ckpt", type=Path, metavar="FILE", help="checkpoint of train.py")
+    either(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="stored maps of colocam.seed_maps or --save-maps, evaluated as they are",
     )
     add = parser.add_argument
-    add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of train.py")
     add(
         "--split",
         choices=("test", "val", "new", "train"),

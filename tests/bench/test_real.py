@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.paper import teaching
 from lib.paper import trials as paper_trials
 
 import real
 from colocam.cli.options import parse_config
+from colocam.cli.seed_maps import main as seed_maps
 from colocam.data.layouts.split_files import SplitRecord, write_split
 from colocam.data.loading.loader import EpochOrder
 
@@ -140,6 +142,55 @@ def test_finished_trials_are_not_trained_again(folders, trained):
     assert run(folders, "--seeds", "0", "1", "--only", "all") == 0
     assert {config.seed for config in trained[count:]} == {1}
     assert "train by their tags" in results(folders, "all")[1]
+
+
+def test_a_taught_row_is_trained_with_maps_of_the_boxes_of_its_teacher(
+    folders, trained, monkeypatch
+):
+    taught = []
+
+    def write_maps(ckpt, data, splits, seed, folder):
+        assert ckpt.parents[1].name == "seed0_localizer"
+        assert (data, splits) == (folders / "videos", folders / "videos-splits" / "disjoint")
+        taught.append(seed)
+        return folder / "maps"
+
+    monkeypatch.setattr(paper_trials, "write_maps_of_boxes", write_maps)
+    argv = ["--table", "teacher", "--only", "disjoint", "--seeds", "0"]
+    assert run(folders, *argv) == 0
+    first, second = [config for config in trained if config.stage == "localizer"]
+    assert taught == [0]
+    assert first.seed_maps is None
+    assert second.seed_maps == second.out.with_name(f"{second.out.name}-teacher") / "maps"
+    assert run(folders, *argv) == 0
+    assert len(trained) == 3
+
+
+def test_maps_of_boxes_are_of_the_training_videos(split_of_one_video, folders, monkeypatch):
+    split_of_one_video(boxes=True)
+    localized = []
+
+    def command(module, arguments):
+        if module == "colocam.seed_maps":
+            assert seed_maps(arguments) == 0
+            return
+        localized.append(arguments[0])
+        boxes = [[8, 8, 30, 30], [9, 8, 31, 30], None]
+        record = {"video": arguments[0], "class": "cat", "score": 0.5}
+        (folders / "teacher" / "boxes").mkdir(parents=True)
+        (folders / "teacher" / "boxes" / "boxes.json").write_text(
+            json.dumps([record | {"frame": i, "box": box} for i, box in enumerate(boxes)])
+        )
+
+    monkeypatch.setattr(teaching, "_run", command)
+    splits = folders / "videos-splits" / "disjoint"
+    for _ in range(2):  # the second continues
+        maps = teaching.write_maps_of_boxes(
+            folders / "ckpt", folders / "videos", splits, 0, folders / "teacher"
+        )
+    assert localized == [str(folders / "videos" / "cat" / "one")]
+    of_frames = [np.load(maps / "cat" / "one" / f"{number}.png.npy") for number in range(3)]
+    assert [bool(values.any()) for values in of_frames] == [True, True, False]
 
 
 def test_mistakes_are_one_line(folders, tmp_path, error_of):

@@ -8,11 +8,12 @@ import pytest
 from colocam.cli.evaluate import main as evaluate
 from colocam.cli.localize import main as localize
 from colocam.cli.options import GROUPS, parse_command
+from colocam.cli.seed_maps import main as seed_maps
 from colocam.cli.train import main as train
 from colocam.runtime.errors import UserError
 from colocam.training.config import Config
 
-COMMANDS = {"train": train, "evaluate": evaluate, "localize": localize}
+COMMANDS = {"train": train, "evaluate": evaluate, "localize": localize, "seed_maps": seed_maps}
 
 
 @pytest.fixture

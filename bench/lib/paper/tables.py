@@ -24,6 +24,8 @@ class Row:
         excluded_shots: number of training shots per class excluded from stage 2, drawn by seed.
         epochs_factor: multiplies epochs and learning rate decay interval of the preset; the final z
             of the size barrier, which grows per epoch, is higher.
+        taught: whether the seeds of stage 2 are of maps of boxes: those that the trial of the same
+            row without this finds in the training videos (self-training).
         published: in the papers.
         series, x: line and position in a figure.
     """
@@ -34,6 +36,7 @@ class Row:
     classifier: Options = field(default_factory=dict)
     excluded_shots: int = 0
     epochs_factor: int = 1
+    taught: bool = False
     published: Published = (None, None)
     series: str = ""
     x: float = 0.0

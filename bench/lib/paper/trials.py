@@ -15,6 +15,7 @@ from rich.console import Console
 from lib.machine import commit_name
 from lib.paper.runs import train
 from lib.paper.tables import Options, Row
+from lib.paper.teaching import write_maps_of_boxes
 
 from colocam.cam import ActivationMap
 from colocam.cli.options import parse_config
@@ -149,7 +150,9 @@ class Trial:
         """Run folder of the trial, shared by all tables with its options and seed."""
         if self.row.options is None:
             return self._folder(self.row.cam, self.row.classifier)
-        marks = {"left-out": self.row.excluded_shots} if self.row.excluded_shots else {}
+        marks: dict[str, object] = {"taught": "boxes"} if self.row.taught else {}
+        if self.row.excluded_shots:
+            marks["left-out"] = self.row.excluded_shots
         options = {**self.row.classifier, **self.experiment.options_of(self.row)}
         return self._folder("localizer", options, marks)
 
@@ -265,11 +268,26 @@ class Trial:
             more["splits"] = self._write_reduced_splits()
             more["data"] = self.experiment.data_folder()
             more["preset"] = self.experiment.config.preset  # the default with data differs
+        if self.row.taught:
+            more["seed-maps"] = self._maps_of_teacher()
         arguments = self.experiment.arguments(
             self.seed, self.folder, self.row.classifier, self.experiment.options_of(self.row), more
         )
         self._train(self.folder, [*arguments, "--stage", "localizer"])
         (self.folder / "commit").write_text(commit_name())
+
+    def _maps_of_teacher(self) -> Path:
+        """Writes the maps of a taught trial; trains its teacher first, unless that is done."""
+        teacher = replace(self, row=replace(self.row, taught=False))
+        if not teacher.done:
+            teacher.train_localizer()
+        return write_maps_of_boxes(
+            (teacher.folder / "checkpoints" / "localizer-best.safetensors").resolve(),
+            self.experiment.data_folder().resolve(),
+            self.experiment.splits and self.experiment.splits.resolve(),
+            self.seed,
+            self.folder.with_name(f"{self.folder.name}-teacher").resolve(),
+        )
 
     def _write_reduced_splits(self) -> Path:
         """Writes split files without some training shots of each class, drawn from the seed."""

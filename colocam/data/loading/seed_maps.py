@@ -57,7 +57,7 @@ class SeedMaps:
         Raises:
             UserError: the name of the frame source is a path outside the data folder.
         """
-        return self.folder / f"{_frame_name(frames, index)}.npy"
+        return self.folder / f"{frame_name(frames, index)}.npy"
 
     def read(self, frames: FrameSource, index: int) -> np.ndarray:
         """Reads the map of a frame.
@@ -134,8 +134,16 @@ class SeedMaps:
             self.read(*present[number])
 
 
-def _frame_name(frames: FrameSource, index: int) -> str:
-    """Returns <frame> of a map's path."""
+def frame_name(frames: FrameSource, index: int) -> str:
+    """Returns <frame> of a map's path.
+
+    Args:
+        frames: frame source of a shot or of an evaluation frame.
+        index: number of the frame in `frames`.
+
+    Raises:
+        UserError: the name of the frame source is a path outside the data folder.
+    """
     frames, index = position_in_video(frames, index)
     name = PurePosixPath(frames.name)
     if name.is_absolute() or ".." in name.parts:
