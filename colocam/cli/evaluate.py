@@ -9,17 +9,25 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from colocam.cli.box_options import add_boxes, check_boxes, min_area
 from colocam.cli.evaluate_maps import evaluate_maps
 from colocam.data.layouts.builtin import SIZES, builtin_folder
 from colocam.data.layouts.open import open_data
 from colocam.data.layouts.stored_split import StoredSplit
 from colocam.data.records import BoxedFrame, VideoData
-from colocam.evaluation.coco import ground_truth_path, write_coco
+from colocam.evaluation.coco import (
+    detection_metrics,
+    ground_truth_path,
+    require_pycocotools,
+    write_coco,
+)
 from colocam.evaluation.predictions import Predictions, write_predictions
 from colocam.localization.stored_maps import frames_of, store_maps
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
 from colocam.postprocessing.settings import add_options, read_options
+from colocam.report.console_tables import as_table
 from colocam.report.report import Report, report_frames, write_summary
+from colocam.report.tables import detection_cells
 from colocam.runtime.console import make_console
 from colocam.runtime.device import check_seed, make_autocast, pick_device
 from colocam.runtime.distribution import Ranks, join_ranks
@@ -70,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "all frames of the training shots, only with --save-maps",
     )
     add_options(add, "score maps")
+    add_boxes(parser, "also evaluated by COCO's AP50 (extra coco)")
     _add_data(parser.add_argument_group("data"))
     _add_output(parser.add_argument_group("output"))
     runtime = parser.add_argument_group("runtime").add_argument
@@ -146,6 +155,9 @@ def _check(options: argparse.Namespace, ranks: Ranks) -> None:
     for option, seed in (("--seed", options.seed), ("--clip-seed", options.clip_seed)):
         check_seed(option, seed or 0)
     postprocessing = read_options(options)
+    check_boxes(options)
+    if options.boxes == "all":
+        require_pycocotools()
     files = _files(options)
     written: set[Path] = set()
     for flag, path in files.items():
@@ -183,7 +195,8 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     _check(options, ranks)
     console = make_console(quiet=not ranks.main)
     device = pick_device(options.device, ranks.local)
-    predicting = options.predictions is not None or options.coco is not None
+    every_box = options.boxes == "all"
+    predicting = every_box or options.predictions is not None or options.coco is not None
     decoding = predicting or bool(read_options(options))
     model, info = load_checkpoint(options.ckpt, "localizer" if decoding else None)
     records = _records(options, info, ranks, console)
@@ -196,7 +209,7 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
         )  # fmt: skip
     if options.split == "train":
         return
-    predictions = Predictions(records, info) if predicting else None
+    predictions = Predictions(records, info, min_area(options)) if predicting else None
     summary = report_frames(
         model, info, records, _report(options, info),
         device=device, autocast=autocast, console=console, ranks=ranks,
@@ -204,8 +217,16 @@ def _evaluate(options: argparse.Namespace, ranks: Ranks) -> None:
     )  # fmt: skip
     if predictions is not None:
         predictions.share(ranks)
-    if ranks.main:
-        _write(options, summary, predictions)
+    if not ranks.main:
+        return
+    if predictions is not None and every_box:
+        choices = {
+            "largest": detection_metrics(predictions, 1),
+            "all": detection_metrics(predictions),
+        }
+        console.print(as_table(detection_cells(choices)))
+        summary["detection"] = choices
+    _write(options, summary, predictions)
 
 
 def _report(options: argparse.Namespace, info: CheckpointInfo) -> Report:

@@ -18,16 +18,18 @@ import torch
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
+from colocam.cli.box_options import add_boxes, check_boxes, min_area
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
 from colocam.data.decoding.video_file import VideoFrames
-from colocam.data.not_data import CSV_COLUMNS
+from colocam.data.not_data import CSV_COLUMNS, TRACK_COLUMN
 from colocam.evaluation.predictions import as_record
 from colocam.localization.inference import Localization, VideoLocalizer
 from colocam.localization.input_videos import find_videos
 from colocam.localization.overlay import draw_missing, draw_result
 from colocam.localization.result_folder import ENDS, ResultFolder
+from colocam.localization.tracks import Tracks
 from colocam.localization.video_writer import has_h264, mp4_file
 from colocam.localization.whole_video import localized_frames
 from colocam.postprocessing.settings import add_options, read_options
@@ -38,7 +40,8 @@ from colocam.runtime.files import check_folder, write_atomic
 from colocam.runtime.messages import count_of, skipped_line
 
 _LEAST_SPACE = 2**20  # bytes; with less, a disk is full
-_Draw = Callable[[TimedFrame, Localization | None], None]
+_Numbers = tuple[int, ...] | None  # of the tracks of a frame's boxes; None: no tracks
+_Draw = Callable[[TimedFrame, Localization | None, _Numbers], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=program_name("python -m colocam.localize"),
         usage="%(prog)s VIDEO... --ckpt FILE [--out DIR] [options]",
-        description="Localizes an object in each frame of videos. Writes, for each video, an "
-        "overlay video and a CSV file with one line per frame, and boxes.json for all videos.",
+        description="Localizes an object, or all, in each frame of videos. Writes, for each video, "
+        "an overlay video and a CSV file with one line per frame or box, and boxes.json for all "
+        "videos.",
     )
     add = parser.add_argument
     add(
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a localizer")
     add("--out", type=Path, default=Path("localized"), metavar="DIR", help="output folder")
+    _add_boxes(parser.add_argument_group("boxes"))
     _add_output(parser.add_argument_group("output"))
     runtime = parser.add_argument_group("runtime").add_argument
     runtime("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device")
@@ -88,6 +93,11 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--overlay", choices=("on", "off"), default="on", help="write overlay videos")
     add("--heat", choices=("on", "off"), default="off", help="show the score map in the overlay")
+
+
+def _add_boxes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add_boxes(group, "joined to tracks along the video")
     add(
         "--class",
         dest="class_name",
@@ -113,6 +123,7 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise UserError(f"{flag} {value}: must be at least 1")
     read_options(options)
+    check_boxes(options)
     if options.empty_over is not None and not 0 <= options.empty_over <= 1:
         raise UserError(f"--empty-over {options.empty_over}: must be in [0, 1]")
 
@@ -217,25 +228,31 @@ class _Command:
             batch_size=self.options.batch_size,
             label=self.label,
             postprocessing=read_options(self.options),
+            min_area=min_area(self.options),
         )
+        tracks = Tracks() if self.options.boxes == "all" else None
         records: list[dict[str, Any]] = []
         lines: list[list[Any]] = []
+        num_frames = 0
         with self._overlay(source, overlay) as draw, _FrameBar(self.console, path, source) as bar:
             for frame, localized in every_frame:
-                found = self._without_box_if_empty(localized)
-                lines.append(_csv_line(frame, found))
+                found, numbers = self._without_box_if_empty(localized), None
+                if tracks and found is not None and frame.image is not None:
+                    numbers = tracks.next(found.all_boxes, frame.image)
+                lines += _csv_lines(frame, found, numbers)
                 if found is not None:
-                    records.append(self._record(video, frame, found))
-                draw(frame, found)
+                    records.append(self._record(video, frame, found, numbers))
+                draw(frame, found, numbers)
+                num_frames += 1
                 bar.advance()
-        _write_csv(table, lines)
-        if len(records) < len(lines):
-            missing = count_of(len(lines) - len(records), "frame")
+        _write_csv(table, lines, [*CSV_COLUMNS, TRACK_COLUMN] if tracks else CSV_COLUMNS)
+        if len(records) < num_frames:
+            missing = count_of(num_frames - len(records), "frame")
             self.warn(f"{path}: {missing} cannot be decoded, skipped")
         seconds = time.perf_counter() - began
         self.print(
-            f"{path}: {count_of(len(lines), 'frame')} in {seconds:.1f} s, "
-            f"{len(lines) / seconds:.1f} frames/s: "
+            f"{path}: {count_of(num_frames, 'frame')} in {seconds:.1f} s, "
+            f"{num_frames / seconds:.1f} frames/s: "
             + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
         )
         return records
@@ -244,10 +261,14 @@ class _Command:
         over = self.options.empty_over
         if found is None or over is None or found.emptiness <= over:
             return found
-        return replace(found, box=None, score=0.0)
+        return replace(found, box=None, score=0.0, all_boxes=(), all_scores=())
 
-    def _record(self, video: str, frame: TimedFrame, found: Localization) -> dict[str, Any]:
-        record = as_record(video, frame.index, found.class_name, found)
+    def _record(
+        self, video: str, frame: TimedFrame, found: Localization, tracks: _Numbers
+    ) -> dict[str, Any]:
+        record = as_record(video, frame.index, found.class_name, found, tracks is not None)
+        if tracks is not None:
+            record["tracks"] = list(tracks)
         if self.options.empty_over is not None:
             record["empty"] = round(found.emptiness, 4)
         return record
@@ -256,38 +277,47 @@ class _Command:
     def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
         """Draws frames in order; the overlay video is written when the context ends."""
         if self.options.overlay == "off":
-            yield lambda frame, found: None
+            yield lambda frame, found, tracks: None
             return
         width, height = first_size(source)
         last = np.zeros((height, width, 3), np.uint8)  # the last decoded frame
 
-        def draw(frame: TimedFrame, found: Localization | None) -> None:
+        def draw(frame: TimedFrame, found: Localization | None, tracks: _Numbers) -> None:
             nonlocal last
             if frame.image is None or found is None:
                 video.write(draw_missing(last), frame.seconds)
                 return
             last = frame.image
-            video.write(draw_result(last, found, self.options.heat == "on"), frame.seconds)
+            picture = draw_result(last, found, self.options.heat == "on", tracks)
+            video.write(picture, frame.seconds)
 
         with mp4_file(path, (width, height), mean_rate(source)) as video:
             yield draw
 
 
-def _csv_line(frame: TimedFrame, found: Localization | None) -> list[Any]:
-    """Values of `CSV_COLUMNS`; empty without a box or a decoded frame."""
-    line = [frame.index, f"{frame.seconds:.4f}"]
+def _csv_lines(frame: TimedFrame, found: Localization | None, tracks: _Numbers) -> list[list[Any]]:
+    """Values of `CSV_COLUMNS` and, with tracks, of `TRACK_COLUMN`, one line per box.
+
+    Without a box or a decoded frame, one line with empty fields.
+    """
+    start = [frame.index, f"{frame.seconds:.4f}"]
     if found is None:
-        return line + [""] * (len(CSV_COLUMNS) - 2)
-    label = [found.class_name, f"{found.probability:.4f}"]
-    box = [""] * 5 if found.box is None else [*found.box, f"{found.score:.4f}"]
-    return [*line, *label, *box, f"{found.emptiness:.4f}"]
+        return [start + [""] * (len(CSV_COLUMNS) - 2)]
+    start += [found.class_name, f"{found.probability:.4f}"]
+    end = f"{found.emptiness:.4f}"
+    if not found.all_boxes:
+        return [[*start, *[""] * 5, end]]
+    boxes = zip(found.all_boxes, found.all_scores, strict=True)
+    lines = [[*start, *box, f"{score:.4f}", end] for box, score in boxes]
+    numbers = [[]] * len(lines) if tracks is None else [[number] for number in tracks]
+    return [[*line, *number] for line, number in zip(lines, numbers, strict=True)]
 
 
-def _write_csv(path: Path, lines: Sequence[Sequence[Any]]) -> None:
+def _write_csv(path: Path, lines: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(lines)
+    writer.writerow(columns)
+    writer.writerows([*line, *[""] * (len(columns) - len(line))] for line in lines)
     write_atomic(path, text.getvalue().encode(errors="backslashreplace"))
 
 

@@ -21,6 +21,8 @@ OVERLAY_SUFFIX = "-overlay.mp4"
 """Suffix of the overlay videos that localization writes."""
 CSV_COLUMNS = ("frame", "time", "class", "probability", "x0", "y0", "x1", "y1", "score", "empty")
 """Columns of the CSV files that localization writes."""
+TRACK_COLUMN = "track"
+"""Last column of those files with all boxes."""
 SOURCES_FILE = "videos.json"
 """File that localization writes into its output folder: the video of each result."""
 
@@ -114,7 +116,8 @@ def _listed(folder: Path) -> Iterator[str]:
 
 def _is_table(path: Path) -> bool:
     """Whether a file is a table of localization."""
-    return _beginning(path) == f"{','.join(CSV_COLUMNS)}\n"
+    columns = ",".join(CSV_COLUMNS)
+    return _beginning(path) in (f"{columns}\n", f"{columns},{TRACK_COLUMN}\n")
 
 
 def _is_boxes_json(path: Path) -> bool:

@@ -22,6 +22,9 @@ Contour = NDArray[np.int32]  # (points, 1, 2), as OpenCV returns them
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a checkpoint whose validation frames had no boxes."""
 
+MIN_AREA = 0.01
+"""Smallest area of a region with a box of its own, as a share of the map (`region_boxes`)."""
+
 NO_BOX: Box = (0, 0, 0, 0)
 """Box of a map without a pixel above the threshold: the corner pixel, as published."""
 
@@ -99,6 +102,35 @@ def contour_boxes(mask: ArrayLike) -> list[Box]:
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes[largest_first].tolist()]
 
 
+def region_boxes(mask: ArrayLike, min_area: float = 0.0) -> list[Box]:
+    """Boxes of the connected regions of a mask, by decreasing area.
+
+    Pixels are connected to their 8 neighbours. The area of a region is that of its outer contour,
+    see `contour_boxes`. The largest region is kept whatever its area: the first box is that of
+    `largest_contour_box`.
+
+    Args:
+        mask: (H, W), non-zero inside.
+        min_area: smallest area of the other regions, as a share of the H·W pixels.
+
+    Returns:
+        One box per region; `[NO_BOX]` if the mask is empty.
+    """
+    mask = np.asarray(mask).astype(bool, copy=False)
+    image = np.ascontiguousarray(mask).view(np.uint8)
+    contours, hierarchy = cv2.findContours(image, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return [NO_BOX]
+    parents = hierarchy.reshape(-1, 4)[:, 3]
+    outer = [
+        cast(Contour, one) for one, parent in zip(contours, parents, strict=True) if parent < 0
+    ]
+    boxes, areas = measure_contours(outer, (mask.shape[1], mask.shape[0]))
+    largest_first = np.argsort(-areas, kind="stable")
+    found = boxes[largest_first][areas[largest_first] >= 2 * min_area * mask.size].tolist()
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in found or boxes[largest_first[:1]].tolist()]
+
+
 def find_contours(mask: NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> Sequence[Contour]:
     """All contours of a mask, outer contours and holes, in the order of OpenCV.
 
@@ -159,10 +191,35 @@ def box_at(score_map: ArrayLike, threshold: float) -> Box:
     Raises:
         ValueError: `threshold` outside [0, 1], or invalid map (see `quantize`).
     """
+    return largest_contour_box(_mask_at(score_map, threshold))
+
+
+def boxes_at(score_map: ArrayLike, threshold: float, min_area: float = MIN_AREA) -> list[Box]:
+    """Boxes of all large regions of a score map at one threshold, see `region_boxes`.
+
+    Args:
+        score_map: (H, W), floating point in [0, 1].
+        threshold: fraction of the map's maximum, in [0, 1].
+        min_area: smallest area of a region as a share of the map, in [0, 1).
+
+    Returns:
+        The boxes in pixels of the map, by decreasing area of their regions; the first is
+        `box_at(score_map, threshold)`.
+
+    Raises:
+        ValueError: `threshold` or `min_area` out of range, or invalid map (see `quantize`).
+    """
+    if not 0 <= min_area < 1:
+        raise ValueError(f"min_area: must be in [0, 1), got {min_area}")
+    return region_boxes(_mask_at(score_map, threshold), min_area)
+
+
+def _mask_at(score_map: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Pixels of the quantized map that are above the threshold."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold: must be in [0, 1], got {threshold}")
     quantized = quantize(score_map)
-    return largest_contour_box(quantized > int(threshold * int(quantized.max())))
+    return quantized > int(threshold * int(quantized.max()))
 
 
 def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""COCO format: predictions as results, and the evaluated frames as ground truth.
+"""COCO format: predictions as results, the evaluated frames as ground truth, and AP50 of the two.
 
 Format: https://cocodataset.org/#format-data and #format-results. A bbox is [x, y, width, height]
 in pixels of the original frame; its right edge is x + width, so a box with corners included is one
@@ -6,27 +6,38 @@ pixel wider than the difference of its corners. All ids start at 1, since reader
 annotation id of 0 as missing.
 """
 
+import contextlib
+import importlib.util
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from colocam.evaluation.boxes import Size
-from colocam.evaluation.predictions import Predictions
+import numpy as np
+
+from colocam.evaluation.boxes import Size, iou
+from colocam.evaluation.predictions import Prediction, Predictions
+from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_atomic
 
 
-def results(predictions: Predictions) -> list[dict[str, Any]]:
-    """One entry per frame with a predicted box: image_id, category_id (predicted), bbox, score."""
+def results(predictions: Predictions, boxes: int | None = None) -> list[dict[str, Any]]:
+    """One entry per predicted box: image_id, category_id (predicted), bbox, score.
+
+    Args:
+        predictions: of the frames.
+        boxes: largest number of boxes per frame, that of the largest region first; None: all.
+    """
     return [
         {
             "image_id": one.place + 1,
             "category_id": one.label + 1,
-            "bbox": _bbox(one.box, one.size),
-            "score": round(one.score, 4),
+            "bbox": _bbox(box, one.size),
+            "score": round(score, 4),
         }
         for one in predictions.kept
-        if one.box is not None
+        for box, score in list(zip(one.all_boxes, one.all_scores, strict=True))[:boxes]
     ]
 
 
@@ -79,6 +90,98 @@ def write_coco(path: Path, predictions: Predictions) -> None:
         write_atomic(
             file, (json.dumps(content, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         )
+
+
+def require_pycocotools() -> None:
+    """Checks that pycocotools is installed.
+
+    Raises:
+        UserError: it is missing; the message names the package to install.
+    """
+    if importlib.util.find_spec("pycocotools") is None:
+        raise UserError(
+            "--boxes all: pycocotools is not installed and is needed for AP50: pip install "
+            "pycocotools (or this package with its extra coco)"
+        )
+
+
+def detection_metrics(
+    predictions: Predictions, boxes: int | None = None
+) -> dict[str, float | None]:
+    """Metrics of several boxes per frame, at the threshold of the predictions and IoU 0.5.
+
+    Args:
+        predictions: of frames, at least one.
+        boxes: largest number of boxes per frame, that of the largest region first; None: all.
+
+    Returns:
+        Numbers in %, `boxes_per_frame` aside; None where no frame has ground truth:
+
+        - ap50: COCO's AP at IoU 0.5, mean over classes; boxes have the predicted class.
+        - ap50_class_agnostic: the same as if there were one class.
+        - corloc: frames with a box that overlaps any of the ground-truth boxes, mean over classes.
+        - recall, recall_several: ground-truth boxes that a box of their frame overlaps, over all
+          frames, and over those with several ground-truth boxes.
+        - boxes_per_frame: mean number of predicted boxes.
+    """
+    truth, found = ground_truth(predictions), results(predictions, boxes)
+    records = [predictions.records[one.place] for one in predictions.kept]
+    hits = [
+        _hits(one, record.boxes, boxes)
+        for one, record in zip(predictions.kept, records, strict=True)
+    ]
+    by_class: dict[int, list[bool]] = {}
+    for record, of_frame in zip(records, hits, strict=True):
+        if of_frame:
+            by_class.setdefault(record.label, []).append(any(of_frame))
+    return {
+        "ap50": _average_precision(truth, found, agnostic=False),
+        "ap50_class_agnostic": _average_precision(truth, found, agnostic=True),
+        "corloc": _percent([float(np.mean(of_class)) for of_class in by_class.values()]),
+        "recall": _percent([hit for of_frame in hits for hit in of_frame]),
+        "recall_several": _percent(
+            [hit for of_frame in hits if len(of_frame) > 1 for hit in of_frame]
+        ),
+        "boxes_per_frame": len(found) / len(predictions.kept),
+    }
+
+
+def _hits(one: Prediction, truth: Sequence[Sequence[float]], boxes: int | None) -> list[bool]:
+    """Whether each ground-truth box of a frame is overlapped by one of the predicted boxes."""
+    found = one.all_boxes[:boxes]
+    if not found or not truth:
+        return [False] * len(truth)
+    return [bool(best >= 0.5) for best in iou(truth, found).max(axis=1)]
+
+
+def _percent(values: Sequence[float]) -> float | None:
+    return 100 * float(np.mean(values)) if values else None
+
+
+def _average_precision(
+    truth: dict[str, Any], found: list[dict[str, Any]], agnostic: bool
+) -> float | None:
+    """AP at IoU 0.5 in %; None without ground truth."""
+    from pycocotools.coco import COCO  # an optional dependency
+    from pycocotools.cocoeval import COCOeval
+
+    if not truth["annotations"]:
+        return None
+    if not found:
+        return 0.0
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        reference = COCO()
+        reference.dataset = truth
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(found), "bbox")
+        evaluation.params.useCats = int(not agnostic)
+        evaluation.params.iouThrs = np.array([0.5])
+        evaluation.params.maxDets = [1, 10, 100]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # (IoU, recall, class, area range, largest number of boxes); -1: a class without ground truth
+    precision = evaluation.eval["precision"][0, :, :, 0, -1]
+    return _percent(precision[precision > -1].tolist())
 
 
 def _bbox(box: Sequence[float], size: Size) -> list[float]:

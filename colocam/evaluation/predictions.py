@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from colocam.data.loading.frame_batches import FrameBatch
 from colocam.data.records import BoxedFrame
-from colocam.evaluation.boxes import Box, Size, box_at, threshold_or_default, unscale_box
+from colocam.evaluation.boxes import Box, Size, box_at, boxes_at, threshold_or_default, unscale_box
 from colocam.evaluation.evaluate import Outputs
 from colocam.models.checkpoint import CheckpointInfo
 from colocam.runtime.distribution import Ranks
@@ -30,6 +30,9 @@ class Prediction:
         box: x0, y0, x1, y1 in pixels of the original frame, corners included; None if the
             score map has no contour.
         score: mean of the score map inside the box, 0…1.
+        all_boxes: boxes of all regions, the largest region first; at most `box` if only the largest
+            region is requested.
+        all_scores: of these boxes.
     """
 
     place: int
@@ -38,6 +41,8 @@ class Prediction:
     probability: float
     box: Box | None
     score: float
+    all_boxes: tuple[Box, ...]
+    all_scores: tuple[float, ...]
 
 
 def probabilities(logits: ArrayLike) -> NDArray[np.floating]:
@@ -55,25 +60,39 @@ def probabilities(logits: ArrayLike) -> NDArray[np.floating]:
 
 
 def locate(
-    score_map: NDArray[np.floating], threshold: float, size: Size
-) -> tuple[Box | None, float]:
-    """Box of a score map in the original frame, and the mean of the map inside it.
+    score_map: NDArray[np.floating], threshold: float, size: Size, min_area: float | None = None
+) -> tuple[tuple[Box, ...], tuple[float, ...]]:
+    """Boxes of a score map in the original frame, and the means of the map inside them.
 
     Args:
         score_map: (H, W) in [0, 1].
         threshold: fraction of the map's maximum, in [0, 1].
         size: (width, height) of the original frame.
+        min_area: smallest area of a region with a box, as a share of the frame, in [0, 1); None:
+            the box of the largest region only.
 
     Returns:
-        The box in pixels of the frame, corners included, and its score; (None, 0) if the map has
-        no contour.
+        Boxes in pixels of the frame, corners included, that of the largest region first, and their
+        scores; empty if the map has no contour.
     """
-    x0, y0, x1, y1 = box_at(score_map, threshold)
-    if x1 <= x0 or y1 <= y0:
-        return None, 0.0
-    inside = score_map[y0 : y1 + 1, x0 : x1 + 1]
+    if min_area is None:
+        found = [box_at(score_map, threshold)]
+    else:
+        found = boxes_at(score_map, threshold, min_area)
+    found = [box for box in found if _has_extent(box)] if _has_extent(found[0]) else []
     height, width = score_map.shape
-    return unscale_box((x0, y0, x1, y1), (width, height), size), float(inside.mean())
+    boxes = tuple(unscale_box(box, (width, height), size) for box in found)
+    means = (score_map[y0 : y1 + 1, x0 : x1 + 1].mean() for x0, y0, x1, y1 in found)
+    return boxes, tuple(map(float, means))
+
+
+def _has_extent(box: Box) -> bool:
+    return box[0] < box[2] and box[1] < box[3]
+
+
+def best_box(boxes: Sequence[Box], scores: Sequence[float]) -> tuple[Box | None, float]:
+    """The first box of `locate` and its score; (None, 0) if there is none."""
+    return (boxes[0], scores[0]) if boxes else (None, 0.0)
 
 
 class Predictions:
@@ -84,13 +103,17 @@ class Predictions:
     Args:
         records: the evaluated frames.
         info: of the localizer's checkpoint.
+        min_area: see `locate`.
 
     Attributes:
         kept: predictions of the frames that could be decoded; `share` sorts them by record.
     """
 
-    def __init__(self, records: Sequence[BoxedFrame], info: CheckpointInfo) -> None:
+    def __init__(
+        self, records: Sequence[BoxedFrame], info: CheckpointInfo, min_area: float | None = None
+    ) -> None:
         self.records, self.classes = tuple(records), info.classes
+        self.min_area = min_area
         self.threshold = threshold_or_default(info.threshold)
         self.places = {record.id: place for place, record in enumerate(self.records)}
         self.kept: list[Prediction] = []
@@ -100,10 +123,11 @@ class Predictions:
         assert outputs.scores is not None
         for i, likely in enumerate(probabilities(outputs.logits)):
             label = int(likely.argmax())
-            box, score = locate(outputs.scores[i], self.threshold, batch.sizes[i])
-            place = self.places[batch.records[i].id]
+            size = batch.sizes[i]
+            boxes, scores = locate(outputs.scores[i], self.threshold, size, self.min_area)
+            place, best = self.places[batch.records[i].id], best_box(boxes, scores)
             self.kept.append(
-                Prediction(place, batch.sizes[i], label, float(likely[label]), box, score)
+                Prediction(place, size, label, float(likely[label]), *best, boxes, scores)
             )
 
     def share(self, ranks: Ranks) -> None:
@@ -112,7 +136,7 @@ class Predictions:
         self.kept = sorted(found, key=lambda one: one.place)
 
     def as_records(self) -> list[dict[str, Any]]:
-        """One JSON-serializable dictionary per frame: video, frame, class, probability, box, score.
+        """One JSON-serializable dictionary per frame, see `as_record`.
 
         `frame` is the index of the frame in its video, counted from 0; for frames that split files
         list as image files, their path relative to the video.
@@ -123,6 +147,7 @@ class Predictions:
                 _frame_of(self.records[one.place]),
                 self.classes[one.label],
                 one,
+                self.min_area is not None,
             )
             for one in self.kept
         ]
@@ -143,10 +168,28 @@ class FrameResult(Protocol):
     def score(self) -> float:
         """Of the box, 0…1."""
 
+    @property
+    def all_boxes(self) -> tuple[Box, ...]:
+        """Of all regions."""
 
-def as_record(video: str, frame: int | str, class_name: str, result: FrameResult) -> dict[str, Any]:
-    """One frame as a JSON-serializable dictionary: video, frame, class, probability, box, score."""
-    return {
+    @property
+    def all_scores(self) -> tuple[float, ...]:
+        """Of `all_boxes`."""
+
+
+def as_record(
+    video: str, frame: int | str, class_name: str, result: FrameResult, every_box: bool = False
+) -> dict[str, Any]:
+    """One frame as a JSON-serializable dictionary: video, frame, class, probability, box, score.
+
+    Args:
+        video: its name.
+        frame: number or file of the frame.
+        class_name: of the result.
+        result: of the frame.
+        every_box: add all_boxes and all_scores.
+    """
+    record: dict[str, Any] = {
         "video": video,
         "frame": frame,
         "class": class_name,
@@ -154,6 +197,10 @@ def as_record(video: str, frame: int | str, class_name: str, result: FrameResult
         "box": None if result.box is None else [float(side) for side in result.box],
         "score": round(result.score, 4),
     }
+    if every_box:
+        record["all_boxes"] = [[float(side) for side in box] for box in result.all_boxes]
+        record["all_scores"] = [round(score, 4) for score in result.all_scores]
+    return record
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -18,6 +18,21 @@ GREEN: Color = (40, 230, 60)
 RED: Color = (255, 40, 50)
 """Color of predicted boxes."""
 
+TRACK_COLORS: tuple[Color, ...] = (
+    RED, (60, 160, 255), (255, 200, 0), (200, 90, 255), (0, 220, 200),
+    (255, 130, 30), (255, 120, 200), (160, 230, 60), (120, 120, 255), (240, 240, 240),
+)  # fmt: skip
+"""Colors of the boxes of tracks, in turn."""
+
+
+def track_color(number: int) -> Color:
+    """Color of a track: the first has that of predicted boxes, and after the last they repeat.
+
+    Args:
+        number: of the track, from 1.
+    """
+    return TRACK_COLORS[(number - 1) % len(TRACK_COLORS)]
+
 
 def draw_box(image: Image, box: Box, color: Color, thickness: int = 2) -> Image:
     """Draws a box; the line is inside the box, so that it is visible at the image's border too.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from colocam.data.decoding.arrays import InputFrames, frame_list, rgb_array
 from colocam.data.loading.transforms import resized, to_tensor
-from colocam.evaluation.boxes import Box, threshold_or_default
+from colocam.evaluation.boxes import MIN_AREA, Box, threshold_or_default
 from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
-from colocam.evaluation.predictions import locate, probabilities
+from colocam.evaluation.predictions import best_box, locate, probabilities
 from colocam.models.checkpoint import load_checkpoint
 from colocam.postprocessing import Refinement
 from colocam.runtime.device import make_autocast, pick_device, to_device
 from colocam.runtime.errors import UserError
+
+Boxes = Literal["largest", "all"]
+"""Regions of the score map above the threshold that get a box."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Localization:
         score: mean of the score map inside the box, 0…1; 0 without a box.
         score_map: (S, S) float32, S¹ at the model's input size.
         emptiness: score for the absence of an object, 0…1: 1 − the largest value of the score map.
+        all_boxes: boxes of all regions above the threshold, the largest region first (`box`);
+            with boxes="largest", `box` only.
+        all_scores: mean of the score map inside each of them.
     """
 
     class_name: str
@@ -42,6 +48,8 @@ class Localization:
     score: float
     score_map: NDArray[np.floating]
     emptiness: float
+    all_boxes: tuple[Box, ...] = ()
+    all_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +63,8 @@ class Localizations(Sequence[Localization]):
         probabilities: (N,) float32.
         maps: (N, S, S) float32.
         emptiness: (N,) float32.
+        all_boxes: of each frame, see `Localization.all_boxes`; as many as there are.
+        all_scores: of each frame.
     """
 
     boxes: NDArray[np.float32]
@@ -63,6 +73,8 @@ class Localizations(Sequence[Localization]):
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32]
     emptiness: NDArray[np.float32]
+    all_boxes: tuple[tuple[Box, ...], ...]
+    all_scores: tuple[tuple[float, ...], ...]
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -78,6 +90,7 @@ class Localizations(Sequence[Localization]):
             return Localizations(
                 self.boxes[index], self.scores[index], self.classes[index],
                 self.probabilities[index], self.maps[index], self.emptiness[index],
+                self.all_boxes[index], self.all_scores[index],
             )  # fmt: skip
         x0, y0, x1, y1 = self.boxes[index].tolist()
         return Localization(
@@ -87,6 +100,8 @@ class Localizations(Sequence[Localization]):
             float(self.scores[index]),
             self.maps[index],
             float(self.emptiness[index]),
+            self.all_boxes[index],
+            self.all_scores[index],
         )
 
 
@@ -116,7 +131,13 @@ class VideoLocalizer:
         self.classes = self.info.classes
 
     def localize(
-        self, frames: InputFrames, batch_size: int = 16, refine: int | None = None
+        self,
+        frames: InputFrames,
+        batch_size: int = 16,
+        *,
+        boxes: Boxes = "largest",
+        min_area: float = MIN_AREA,
+        refine: int | None = None,
     ) -> Localizations:
         """Localizes frames, independently of each other unless `refine` is above 1.
 
@@ -128,15 +149,25 @@ class VideoLocalizer:
             batch_size: frames per forward pass.
             refine: number of frames of `Refinement`; above 1 the frames have to be consecutive
                 frames of a video. None: no refinement.
+            boxes: "largest": the box of the largest region of the score map above the threshold;
+                "all": of every region, in `all_boxes`.
+            min_area: smallest area of a region with a box for boxes="all", as a share of the frame,
+                in [0, 1). The largest region has a box whatever its area.
 
         Returns:
             Localizations in the order of the frames. Each score map takes 196 KB at 224×224.
 
         Raises:
-            ValueError: invalid shape, type or range of `frames`; `batch_size` or `refine` below 1.
+            ValueError: invalid shape, type or range of `frames`, `batch_size` or `refine` below 1,
+                unknown `boxes`, or `min_area` out of range.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+        if boxes not in get_args(Boxes):
+            raise ValueError(f"boxes: must be one of {get_args(Boxes)}, got {boxes!r}")
+        if not 0 <= min_area < 1:
+            raise ValueError(f"min_area: must be in [0, 1), got {min_area}")
+        area = min_area if boxes == "all" else None
         refinement = None if refine is None else Refinement(refine)
         inputs = frame_list(frames)
         maps = np.empty((len(inputs), self.info.size, self.info.size), np.float32)
@@ -146,16 +177,18 @@ class VideoLocalizer:
             likely, maps[start : start + len(images)] = self.infer(images, refinement)
             for image, of_classes in zip(images, likely, strict=True):
                 size = image.shape[1], image.shape[0]
-                found.append(self.locate(of_classes, maps[len(found)], size))
+                found.append(self.locate(of_classes, maps[len(found)], size, min_area=area))
         no_box = (np.nan,) * 4
-        boxes = [no_box if one.box is None else one.box for one in found]
+        best = [no_box if one.box is None else one.box for one in found]
         return Localizations(
-            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(best, np.float32).reshape(-1, 4),
             np.array([one.score for one in found], np.float32),
             tuple(one.class_name for one in found),
             np.array([one.probability for one in found], np.float32),
             maps,
             np.array([one.emptiness for one in found], np.float32),
+            tuple(one.all_boxes for one in found),
+            tuple(one.all_scores for one in found),
         )
 
     def infer(
@@ -193,18 +226,23 @@ class VideoLocalizer:
         score_map: NDArray[np.floating],
         size: tuple[int, int],
         label: int | None = None,
+        min_area: float | None = None,
     ) -> Localization:
-        """Computes box and class of one frame from the outputs of `infer`.
+        """Computes boxes and class of one frame from the outputs of `infer`.
 
         Args:
             likely: (K,) class probabilities.
             score_map: (S, S) in [0, 1].
             size: (width, height) of the frame.
             label: class whose probability is reported; None: the most probable one.
+            min_area: smallest area of a region with a box, as a share of the frame; None: the box
+                of the largest region only.
         """
         label = int(likely.argmax()) if label is None else label
-        box, score = locate(score_map, threshold_or_default(self.info.threshold), size)
+        threshold = threshold_or_default(self.info.threshold)
+        boxes, scores = locate(score_map, threshold, size, min_area)
+        box, score = best_box(boxes, scores)
         return Localization(
             self.classes[label], float(likely[label]), box, score, score_map,
-            emptiness(likely, score_map),
+            emptiness(likely, score_map), boxes, scores,
         )  # fmt: skip

@@ -1,9 +1,11 @@
-"""Overlay frames: a frame with its box, its class and, on request, its score map drawn on it."""
+"""Overlay frames: a frame with its boxes, its class and, on request, its score map drawn on it."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from colocam.localization.drawing import RED, Image, blend, draw_box, heat_map
+from colocam.localization.drawing import RED, Image, blend, draw_box, heat_map, track_color
 from colocam.localization.inference import Localization
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -11,8 +13,12 @@ _BACKGROUND, _INK = (20, 20, 20), (255, 255, 255)
 _HEAT_OPACITY = 0.45  # the rest is the gray frame
 
 
-def draw_result(frame: Image, result: Localization, heat: bool = False) -> Image:
+def draw_result(
+    frame: Image, result: Localization, heat: bool = False, tracks: Sequence[int] | None = None
+) -> Image:
     """A copy of the frame with its box, its class and the probability of the class.
+
+    With tracks it has all boxes, each in the color of its track and with the number of it.
 
     The class is written above the box, inside the box if there is no space above it, and in the
     corner of the frame if there is no box. Line width and font size scale with the frame.
@@ -21,6 +27,7 @@ def draw_result(frame: Image, result: Localization, heat: bool = False) -> Image
         frame: (H, W, 3) uint8 RGB.
         result: localization of the frame.
         heat: blend the score map over the frame, from dark blue (0) to yellow (1).
+        tracks: numbers of the tracks of `result.all_boxes`; None: only `result.box` is drawn.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -34,8 +41,15 @@ def draw_result(frame: Image, result: Localization, heat: bool = False) -> Image
     if result.box is None:
         _draw_label(picture, f"{text}, no box", 0, 0)
         return picture
-    _draw_label(picture, text, *result.box[:2])  # first: the box is drawn over it
-    return draw_box(picture, result.box, RED, max(2, round(min(height, width) / 200)))
+    boxes, texts, colors = [result.box], [text], [RED]
+    if tracks is not None:
+        boxes, colors = list(result.all_boxes), [track_color(number) for number in tracks]
+        texts = [f"{text} #{tracks[0]}", *(f"#{number}" for number in tracks[1:])]
+    for box, label in reversed(list(zip(boxes, texts, strict=True))):  # the largest on top
+        _draw_label(picture, label, *box[:2])
+    for box, color in zip(boxes, colors, strict=True):  # after the labels: boxes are not covered
+        picture = draw_box(picture, box, color, max(2, round(min(height, width) / 200)))
+    return picture
 
 
 def draw_missing(frame: Image) -> Image:

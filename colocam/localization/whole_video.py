@@ -20,6 +20,7 @@ def localized_frames(
     batch_size: int = 16,
     label: int | None = None,
     postprocessing: Postprocessing = NO_POSTPROCESSING,
+    min_area: float | None = None,
 ) -> Iterator[tuple[TimedFrame, Localization | None]]:
     """Localizes every frame of a video, in order.
 
@@ -29,6 +30,8 @@ def localized_frames(
         batch_size: largest number of frames per forward pass.
         label: class whose probability is reported; None: the most probable class of each frame.
         postprocessing: of the score maps; smoothing is applied to class probabilities, too.
+        min_area: smallest area of a region with a box, as a share of the frame; None: the box of
+            the largest region only.
 
     Yields:
         Each frame and its localization, None if the frame cannot be decoded.
@@ -47,7 +50,7 @@ def localized_frames(
             if smoothing:
                 likely, score_map = smoothing.next_of_all((likely, score_map), frame.image)
             size = frame.image.shape[1], frame.image.shape[0]
-            yield frame, localizer.locate(likely, score_map, size, label)
+            yield frame, localizer.locate(likely, score_map, size, label, min_area)
 
 
 def _batches(source: ImageFrames | VideoFrames, batch_size: int) -> Iterator[list[TimedFrame]]:

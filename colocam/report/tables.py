@@ -97,6 +97,31 @@ def protocol_cells(columns: Columns) -> Cells:
     return Cells(PROTOCOLS, rows, _honest_note(columns))
 
 
+def detection_cells(metrics: Mapping[str, Mapping[str, float | None]]) -> Cells:
+    """One row per metric of several boxes per frame, one column per choice of the boxes.
+
+    Args:
+        metrics: `colocam.evaluation.coco.detection_metrics` by name of the choice.
+    """
+
+    def row(name: str, key: str) -> list[str]:
+        return [name, *(_percent(one[key]) for one in metrics.values())]
+
+    counts = [f"{one['boxes_per_frame']:.2f}" for one in metrics.values()]
+    rows = [
+        ["IoU 0.5", *metrics],
+        row("COCO AP50", "ap50"),
+        row("COCO AP50, class-agnostic", "ap50_class_agnostic"),
+        row("CorLoc, any of the boxes", "corloc"),
+        row("recall", "recall"),
+        row("recall, frames with several boxes", "recall_several"),
+        ["boxes per frame", *counts],
+    ]
+    return Cells(
+        "Boxes per frame: of the largest region, of all, %", rows, "one threshold, on validation"
+    )
+
+
 def breakdown_cells(columns: Columns) -> list[Cells]:
     """CorLoc by object size, by threshold, and of the videos where it is lowest.
 

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 import colocam
+from colocam.cli.evaluate import main as evaluate
 from colocam.cli.localize import CSV_COLUMNS, main
 from colocam.data.decoding.open import open_video
+from colocam.data.not_data import is_output
 from colocam.data.records import BoxedFrame
-from colocam.evaluation.evaluate import evaluate, seed_cam_of
+from colocam.evaluation.evaluate import evaluate as evaluate_frames
+from colocam.evaluation.evaluate import seed_cam_of
 from colocam.localization.inference import VideoLocalizer
 from colocam.localization.video_writer import has_h264
 from colocam.postprocessing import Postprocessing, Smoothing
@@ -224,6 +227,59 @@ def test_videos_that_cannot_be_decoded_are_skipped_and_counted(
 # ---- options
 
 
+def test_all_boxes_have_tracks_in_records_and_csv(localized, localizer, write_video, tmp_path):
+    video = write_video(tmp_path / "cat.mp4", 6)
+    one = localized(video, options=["--overlay", "off"])
+    records = localized(video, options=["--boxes", "all", "--min-area", "0"])
+    found = localizer.localize(list(open_video(video, "cat")), boxes="all", min_area=0)
+    lines = []
+    for record, of_one, result in zip(records, one, found, strict=True):
+        assert {**of_one} == {key: record[key] for key in of_one}
+        assert record["all_boxes"] == [list(box) for box in result.all_boxes]
+        assert len(record["tracks"]) == len(record["all_scores"]) == len(record["all_boxes"])
+        assert len(set(record["tracks"])) == len(record["tracks"])
+        of_boxes = zip(record["all_boxes"], record["all_scores"], record["tracks"], strict=True)
+        lines += [(record["frame"], *box, score, track) for box, score, track in of_boxes]
+    assert len(lines) > len(records)
+    with (tmp_path / "out" / "cat.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == (*CSV_COLUMNS, "track")
+    columns = ("frame", "x0", "y0", "x1", "y1", "score", "track")
+    assert [tuple(float(line[name]) for name in columns) for line in table] == lines
+    assert len(frames_of(tmp_path / "out" / "cat-overlay.mp4")) == 6
+
+
+def test_frames_without_boxes_have_one_line_with_all_boxes(localized, write_video, tmp_path):
+    video = write_video(tmp_path / "clip", 4)
+    (video / "0001.jpg").write_bytes(b"")
+    records = localized(video, options=["--boxes", "all", "--empty-over", "0"])
+    assert [record["frame"] for record in records] == [0, 2, 3]
+    assert all(record["all_boxes"] == record["tracks"] == [] for record in records)
+    lines = (tmp_path / "out" / "clip.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert {line.count(",") for line in lines} == {len(CSV_COLUMNS)}
+    assert is_output(tmp_path / "out" / "clip-overlay.mp4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--boxes", "al"], "argument --boxes: invalid choice: 'al'"),
+        (["--boxes", "all", "--min-area", "1"], "--min-area 1.0: must be at least 0 and below 1"),
+        (["--boxes", "all", "--min-area", "nan"], "--min-area nan: must be at least 0 and below 1"),
+        (["--boxes", "all", "--min-area", "1%"], "argument --min-area: invalid float value: '1%'"),
+        (["--min-area", "0.1"], "--min-area: has no effect without --boxes all"),
+    ],
+)
+def test_wrong_boxes_are_one_line(options, message, tmp_path, capsys):
+    for command in (main, evaluate):
+        videos = ["cat.mp4"] if command is main else []
+        assert command([*videos, "--ckpt", "x", *options]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
 def test_a_requested_class_is_reported(localized, localizer, write_video, tmp_path):
     video = write_video(tmp_path / "cat.mp4", 3)
     free = localized(video, options=["--overlay", "off"])
@@ -289,7 +345,7 @@ def test_refined_maps_are_those_of_the_python_interface_and_of_evaluation(
         assert record["score"] == pytest.approx(own.score, abs=1e-3)
     boxed = [BoxedFrame(f"clip/{k}", 0, "clip", source, k, ((1, 1, 9, 9),)) for k in (1, 4)]
     maps = []
-    evaluate(
+    evaluate_frames(
         model.model, boxed, model.classes, side=model.info.size,
         cam=seed_cam_of(model.model, model.info), device=model.device,
         on_batch=lambda _, outputs: maps.extend(outputs.scores),

@@ -1,16 +1,20 @@
 """Box protocol: one hand-computed case per convention."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colocam.evaluation.boxes import (
+    NO_BOX,
     box_at,
+    boxes_at,
     contour_boxes,
     iou,
     largest_contour_box,
     quantize,
+    region_boxes,
     scale_box,
     unscale_box,
 )
@@ -179,3 +183,36 @@ def test_predicted_box_is_inside_the_image(box, width, height):
     x0, y0, x1, y1 = unscale_box(box, (20, 20), (width, height))
     assert 0 <= x0 <= x1 < width
     assert 0 <= y0 <= y1 < height
+
+
+# ---- regions
+
+
+def test_every_connected_region_has_a_box_and_the_first_is_that_of_the_largest_contour():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        mask = rng.random(rng.integers(1, 20, 2)) < rng.random()
+        boxes = region_boxes(mask)
+        regions, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        assert len(boxes) == max(1, regions - 1)
+        assert boxes[0] == largest_contour_box(mask)
+
+
+def test_a_region_inside_the_hole_of_another_has_its_own_box():
+    mask = np.zeros((20, 20), bool)
+    mask[2:15, 2:15], mask[4:13, 4:13], mask[7:10, 7:10] = True, False, True
+    assert region_boxes(mask) == [(2, 2, 15, 15), (7, 7, 10, 10)]
+
+
+def test_small_regions_have_no_box_except_for_the_largest():
+    mask = np.zeros((20, 20), bool)
+    mask[:11, :11], mask[13:18, 13:18] = True, True  # contour areas of 100 and 16 of 400 pixels
+    assert region_boxes(mask, 0.04) == [(0, 0, 11, 11), (13, 13, 18, 18)]
+    assert region_boxes(mask, 0.041) == region_boxes(mask, 0.9) == [(0, 0, 11, 11)]
+    assert region_boxes(np.zeros((4, 4)), 0.5) == [NO_BOX]
+
+
+@pytest.mark.parametrize("min_area", [-0.1, 1.0, float("nan")])
+def test_a_smallest_area_out_of_range_is_an_error(min_area):
+    with pytest.raises(ValueError, match=r"min_area: must be in \[0, 1\)"):
+        boxes_at(np.ones((4, 4), np.float32), 0.5, min_area)

@@ -131,12 +131,47 @@ def test_box_uses_the_threshold_of_validation_or_one_half(threshold, right):
 
 
 def test_map_without_a_contour_has_no_box():
-    assert locate(np.zeros((8, 8), np.float32), 0.5, (80, 40)) == (None, 0.0)
+    for min_area in (None, 0.0, 0.5):
+        assert locate(np.zeros((8, 8), np.float32), 0.5, (80, 40), min_area) == ((), ())
 
 
 def test_probabilities_are_a_softmax_without_overflow():
     found = probabilities([[1000.0, 1000.0 + np.log(3)], [0.0, 0.0]])
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5]])
+
+
+def test_all_boxes_follow_the_largest_which_is_the_box_without_them():
+    rng, most = np.random.default_rng(0), 0
+    for _ in range(50):
+        scores = rng.random((6, 9), np.float32) ** 4
+        one, all_of_them = (locate(scores, 0.3, (90, 60), area) for area in (None, 0.0))
+        assert len(one[0]) <= 1
+        assert all_of_them[0][:1] == one[0]
+        assert all_of_them[1][:1] == one[1]
+        assert len(all_of_them[0]) == len(all_of_them[1])
+        most = max(most, len(all_of_them[0]))
+    assert most > 2
+
+
+def test_records_and_coco_results_have_all_boxes_if_requested():
+    scores = np.zeros((1, 8, 8), np.float32)
+    scores[0, 1:5, 1:5], scores[0, 6:8, 6:8] = 1.0, 0.5
+    for area, expected in ((None, 1), (0.0, 2), (0.1, 1)):
+        predictions = Predictions([record("cat/v/1.jpg")], INFO, area)
+        batch = FrameBatch(np.empty(0), predictions.records, ((80, 40),), ())
+        predictions.collect(batch, Outputs(np.zeros((1, 2)), None, scores))
+        found = results(predictions)
+        assert [one["bbox"] for one in found] == [[10, 5, 50, 25], [60, 30, 20, 10]][:expected]
+        assert [one["score"] for one in found] == [round(16 / 25, 4), 0.5][:expected]
+        (entry,) = predictions.as_records()
+        assert entry["box"] == [10.0, 5.0, 59.0, 29.0]
+        if area is None:
+            assert list(entry) == KEYS
+            continue
+        assert list(entry) == [*KEYS, "all_boxes", "all_scores"]
+        assert entry["all_boxes"][0] == entry["box"]
+        assert entry["all_scores"][0] == entry["score"]
+        assert len(entry["all_boxes"]) == len(entry["all_scores"]) == expected
 
 
 # ---- COCO

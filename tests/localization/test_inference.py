@@ -75,8 +75,8 @@ def test_batch_size_does_not_change_the_results(localizer, frames, monkeypatch):
 def test_arrays_and_sequence_have_the_same_values(localizer, frames, monkeypatch):
     boxed = localizer.locate
 
-    def some_without(likely, score_map, size, label=None):
-        return boxed(likely, score_map * (score_map[0, 0] != blank), size, label)
+    def some_without(likely, score_map, size, **options):
+        return boxed(likely, score_map * (score_map[0, 0] != blank), size, **options)
 
     blank = localizer.infer([frames[1]])[1][0, 0, 0]
     monkeypatch.setattr(localizer, "locate", some_without)
@@ -164,3 +164,36 @@ def test_example_of_the_readme_runs(tiny_run, frames, tmp_path, monkeypatch, cap
     assert len(printed) == len(frames)
     for line in printed:
         assert line.split()[0] in colocam.load(ckpt).classes
+
+
+def test_all_boxes_are_returned_with_the_present_fields_unchanged(localizer, frames):
+    one = localizer.localize(frames)
+    every = localizer.localize(frames, boxes="all", min_area=0)
+    np.testing.assert_array_equal(one.boxes, every.boxes)
+    np.testing.assert_array_equal(one.scores, every.scores)
+    assert max(map(len, every.all_boxes)) > 1
+    for results in (one, every):
+        for result, boxes, scores in zip(
+            results, results.all_boxes, results.all_scores, strict=True
+        ):
+            assert result.all_boxes == boxes
+            assert result.all_scores == scores
+            assert len(boxes) == len(scores)
+            assert (boxes[0] if boxes else None) == result.box
+    assert all(len(boxes) <= 1 for boxes in one.all_boxes)
+    assert every[1:3].all_boxes == every.all_boxes[1:3]
+    few = localizer.localize(frames, boxes="all", min_area=0.99)
+    assert few.all_boxes == one.all_boxes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"boxes": "every"}, "boxes: must be one of"),
+        ({"boxes": "all", "min_area": 1}, "min_area: must be in"),
+        ({"min_area": -1}, "min_area: must be in"),
+    ],
+)
+def test_unknown_boxes_and_areas_out_of_range_are_errors(localizer, frames, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        localizer.localize(frames, **wrong)

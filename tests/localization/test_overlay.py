@@ -1,8 +1,11 @@
 """Overlay frames: box, label and heat map."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from colocam.localization.drawing import track_color
 from colocam.localization.inference import Localization
 from colocam.localization.overlay import draw_missing, draw_result
 
@@ -74,3 +77,19 @@ def test_picture_of_a_missing_frame_is_dark_and_gray():
     assert (frame == (90, 180, 30)).all()
     assert (picture[100:] == picture[100:, :, :1]).all()
     assert picture[100:].max() < 90
+
+
+def test_every_box_has_the_color_of_its_track():
+    boxes = ((120, 60, 200, 140), (220, 20, 280, 90))
+    result = replace(result_of(boxes[0]), all_boxes=boxes, all_scores=(0.5, 0.4))
+    frame = np.full((200, 300, 3), 90, np.uint8)
+    for tracks in ((1, 2), (7, 1), (12, 25)):
+        picture = draw_result(frame, result, tracks=tracks)
+        for (x0, y0, x1, y1), number in zip(boxes, tracks, strict=True):
+            line = np.concatenate([picture[y0 : y1 + 1, x] for x in (x0, x1)])
+            assert (line == track_color(number)).all()
+    assert not is_red(draw_result(frame, result))[20:91, 220:281].any()  # no tracks: one box
+    nothing = replace(result, box=None, all_boxes=(), all_scores=())
+    np.testing.assert_array_equal(
+        draw_result(frame, nothing, tracks=()), draw_result(frame, nothing)
+    )
