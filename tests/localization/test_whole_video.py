@@ -6,6 +6,7 @@ import pytest
 import colocam.localization.whole_video
 from colocam.data.decoding.images import ImageFrames
 from colocam.localization.whole_video import localized_frames
+from colocam.postprocessing import Postprocessing
 
 
 class Localizer:
@@ -14,12 +15,13 @@ class Localizer:
     def __init__(self):
         self.batches = []
 
-    def infer(self, images):
+    def infer(self, images, refinement):
+        assert refinement is None
         self.batches.append(len(images))
         values = np.array([float(image[0, 0, 0]) for image in images])
         return values[:, None], values[:, None, None]
 
-    def locate(self, likely, score_map, size, label):
+    def locate(self, likely, score_map, size, label, min_area):
         return float(likely[0]), float(score_map[0, 0]), size, label
 
 
@@ -58,7 +60,9 @@ def test_large_frames_are_run_in_smaller_batches(monkeypatch):
 
 
 def test_smoothing_spans_batches_and_missing_frames_and_is_reset_by_a_cut():
-    found, _ = localized([100, None, 104, 104, 250, 250], batch_size=2, smooth=0.5)
+    found, _ = localized(
+        [100, None, 104, 104, 250, 250], batch_size=2, postprocessing=Postprocessing(smooth=0.5)
+    )
     maps = [one and one[1] for one in found]
     assert maps == pytest.approx([100, None, 102, 103, 250, 250])
     assert [one and one[0] for one in found] == pytest.approx(maps)
