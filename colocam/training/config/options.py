@@ -50,11 +50,12 @@ class Config:
         "all",
         main=True,
     )
-    method: Literal["colocam", "tcam", "fcam"] = _option(
+    method: Literal["colocam", "tcam", "fcam", "trcam"] = _option(
         "options",
         "colocam",
         "colocam: all four loss terms; fcam: the per-frame terms; tcam: the per-frame terms, with "
-        "seeds from the maximum of the CAMs over a frame and the frames before it",
+        "seeds from the maximum of the CAMs over a frame and the frames before it; trcam: encoder "
+        "and both heads in one stage, with seeds from --seed-maps",
         main=True,
     )
     cam: Literal["layercam", "cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam"] = (
@@ -182,6 +183,11 @@ class Config:
     )
     epochs: int = _option("stage 2", 10, "number of epochs", main=True)
     lr: float = _option("stage 2", 0.01, "learning rate", main=True)
+    heads_factor: float = _option(
+        "stage 2",
+        10.0,
+        "with --method trcam: learning rate of both heads (--lr) divided by that of the encoder",
+    )
     decay_every: int = _option("stage 2", 5, "epochs between learning rate decays")
     decay: float = _option("both stages", 0.9, "factor of each learning rate decay")
     momentum: float = _option("both stages", 0.9, "Nesterov momentum")
@@ -277,6 +283,13 @@ class Config:
         "loss terms", 0.5, "bandwidth of these components, in standard deviations"
     )
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that a new run trains, in order: "classifier", "localizer"."""
+        if self.stage != "all":
+            return (self.stage,)
+        return ("localizer",) if self.method in END_TO_END else ("classifier", "localizer")
+
     @classmethod
     def of_preset(cls, preset: str, changes: dict[str, Any]) -> "Config":
         """Values of a preset, overridden by `changes`; the run folder is runs/PRESET."""
@@ -293,7 +306,8 @@ class Config:
         return json.dumps(asdict(self), indent=1, default=str)
 
 
-PER_FRAME = ("fcam", "tcam")  # methods without the joint term
+PER_FRAME = ("fcam", "tcam", "trcam")  # methods without the joint term
+END_TO_END = ("trcam",)  # methods that train encoder and both heads together, in one stage
 
 
 def value_type(option: Field[Any]) -> type:

@@ -15,6 +15,7 @@ ADDED: dict[str, Any] = {
     "classifier_evaluate_every": None,
     "epoch_steps": 1,
     "file_order": "name",
+    "heads_factor": 10.0,
     "initial_foreground": 0.0,
     "joint_features": "color",
     "joint_feature_sigma": 0.5,
