@@ -159,9 +159,14 @@ class Trial:
         return self.experiment.folder / "_".join(parts)
 
     @property
+    def options(self) -> Options:
+        """Options of stage 2."""
+        return self.experiment.options_of(self.row)
+
+    @property
     def done(self) -> bool:
         """Whether the trial is evaluated."""
-        return self._is_evaluated(self.folder, self.experiment.options_of(self.row))
+        return self._is_evaluated(self.folder, self.options)
 
     @property
     def commit(self) -> str:
@@ -266,7 +271,7 @@ class Trial:
             more["data"] = self.experiment.data_folder()
             more["preset"] = self.experiment.config.preset  # the default with data differs
         arguments = self.experiment.arguments(
-            self.seed, self.folder, self.row.classifier, self.experiment.options_of(self.row), more
+            self.seed, self.folder, self.row.classifier, self.options, more
         )
         self._train(self.folder, [*arguments, "--stage", "localizer"])
         (self.folder / "commit").write_text(commit_name())
