@@ -28,8 +28,8 @@ from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import Options, Row
 from lib.paper.trials import Experiment, Trial, honest_corloc
-from lib.real_sheet import write_sheet
-from lib.real_trials import make_trial
+from lib.real.sheet import write_sheet
+from lib.real.trials import make_trial
 from lib.result_files import RESULTS, write_results
 
 from colocam.data.layouts.open import open_data
