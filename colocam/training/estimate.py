@@ -49,7 +49,8 @@ def print_estimate(run: Run, model: Localizer) -> None:
 def _localizer_batch(run: Run) -> tuple[int, int]:
     """Frames of a sequence and of a batch, as stage 2 reads them."""
     config = run.config
-    return config.frames, config.batch_size * (config.frames if config.method == "tcam" else 1)
+    frames = config.sequence_frames
+    return frames, config.batch_size * (frames if config.method == "tcam" else 1)
 
 
 def _seconds(

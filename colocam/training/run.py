@@ -115,8 +115,8 @@ class Run:
         config, ranks = self.config, self.ranks
         trained = full_batch(1, config.classifier_batch_size, ranks.rank, ranks.world)
         decoded = full_batch(
-            1 if config.method == "tcam" else config.frames, config.batch_size, ranks.rank,
-            ranks.world,
+            1 if config.method == "tcam" else config.sequence_frames, config.batch_size,
+            ranks.rank, ranks.world,
         )  # fmt: skip
         if config.method in END_TO_END:
             self.compile(model.encoder, trained, decoded, BATCH_SIZE)

@@ -116,7 +116,7 @@ def test_every_method_is_trained_with_every_seed_and_the_same_stage_1(folders, t
     steps = set()
     for config in stage_2.values():
         read = config.frames if config.method == "tcam" else 1
-        per_batch = read * config.batch_size // config.frames
+        per_batch = read * config.batch_size // config.sequence_frames
         order = EpochOrder(33, per_batch, 0, 0, 1, least_batches=config.epoch_steps)
         steps.add(config.epochs * len(order))
     assert steps == {150}

@@ -91,7 +91,7 @@ def drawn_batch(config: Config, stage: str) -> DrawnBatch:
     """A batch on the host, as a loader returns it."""
     frames, total = 1, config.classifier_batch_size
     if stage == "localizer":
-        frames = config.frames
+        frames = config.sequence_frames
         total = config.batch_size * (frames if config.method == "tcam" else 1)
     count = total // frames
     images = torch.empty(total, config.resize, config.resize, 3, dtype=torch.uint8)

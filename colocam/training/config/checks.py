@@ -13,7 +13,7 @@ _POSITIVE = (
     "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
     "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
     "evaluate_every", "seed_pixels", "accumulate", "keep",
-    "stop_after_skips", "cache_size", "cut_over", "epoch_steps", "heads_factor",
+    "stop_after_skips", "cache_size", "cut_over", "epoch_steps", "encoder_lr",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "workers", "classifier_head_factor", "weight_decay", "state_every",

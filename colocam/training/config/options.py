@@ -150,7 +150,7 @@ class Config:
         main=True,
     )
     accumulate: int = _option("both stages", 1, "batches per optimizer step")
-    frames: int = _option("stage 2", 4, "frames per sequence (n)", main=True)
+    frames: int = _option("stage 2", 4, "frames per sequence (n); trcam: 1", main=True)
     sampling: Literal["adjacent", "interval", "gaussian"] = _option(
         "stage 2", "adjacent", "sampling of the frames of a sequence", main=True
     )
@@ -183,10 +183,8 @@ class Config:
     )
     epochs: int = _option("stage 2", 10, "number of epochs", main=True)
     lr: float = _option("stage 2", 0.01, "learning rate", main=True)
-    heads_factor: float = _option(
-        "stage 2",
-        10.0,
-        "with --method trcam: learning rate of both heads (--lr) divided by that of the encoder",
+    encoder_lr: float = _option(
+        "stage 2", 0.001, "learning rate of the encoder, with --method trcam"
     )
     decay_every: int = _option("stage 2", 5, "epochs between learning rate decays")
     decay: float = _option("both stages", 0.9, "factor of each learning rate decay")
@@ -289,6 +287,11 @@ class Config:
         if self.stage != "all":
             return (self.stage,)
         return ("localizer",) if self.method in END_TO_END else ("classifier", "localizer")
+
+    @property
+    def sequence_frames(self) -> int:
+        """Frames of a sequence that stage 2 reads: `frames`, or 1 if the encoder is trained too."""
+        return 1 if self.method in END_TO_END else self.frames
 
     @classmethod
     def of_preset(cls, preset: str, changes: dict[str, Any]) -> "Config":

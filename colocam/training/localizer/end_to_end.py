@@ -13,9 +13,10 @@ from colocam.training.update import nan_if_not_finite
 class EndToEndStage(LocalizerStage):
     """Trains the whole model: cross-entropy of the tags plus the losses of the maps.
 
-    Seeds are drawn from stored maps. The encoder has a lower learning rate than the two heads
-    (`--heads-factor`). Batch norm of the encoder keeps the statistics of pretrained weights, since
-    a batch holds few videos; from random weights it updates them.
+    Seeds are drawn from stored maps, batches are single frames. The encoder has a learning rate of
+    its own (`--encoder-lr`), the classification head that of stage 1, the decoder that of stage 2.
+    Batch norm of the encoder keeps the statistics of pretrained weights, since a batch holds few
+    videos; from random weights it updates them.
     """
 
     trains_classifier = True
@@ -24,10 +25,10 @@ class EndToEndStage(LocalizerStage):
         """Returns encoder and heads with their learning rates."""
         config, model = self.run.config, self.model
         model.encoder.freeze_unused()
-        heads = (model.head, *model.decoder_modules())
         return [
-            (model.encoder, config.lr / config.heads_factor),
-            *((module, config.lr) for module in heads),
+            (model.encoder, config.encoder_lr),
+            (model.head, config.classifier_lr * config.classifier_head_factor),
+            *((module, config.lr) for module in model.decoder_modules()),
         ]
 
     def make_network(self) -> nn.Module:

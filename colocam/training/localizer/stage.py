@@ -115,10 +115,11 @@ class LocalizerStage:
         trained = self.choose_trained()
         self.update = run.update(trained, config.decay_every)
         self.network = run.ranks.parallel(self.make_network())
-        read = config.frames if self.anchors_only else 1  # frames read per frame trained on
-        self.loader = run.loader(config.frames, read * config.batch_size, run.seed_maps)
+        frames = config.sequence_frames
+        read = frames if self.anchors_only else 1  # frames read per frame trained on
+        self.loader = run.loader(frames, read * config.batch_size, run.seed_maps)
         self.step_losses = StepLosses(self.loss)
-        sequences = self.loader.full_batch // config.frames
+        sequences = self.loader.full_batch // frames
         run.compile(self.step_losses, sequences if self.anchors_only else self.loader.full_batch)
         self.best: dict[str, list[float]] = {}
 
