@@ -1,4 +1,4 @@
-"""CorLoc on real video: activation map, F-CAM, TCAM, CoLo-CAM and the box around the centre.
+"""CorLoc on real video: activation map, F-CAM, TCAM, TrCAM-V, CoLo-CAM, box around the centre.
 
     python bench/real.py --data DIR [--splits DIR] [--budget small|medium] [--seeds 0 1 2] […]
 
@@ -28,8 +28,9 @@ from lib.machine import Machine, describe, file_name_of, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
 from lib.paper.tables import Options, Row
-from lib.paper.trials import Experiment, Trial, best_score, honest_corloc
-from lib.real_sheet import write_sheet
+from lib.paper.trials import Experiment, Trial, honest_corloc
+from lib.real.sheet import write_sheet
+from lib.real.trials import make_trial
 from lib.result_files import RESULTS, write_results
 
 from colocam.data.layouts.open import open_data
@@ -52,6 +53,7 @@ TABLES: dict[str, Sequence[Row]] = {
         Row("LayerCAM", None),
         Row("F-CAM", {"method": "fcam"}),
         Row("TCAM", {"method": "tcam", "frames": 2}),
+        Row("TrCAM-V on LayerCAM maps", {"method": "trcam"}),
         Row("CoLo-CAM, colours", COLOURS),
         Row("CoLo-CAM, features", {"joint-features": "features"}),
         Row("CoLo-CAM, colours and features", {}),
@@ -101,18 +103,6 @@ HEADS = {
     "on_validation": "on validation",
     "collapsed": "one-sided, %",
 }
-
-
-class SeedCamTrial(Trial):
-    """The seed CAM, which stage 1 evaluates itself."""
-
-    @property
-    def folder(self) -> Path:
-        """Run folder of stage 1."""
-        return self.classifier
-
-    def _validation(self) -> tuple[float, float | None]:
-        return best_score(self.log("classifier")), None
 
 
 @dataclass(frozen=True)
@@ -182,10 +172,7 @@ def _run(options: argparse.Namespace) -> None:
         _check(experiment, options.show)
     for name, experiment in experiments.items():
         trials = [
-            [
-                (SeedCamTrial if row.options is None else Trial)(experiment, row, seed)
-                for seed in sorted(set(options.seeds))
-            ]
+            [make_trial(experiment, row, seed) for seed in sorted(set(options.seeds))]
             for row in TABLES[options.table]
         ]
         if not options.only_done:

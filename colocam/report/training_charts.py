@@ -13,7 +13,7 @@ LogEntry = Mapping[str, Any]
 PERCENT = (0.0, 100.0)
 STAGES = {
     "classifier": "Stage 1: classifier, trained from class tags",
-    "localizer": "Stage 2: decoder, trained on the frozen classifier",
+    "localizer": "Stage 2: localizer, trained from seeds",
 }
 TITLES = {
     "localization": "CorLoc on validation, %",

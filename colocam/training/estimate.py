@@ -9,7 +9,7 @@ import torch
 
 from colocam.cam.gradients import AVERAGES
 from colocam.models import Localizer
-from colocam.training.localizer import LocalizerStage
+from colocam.training.localizer import make_localizer_stage
 from colocam.training.run import Run
 
 FEWEST_FRAMES = 1000  # of both stages; a shorter run is not worth the trials
@@ -27,8 +27,8 @@ def print_estimate(run: Run, model: Localizer) -> None:
     """
     config = run.config
     first, second = run.loader(1, config.classifier_batch_size), run.loader(*_localizer_batch(run))
-    first_batches = len(first) * config.classifier_epochs * (config.stage != "localizer")
-    second_batches = len(second) * config.epochs * (config.stage != "classifier")
+    first_batches = len(first) * config.classifier_epochs * ("classifier" in config.stages)
+    second_batches = len(second) * config.epochs * ("localizer" in config.stages)
     first.close()
     second.close()
     frames = first_batches * config.classifier_batch_size + second_batches * config.batch_size
@@ -49,7 +49,8 @@ def print_estimate(run: Run, model: Localizer) -> None:
 def _localizer_batch(run: Run) -> tuple[int, int]:
     """Frames of a sequence and of a batch, as stage 2 reads them."""
     config = run.config
-    return config.frames, config.batch_size * (config.frames if config.method == "tcam" else 1)
+    frames = config.sequence_frames
+    return frames, config.batch_size * (frames if config.method == "tcam" else 1)
 
 
 def _seconds(
@@ -98,7 +99,7 @@ def _encoding(run: Run, model: Localizer) -> float:
 
 def _batch(run: Run, model: Localizer) -> float:
     """Seconds of a step of stage 2 with one batch."""
-    stage = LocalizerStage(run, copy.deepcopy(model))
+    stage = make_localizer_stage(run, copy.deepcopy(model))
     stage.train()
 
     def step() -> None:

@@ -27,7 +27,7 @@ from colocam.runtime.distribution import Ranks
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of, print_note
 from colocam.training.compilation import compile_full_batches
-from colocam.training.config import Config
+from colocam.training.config import END_TO_END, Config
 from colocam.training.metrics import Metrics
 from colocam.training.update import Update
 
@@ -114,11 +114,14 @@ class Run:
             model.decoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.decoder)
         config, ranks = self.config, self.ranks
         trained = full_batch(1, config.classifier_batch_size, ranks.rank, ranks.world)
-        self.compile(model.encoder, trained, BATCH_SIZE)
         decoded = full_batch(
-            1 if config.method == "tcam" else config.frames, config.batch_size, ranks.rank,
-            ranks.world,
+            1 if config.method == "tcam" else config.sequence_frames, config.batch_size,
+            ranks.rank, ranks.world,
         )  # fmt: skip
+        if config.method in END_TO_END:
+            self.compile(model.encoder, trained, decoded, BATCH_SIZE)
+        else:
+            self.compile(model.encoder, trained, BATCH_SIZE)
         self.compile(model.decoder, decoded, BATCH_SIZE)
         return model
 

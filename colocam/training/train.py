@@ -16,15 +16,15 @@ from colocam.runtime.errors import UserError
 from colocam.runtime.interruption import Interrupted, Interruption, catch_signals
 from colocam.runtime.messages import print_unreadable
 from colocam.training.classifier import BEST, ClassifierStage
-from colocam.training.config import Config
+from colocam.training.config import END_TO_END, Config
 from colocam.training.estimate import print_estimate
-from colocam.training.localizer import LocalizerStage
+from colocam.training.localizer import make_localizer_stage
 from colocam.training.loop import Loop
 from colocam.training.run import Run, open_run
 from colocam.training.run_files import clear_folder, read_split, write_run_files
 from colocam.training.state import STAGES, State, find_state, state_files
 
-METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM"}
+METHOD_NAMES = {"colocam": "CoLo-CAM", "tcam": "TCAM", "fcam": "F-CAM", "trcam": "TrCAM-V"}
 
 
 def train(
@@ -77,19 +77,13 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
     """Trains the stages that remain; returns the names of frames that could not be decoded."""
     config = run.config
     unreadable: set[str] = set()
-    skips_classifier = config.stage == "localizer" or (
-        state is not None and state.stage == STAGES[1]
-    )
-    teacher: Localizer | None = None
-    if skips_classifier:
-        model, teacher = _load_classifiers(run)
-    else:
-        model = _make_model(run, state)
+    first = config.stages[0] if state is None else state.stage
+    model, teacher = _first_model(run, first, state)
     _check_encoder(config, model)
     if state is None:
         print_estimate(run, model)
     _prepare_folder(run, state)  # after the checks: a mistake leaves an older run as it is
-    if not skips_classifier:
+    if first == STAGES[0]:
         unreadable |= Loop(run, ClassifierStage(run, model), state, interruption).train()
         state = None
         if config.stage == "all":
@@ -97,7 +91,8 @@ def _train_stages(run: Run, state: State | None, interruption: Interruption) -> 
             run.ranks.wait()
             model, teacher = _load_classifiers(run)
     if config.stage != "classifier":
-        unreadable |= Loop(run, LocalizerStage(run, model, teacher), state, interruption).train()
+        stage = make_localizer_stage(run, model, teacher)
+        unreadable |= Loop(run, stage, state, interruption).train()
     if number := max(run.ranks.gather(interruption.number)):  # received after the last step
         raise Interrupted(number)
     return unreadable
@@ -112,10 +107,23 @@ def _check_weights(config: Config, ranks: Ranks, resume: bool) -> None:
         load_weights(make_encoder(config.encoder), config.encoder, config.weights)
 
 
-def _make_model(run: Run, state: State | None) -> Localizer:
-    """Makes the model of stage 1."""
+def _first_model(run: Run, stage: str, state: State | None) -> tuple[Localizer, Localizer | None]:
+    """Returns the model of the first stage to train, and the classifier that makes its seeds.
+
+    A method that trains the encoder too starts stage 2 from a classifier with `--stage localizer`
+    only; the state of its stage 2 holds all weights.
+    """
     config = run.config
-    weights = config.weights if state is None else "none"  # a state holds the weights
+    from_weights = config.method in END_TO_END and (config.stage == "all" or state is not None)
+    if stage == STAGES[0] or from_weights:
+        return _make_model(run, state), None
+    return _load_classifiers(run)
+
+
+def _make_model(run: Run, state: State | None) -> Localizer:
+    """Makes a model with the initial weights of the encoder; a state holds all weights."""
+    config = run.config
+    weights = config.weights if state is None else "none"
     with run.ranks.main_first():
         model = Localizer(config.encoder, len(run.data.classes), weights, pooling=config.pooling)
     return run.prepare_model(model)

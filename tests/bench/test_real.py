@@ -8,12 +8,17 @@ import pytest
 
 from lib.paper import teaching
 from lib.paper import trials as paper_trials
+from lib.paper.tables import Row
+from lib.paper.trials import Experiment
+from lib.real import trials as real_trials
 
 import real
 from colocam.cli.options import parse_config
 from colocam.cli.seed_maps import main as seed_maps
+from colocam.data.layouts.open import open_data
 from colocam.data.layouts.split_files import SplitRecord, write_split
 from colocam.data.loading.loader import EpochOrder
+from colocam.data.loading.seed_maps import SeedMaps
 
 SPLITS = ("all", "disjoint")
 
@@ -61,7 +66,7 @@ def summary_of(value):
 def trained(monkeypatch, tmp_path):
     """Replaces training and evaluation by scores that follow from the options; configurations."""
     calls = []
-    values = {"fcam": 30.0, "tcam": 35.0, "colocam": 50.0}
+    values = {"fcam": 30.0, "tcam": 35.0, "trcam": 40.0, "colocam": 50.0}
 
     monkeypatch.setattr(real, "_check", lambda *_: None)  # there are no videos
 
@@ -82,6 +87,9 @@ def trained(monkeypatch, tmp_path):
         write(config.out, 28.0 if first else values[config.method] + config.seed)
 
     monkeypatch.setattr(paper_trials, "train", train)
+    monkeypatch.setattr(
+        real_trials.StoredMapsTrial, "_write_maps", lambda trial: trial.maps.mkdir(parents=True)
+    )
     monkeypatch.setattr(real, "write_sheet", lambda *_: None)
     return calls
 
@@ -102,7 +110,7 @@ def test_every_method_is_trained_with_every_seed_and_the_same_stage_1(folders, t
     seen = {(c.splits.name, c.seed, c.method) for c in trained if c.stage == "localizer"}
     assert seen == {
         (split, seed, method)
-        for split in SPLITS for seed in (0, 1) for method in ("fcam", "tcam", "colocam")
+        for split in SPLITS for seed in (0, 1) for method in ("fcam", "tcam", "trcam", "colocam")
     }  # fmt: skip
     assert {config.preset for config in trained} == {"real-cpu"}
     # The same number of steps for all methods; their batches have other numbers of sequences.
@@ -110,7 +118,7 @@ def test_every_method_is_trained_with_every_seed_and_the_same_stage_1(folders, t
     steps = set()
     for config in stage_2.values():
         read = config.frames if config.method == "tcam" else 1
-        per_batch = read * config.batch_size // config.frames
+        per_batch = read * config.batch_size // config.sequence_frames
         order = EpochOrder(33, per_batch, 0, 0, 1, least_batches=config.epoch_steps)
         steps.add(config.epochs * len(order))
     assert steps == {150}
@@ -121,8 +129,8 @@ def test_table_has_the_centre_box_and_the_spread_over_the_seeds(folders, trained
     result, text = results(folders, "disjoint")
     assert result["centre_box"]["corloc"]["0.5"] == 21.0
     names = [row["name"] for row in result["rows"]]
-    assert names[:3] == ["LayerCAM", "F-CAM", "TCAM"]
-    assert names[3:] == ["CoLo-CAM, colours", "CoLo-CAM, colours and features"]
+    assert names[:4] == ["LayerCAM", "F-CAM", "TCAM", "TrCAM-V on LayerCAM maps"]
+    assert names[4:] == ["CoLo-CAM, colours", "CoLo-CAM, colours and features"]
     layercam, *_, colocam = result["rows"]
     assert layercam["corloc"] == [28.0] * 3  # as stage 1 evaluated it
     assert layercam["validation"] == [40.0] * 3
@@ -133,7 +141,29 @@ def test_table_has_the_centre_box_and_the_spread_over_the_seeds(folders, trained
     assert "tested on other videos" in lines[0]
     assert "seeds 0, 1, 2" in lines[0]
     assert any(line.startswith("| centre box | 21.0 | 16.0 |") for line in lines)
-    assert any(line.startswith(f"| {names[4]} | 51.0 ± 1.0 | 46.0 ± 1.0 |") for line in lines)
+    assert any(line.startswith(f"| {names[5]} | 51.0 ± 1.0 | 46.0 ± 1.0 |") for line in lines)
+
+
+def test_stored_maps_are_those_of_the_trials_own_stage_1_and_written_once(folders, trained):
+    for _ in range(2):
+        assert run(folders, "--seeds", "0", "1", "--only", "all") == 0
+    (one, two) = (config for config in trained if config.method == "trcam")
+    for config in (one, two):
+        (first,) = (c for c in trained if (c.stage, c.seed) == ("classifier", config.seed))
+        assert config.seed_maps == first.out / "maps"
+        assert config.stage == "localizer"  # the other methods' start
+
+
+def test_every_training_frame_gets_a_map_of_the_classifier(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(real_trials.StoredMapsTrial, "classifier", tmp_path)
+    (tmp_path / "checkpoints").symlink_to(tiny_run.out / "checkpoints")
+    experiment = Experiment(tmp_path, tiny_run.data, None, {"preset": "smoke"})
+    trial = real_trials.make_trial(experiment, Row("", {"method": "trcam"}), 0)
+    trial._write_maps()
+    assert trial.options["seed-maps"] == trial.maps == tmp_path / "maps"
+    shots = open_data(tiny_run.data, None, seed=0).train
+    SeedMaps(trial.maps).check(shots, frame_limit=1.0)
+    assert len(list(trial.maps.rglob("*.npy"))) == sum(len(shot.frames) for shot in shots)
 
 
 def test_finished_trials_are_not_trained_again(folders, trained):

@@ -89,13 +89,15 @@ def test_the_preset_follows_data_and_device(argv, cuda, preset):
     assert config.out == Path("runs") / preset
 
 
-@pytest.mark.parametrize("method", ["fcam", "tcam", "colocam"])
+@pytest.mark.parametrize("method", ["fcam", "tcam", "colocam", "trcam"])
 def test_per_frame_methods_have_no_joint_term_and_keep_its_weight_in_the_configuration(method):
-    config = parse_config(["--method", method, "--coloc-weight", "5", "--coloc-ramp", "2"], False)
+    argv = ["--method", method, "--seed-maps", "m", "--coloc-weight", "5", "--coloc-ramp", "2"]
+    config = parse_config(argv, False)
     assert config.coloc_weight == 5  # as written to config.json
     loss = loss_settings(config)
     assert loss.coloc.at(9) == (5 if method == "colocam" else 0)
-    assert (loss.pl.at(9), loss.crf.at(9), loss.asc.at(9)) == (1.0, 2e-9, 0.01)
+    barrier = 0 if method == "trcam" else 0.01
+    assert (loss.pl.at(9), loss.crf.at(9), loss.asc.at(9)) == (1.0, 2e-9, barrier)
 
 
 def test_values_take_the_type_of_their_option():
@@ -215,6 +217,8 @@ def consistent(values):
     """Configuration of these values without options that exclude each other."""
     if values["method"] == "tcam":
         values |= {"sampling": "adjacent", "direction": "before"}
+    if values["method"] == "trcam":
+        values |= {"seed_maps": Path("maps"), "tag_weighting": "off"}
     if values["cam"] == "cam":
         values["cam_layer"] = "last"
     if values["weights"] == "none":

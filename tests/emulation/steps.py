@@ -31,7 +31,7 @@ from colocam.runtime.device import make_autocast
 from colocam.runtime.distribution import ALONE
 from colocam.training.classifier.stage import ClassifierStage
 from colocam.training.config import Config
-from colocam.training.localizer import LocalizerStage
+from colocam.training.localizer import LocalizerStage, make_localizer_stage
 from colocam.training.metrics import Metrics
 from colocam.training.run import Run
 from colocam.training.update import Update
@@ -49,6 +49,7 @@ def configurations() -> Iterator[tuple[str, list[str], bool]]:
     for amp in ("bf16", "fp16", "off"):
         for method in ("colocam", "tcam", "fcam"):
             yield "localizer", ["--amp", amp, "--method", method], False
+        yield "localizer", ["--amp", amp, "--method", "trcam", "--seed-maps", "maps"], False
         yield "classifier", ["--amp", amp], False
     for cam in ("cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam"):
         for layer in ("last", "layer3"):
@@ -90,14 +91,15 @@ def drawn_batch(config: Config, stage: str) -> DrawnBatch:
     """A batch on the host, as a loader returns it."""
     frames, total = 1, config.classifier_batch_size
     if stage == "localizer":
-        frames = config.frames
+        frames = config.sequence_frames
         total = config.batch_size * (frames if config.method == "tcam" else 1)
     count = total // frames
     images = torch.empty(total, config.resize, config.resize, 3, dtype=torch.uint8)
     zeros = torch.zeros(total, dtype=torch.long)
+    maps = None if config.seed_maps is None else torch.zeros(total, config.resize, config.resize)
     whole = SequenceBatch(
         images.permute(0, 3, 1, 2), zeros, zeros, count, torch.zeros(count, dtype=torch.long),
-        None, ("",) * total, (),
+        maps, ("",) * total, (),
     )  # fmt: skip
     crops = tuple(Crop(3, 5, config.crop, number % 2 == 0) for number in range(count))
     return DrawnBatch(whole, crops, (frames,) * count)
@@ -125,7 +127,7 @@ def waits(stage_name: str, options: Sequence[str], teacher: bool, folder: Path) 
         if stage_name == "classifier":
             stage = ClassifierStage(run, model)
         else:
-            stage = LocalizerStage(run, model, on_gpu(run.config) if teacher else None)
+            stage = make_localizer_stage(run, model, on_gpu(run.config) if teacher else None)
         stage.train()
         drawn = drawn_batch(run.config, stage_name)
         for number in range(2):

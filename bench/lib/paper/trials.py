@@ -162,9 +162,14 @@ class Trial:
         return self.experiment.folder / "_".join(parts)
 
     @property
+    def options(self) -> Options:
+        """Options of stage 2."""
+        return self.experiment.options_of(self.row)
+
+    @property
     def done(self) -> bool:
         """Whether the trial is evaluated."""
-        return self._is_evaluated(self.folder, self.experiment.options_of(self.row))
+        return self._is_evaluated(self.folder, self.options)
 
     @property
     def commit(self) -> str:
@@ -271,7 +276,7 @@ class Trial:
         if self.row.taught:
             more["seed-maps"] = self._maps_of_teacher()
         arguments = self.experiment.arguments(
-            self.seed, self.folder, self.row.classifier, self.experiment.options_of(self.row), more
+            self.seed, self.folder, self.row.classifier, self.options, more
         )
         self._train(self.folder, [*arguments, "--stage", "localizer"])
         (self.folder / "commit").write_text(commit_name())

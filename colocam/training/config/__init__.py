@@ -7,11 +7,12 @@
 """
 
 from colocam.training.config.checks import check_config
-from colocam.training.config.options import PER_FRAME, Config, choices, value_type
+from colocam.training.config.options import END_TO_END, PER_FRAME, Config, choices, value_type
 from colocam.training.config.presets import PRESETS, default_preset
 from colocam.training.config.stored import read_options
 
 __all__ = [
+    "END_TO_END",
     "PER_FRAME",
     "PRESETS",
     "Config",

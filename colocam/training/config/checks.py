@@ -7,13 +7,13 @@ from typing import Any
 from colocam.models.encoders import KNOWN, is_known
 from colocam.runtime.device import check_seed
 from colocam.runtime.errors import UserError
-from colocam.training.config.options import Config
+from colocam.training.config.options import END_TO_END, Config
 
 _POSITIVE = (
     "resize", "crop", "batch_size", "classifier_batch_size", "frames", "classifier_epochs",
     "classifier_lr", "classifier_decay_every", "epochs", "lr", "decay", "decay_every",
     "evaluate_every", "seed_pixels", "accumulate", "keep",
-    "stop_after_skips", "cache_size", "cut_over", "epoch_steps",
+    "stop_after_skips", "cache_size", "cut_over", "epoch_steps", "encoder_lr",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "workers", "classifier_head_factor", "weight_decay", "state_every",
@@ -52,7 +52,7 @@ def check_config(config: Config) -> None:
     if (
         config.weights == "none"
         and config.classifier_layers != "all"
-        and config.stage != "localizer"
+        and "classifier" in config.stages
     ):
         raise UserError(
             f"--weights none: with --classifier-layers {config.classifier_layers} the encoder "
@@ -60,6 +60,8 @@ def check_config(config: Config) -> None:
         )
     if config.method == "tcam" and (config.sampling, config.direction) != ("adjacent", "before"):
         raise UserError("--method tcam: requires --sampling adjacent and --direction before")
+    if config.method in END_TO_END and "localizer" in config.stages:
+        _check_end_to_end(config)
     if config.cam == "cam" and config.cam_layer != "last":
         raise UserError(
             f"--cam-layer {config.cam_layer}: --cam cam is computed at the last map only"
@@ -68,6 +70,20 @@ def check_config(config: Config) -> None:
         raise UserError(f"--crop {config.crop}: must not exceed --resize {config.resize}")
     if config.crop < 32:
         raise UserError(f"--crop {config.crop}: must be at least 32 for output stride 8")
+
+
+def _check_end_to_end(config: Config) -> None:
+    """Checks a method whose seeds and frame weights cannot come from a trained classifier."""
+    if config.seed_maps is None:
+        raise UserError(
+            f"--method {config.method}: has no classifier to draw seeds from; give maps of the "
+            "training frames with --seed-maps DIR"
+        )
+    if config.tag_weighting != "off":
+        raise UserError(
+            f"--tag-weighting {config.tag_weighting}: needs a trained classifier, which --method "
+            f"{config.method} does not have; omit it"
+        )
 
 
 def _require(config: Config, name: str, what: str, holds: Callable[[Any], bool]) -> None:

@@ -50,11 +50,12 @@ class Config:
         "all",
         main=True,
     )
-    method: Literal["colocam", "tcam", "fcam"] = _option(
+    method: Literal["colocam", "tcam", "fcam", "trcam"] = _option(
         "options",
         "colocam",
         "colocam: all four loss terms; fcam: the per-frame terms; tcam: the per-frame terms, with "
-        "seeds from the maximum of the CAMs over a frame and the frames before it",
+        "seeds from the maximum of the CAMs over a frame and the frames before it; trcam: encoder "
+        "and both heads in one stage, with seeds from --seed-maps",
         main=True,
     )
     cam: Literal["layercam", "cam", "gradcam", "gradcam++", "smoothgradcam++", "xgradcam"] = (
@@ -149,7 +150,7 @@ class Config:
         main=True,
     )
     accumulate: int = _option("both stages", 1, "batches per optimizer step")
-    frames: int = _option("stage 2", 4, "frames per sequence (n)", main=True)
+    frames: int = _option("stage 2", 4, "frames per sequence (n); trcam: 1", main=True)
     sampling: Literal["adjacent", "interval", "gaussian"] = _option(
         "stage 2", "adjacent", "sampling of the frames of a sequence", main=True
     )
@@ -182,6 +183,9 @@ class Config:
     )
     epochs: int = _option("stage 2", 10, "number of epochs", main=True)
     lr: float = _option("stage 2", 0.01, "learning rate", main=True)
+    encoder_lr: float = _option(
+        "stage 2", 0.001, "learning rate of the encoder, with --method trcam"
+    )
     decay_every: int = _option("stage 2", 5, "epochs between learning rate decays")
     decay: float = _option("both stages", 0.9, "factor of each learning rate decay")
     momentum: float = _option("both stages", 0.9, "Nesterov momentum")
@@ -277,6 +281,18 @@ class Config:
         "loss terms", 0.5, "bandwidth of these components, in standard deviations"
     )
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that a new run trains, in order: "classifier", "localizer"."""
+        if self.stage != "all":
+            return (self.stage,)
+        return ("localizer",) if self.method in END_TO_END else ("classifier", "localizer")
+
+    @property
+    def sequence_frames(self) -> int:
+        """Frames of a sequence that stage 2 reads: `frames`, or 1 if the encoder is trained too."""
+        return 1 if self.method in END_TO_END else self.frames
+
     @classmethod
     def of_preset(cls, preset: str, changes: dict[str, Any]) -> "Config":
         """Values of a preset, overridden by `changes`; the run folder is runs/PRESET."""
@@ -293,7 +309,8 @@ class Config:
         return json.dumps(asdict(self), indent=1, default=str)
 
 
-PER_FRAME = ("fcam", "tcam")  # methods without the joint term
+PER_FRAME = ("fcam", "tcam", "trcam")  # methods without the joint term
+END_TO_END = ("trcam",)  # methods that train encoder and both heads together, in one stage
 
 
 def value_type(option: Field[Any]) -> type:

@@ -14,6 +14,7 @@ ADDED: dict[str, Any] = {
     "classifier_layers": "all",
     "classifier_evaluate_every": None,
     "epoch_steps": 1,
+    "encoder_lr": 0.001,
     "file_order": "name",
     "initial_foreground": 0.0,
     "joint_features": "color",

@@ -11,7 +11,7 @@ from colocam.data.loading.loader import SequenceBatch
 from colocam.losses import Counts, LocalizerLoss, LossSettings, Schedule, tag_weights
 from colocam.models import Localizer
 from colocam.models.checkpoint import CheckpointInfo, save_checkpoint
-from colocam.training.config import PER_FRAME, Config
+from colocam.training.config import END_TO_END, PER_FRAME, Config
 from colocam.training.localizer.collapse import collapse_warning
 from colocam.training.localizer.frozen_encoder import FrozenEncoder
 from colocam.training.localizer.seeding import Seeding
@@ -33,6 +33,8 @@ def loss_settings(config: Config) -> LossSettings:
     }
     if config.method in PER_FRAME:
         schedules["coloc"] = Schedule(0.0)
+    if config.method in END_TO_END:
+        schedules["asc"] = Schedule(0.0)
     return LossSettings(
         **schedules,
         coloc_adaptive=config.coloc_weighting == "adaptive",
@@ -50,8 +52,10 @@ class Prepared(NamedTuple):
     """Input of the decoder and its loss, for one batch.
 
     Attributes:
-        features: the encoder's maps of the frames that are trained on, shallow to deep.
+        features: the encoder's maps of the frames that are trained on, shallow to deep; none if
+            the encoder is trained too.
         images: (B, 3, H, W) uint8, these frames.
+        labels: (B,) class of the video of each frame.
         seeds: (B, H, W) uint8, their pseudo-labels.
         sequence: (B,) integers 0…G−1.
         num_sequences: G.
@@ -61,6 +65,7 @@ class Prepared(NamedTuple):
 
     features: list[Tensor]
     images: Tensor
+    labels: Tensor
     seeds: Tensor
     sequence: Tensor
     num_sequences: int
@@ -94,6 +99,7 @@ class LocalizerStage:
     """
 
     name = "localizer"
+    trains_classifier = False  # see `EndToEndStage`
 
     def __init__(self, run: Run, model: Localizer, teacher: Localizer | None = None) -> None:
         config = run.config
@@ -104,18 +110,28 @@ class LocalizerStage:
         self.anchors_only = config.method == "tcam"
         self.loss = LocalizerLoss(loss_settings(config), (config.crop, config.crop))
         self.seeding = Seeding(run, model, teacher)
-        for module in (*model.classifier_modules(), *([teacher.eval()] if teacher else [])):
-            module.requires_grad_(False)
-        self.update = run.update(
-            [(module, config.lr) for module in model.decoder_modules()], config.decay_every
-        )
-        self.decode = run.ranks.parallel(_Decode(model))
-        read = config.frames if self.anchors_only else 1  # frames read per frame trained on
-        self.loader = run.loader(config.frames, read * config.batch_size, run.seed_maps)
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+        trained = self.choose_trained()
+        self.update = run.update(trained, config.decay_every)
+        self.network = run.ranks.parallel(self.make_network())
+        frames = config.sequence_frames
+        read = frames if self.anchors_only else 1  # frames read per frame trained on
+        self.loader = run.loader(frames, read * config.batch_size, run.seed_maps)
         self.step_losses = StepLosses(self.loss)
-        sequences = self.loader.full_batch // config.frames
+        sequences = self.loader.full_batch // frames
         run.compile(self.step_losses, sequences if self.anchors_only else self.loader.full_batch)
         self.best: dict[str, list[float]] = {}
+
+    def choose_trained(self) -> list[tuple[nn.Module, float]]:
+        """Freezes the classifier; returns the modules to train with their learning rates."""
+        for module in self.model.classifier_modules():
+            module.requires_grad_(False)
+        return [(module, self.run.config.lr) for module in self.model.decoder_modules()]
+
+    def make_network(self) -> nn.Module:
+        """Returns the trained modules as one, for DistributedDataParallel."""
+        return _Decode(self.model)
 
     def train(self) -> None:
         """Sets the decoder to training mode, and the frozen classifier to eval mode."""
@@ -142,9 +158,8 @@ class LocalizerStage:
         counts = self.counts(prepared)
         total: dict[str, Tensor] = {}
         for index, one in enumerate(prepared):
-            with ranks.gathers_gradients(self.decode, index == len(prepared) - 1):
-                maps = self.maps(one)
-                losses = self.losses(one, maps, epoch, counts)
+            with ranks.gathers_gradients(self.network, index == len(prepared) - 1):
+                losses = self.forward(one, epoch, counts)
                 self.update.backward(losses["total"])
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
@@ -184,7 +199,7 @@ class LocalizerStage:
             features = [level[batch.anchors] for level in features]
             images, sequence, labels = (x[batch.anchors] for x in (images, sequence, labels))
         return Prepared(
-            list(features), images, seeds, sequence, batch.num_sequences,
+            list(features), images, labels, seeds, sequence, batch.num_sequences,
             0.0 if batch.blank else 1.0, self.frame_weights(features, labels),
         )  # fmt: skip
 
@@ -211,10 +226,14 @@ class LocalizerStage:
         )
         return Counts(*self.run.ranks.mean(counts.sum(0)))
 
+    def forward(self, one: Prepared, epoch: float, counts: Counts) -> dict[str, Tensor]:
+        """Computes the maps of a batch, and from them its losses; see `losses`."""
+        return self.losses(one, self.maps(one), epoch, counts)
+
     def maps(self, one: Prepared) -> Tensor:
         """Returns maps (B, 2, H, W) before softmax, float32."""
         with self.run.autocast():
-            return self.decode(one.features, one.images.shape[2:]).float()
+            return self.network(one.features, one.images.shape[2:]).float()
 
     def losses(
         self, one: Prepared, maps: Tensor, epoch: float, counts: Counts
@@ -233,7 +252,7 @@ class LocalizerStage:
         }
         losses: dict[str, Tensor] = self.step_losses(
             maps, one.images, one.seeds, one.sequence, one.num_sequences, weights, counts,
-            one.frame_weights, self.model.middle_map(one.features),
+            one.frame_weights, self.model.middle_map(one.features) if one.features else None,
         )  # fmt: skip
         if one.weight != 1:
             losses = {name: one.weight * value for name, value in losses.items()}
@@ -251,19 +270,20 @@ class LocalizerStage:
             unreadable: receives the names of frames that cannot be decoded.
 
         Returns:
-            CorLoc of the localizer and of its seed CAM, in %; empty if there are no boxes.
+            CorLoc of the localizer and of its seed CAM if there are boxes, and classification
+            accuracy if the classifier is trained too, in %.
         """
         run, config = self.run, self.run.config
         result = run.validate(self.model, decode=True)
         assert result.localizer is not None  # decoded
         unreadable.update(result.unreadable)
         summary, seed_cam = result.localizer.summary(), result.seed_cam.summary()
-        scores, threshold, cam_threshold, centre = {}, None, None, None
+        scores, threshold, cam_threshold, centre = dict[str, float](), None, None, None
+        if self.trains_classifier:
+            scores["classification"] = seed_cam["classification_accuracy"] or 0.0
         if summary["corloc"]:
-            scores = {
-                "localization": summary["corloc"]["0.5"],
-                "seed_cam": seed_cam["corloc"]["0.5"],
-            }
+            scores["localization"] = summary["corloc"]["0.5"]
+            scores["seed_cam"] = seed_cam["corloc"]["0.5"]
             threshold = result.localizer.best_threshold()
             cam_threshold = result.seed_cam.best_threshold()
             centre = result.centre.best_threshold()

@@ -31,7 +31,7 @@ class StepLosses(nn.Module):
         weights: Mapping[str, Tensor],
         counts: Counts,
         frame_weights: Tensor | None,
-        features: Tensor,
+        features: Tensor | None,
     ) -> dict[str, Tensor]:
         """Computes the losses; values of the maps that are not finite count as 0.
 
@@ -44,7 +44,7 @@ class StepLosses(nn.Module):
             weights: scalars on the CPU, see `LocalizerLoss.weights_at`.
             counts: divisors of the means, over all batches of all ranks.
             frame_weights: (B,), or None.
-            features: (B, C, h, w), the encoder's middle map.
+            features: (B, C, h, w), the encoder's middle map, for the joint term.
 
         Returns:
             scalars by name; "total" makes all gradients NaN if maps or losses are not finite, or

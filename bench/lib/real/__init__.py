@@ -1,0 +1,1 @@
+"""Parts of bench/real.py: its trials, and the contact sheet."""
