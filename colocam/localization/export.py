@@ -14,7 +14,7 @@ import torch
 from colocam.evaluation.boxes import threshold_or_default
 from colocam.localization.exported import ExportedLocalizer
 from colocam.models.checkpoint import CheckpointInfo, load_checkpoint
-from colocam.runtime.errors import UserError
+from colocam.runtime.errors import UserError, WriteError
 from colocam.runtime.files import atomic_file
 
 Format = Literal["pt2", "onnx"]
@@ -51,11 +51,14 @@ def export(ckpt: Path, out: Path, kind: Format) -> None:
                 f"{ckpt}: the encoder {info.encoder} cannot be exported to {kind} ({reason})"
             ) from error
         with atomic_file(out) as unfinished:
-            if kind == "pt2":
-                torch.export.save(program, unfinished, extra_files={METADATA: metadata})
-            else:
-                program.model.metadata_props[METADATA] = metadata
-                program.save(unfinished)
+            try:
+                if kind == "pt2":
+                    torch.export.save(program, unfinished, extra_files={METADATA: metadata})
+                else:
+                    program.model.metadata_props[METADATA] = metadata
+                    program.save(unfinished)
+            except RuntimeError as error:  # of torch's zip writer, on a full disk
+                raise WriteError(f"{out}: cannot be written ({error})") from error
 
 
 def metadata_of(info: CheckpointInfo) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from colocam.cli.export import main
 from colocam.data.loading.transforms import resized
+from colocam.evaluation.boxes import threshold_or_default
 from colocam.localization.exported import ResizedFrames
 from colocam.localization.inference import VideoLocalizer
 from colocam.models import Localizer
@@ -53,10 +54,9 @@ def test_the_code_of_the_page_gives_the_boxes_of_colocam(tiny_run, shared, tmp_p
     ckpt = tiny_run.checkpoint("localizer-best")
     assert main(["--ckpt", str(ckpt), "--out", str(tmp_path / f"localizer.{kind}")]) == 0
     video = cv2.VideoCapture(str(shared / "clips" / "dog" / "street.mp4"))
-    frames = [video.read()[1][: 400 + 20 * k, :600] for k in range(4)]
+    frames = [video.read()[1] for _ in range(4)]
     for number, frame in enumerate(frames):
-        assert frame is not None
-        cv2.imwrite(str(tmp_path / f"frame{number}.png"), cv2.resize(frame, (320, 200)))
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), frame)
     code = code_of(PAGE, kind).replace('"street.mp4"', '"frame%d.png"')
     run = subprocess.run(
         [sys.executable, "-c", "import sys; sys.modules['colocam'] = None\n" + code],
@@ -72,9 +72,9 @@ def test_the_code_of_the_page_gives_the_boxes_of_colocam(tiny_run, shared, tmp_p
     for line, own in zip(lines, expected, strict=True):
         assert line.startswith(own.class_name)
         numbers = [int(number) for number in re.findall(r"-?\d+", line.partition("(")[2])]
-        step = max(320, 200) / own.score_map.shape[0]  # of a pixel of the map
+        pixel = max(frames[0].shape) / own.score_map.shape[0]  # of the map, in the frame
         assert own.box is not None
-        np.testing.assert_allclose(numbers, own.box, atol=2 * step)
+        np.testing.assert_allclose(numbers, own.box, atol=pixel + 1)
 
 
 def test_batch_and_size_are_dynamic_and_the_file_names_the_classes(tiny_run, tmp_path):
@@ -86,14 +86,16 @@ def test_batch_and_size_are_dynamic_and_the_file_names_the_classes(tiny_run, tmp
     own = VideoLocalizer(ckpt, "cpu", "off")
     assert info["classes"] == list(own.classes)
     assert info["size"] == own.info.size
-    assert info["threshold"] == (own.info.threshold or 0.5)
-    for count, height, width in ((1, 130, 90), (3, 100, 100), (4, 33, 200)):
+    assert info["threshold"] == threshold_or_default(own.info.threshold)
+    for count, height, width, close in (
+        (1, 130, 90, 0.01), (3, 100, 100, 0.01), (4, 33, 200, 0.03), (2, 1, 1, 0.03)
+    ):  # fmt: skip
         rng = np.random.default_rng(count)
-        frames = cv2.blur(rng.integers(0, 256, (height, width, 3 * count), np.uint8), (5, 5))
-        frames = np.stack(np.split(frames, count, 2))
+        noise = rng.integers(0, 256, (height, width, 3 * count), np.uint8)
+        frames = np.stack(np.split(cv2.blur(noise, (5, 5)), count, 2))
         maps, probabilities = model(torch.from_numpy(frames))
         likely, expected = own.infer(list(frames))
-        np.testing.assert_allclose(maps.numpy(), expected, atol=0.02)
+        np.testing.assert_allclose(maps.numpy(), expected, atol=close)
         np.testing.assert_allclose(probabilities.numpy(), likely, atol=0.01)
 
 
@@ -120,6 +122,10 @@ def test_errors_are_one_line_and_nothing_is_overwritten(tiny_run, tmp_path, caps
     classifier = tiny_run.checkpoint("classifier-best-localization")
     assert str(classifier) in refused("--ckpt", classifier, "--out", tmp_path / "b.pt2")
     (tmp_path / "file").write_text("")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert 'pip install "colocam[onnx]"' in refused(
+        "--ckpt", ckpt, "--out", tmp_path / "b.onnx", "--format", "onnx"
+    )
     assert "file" in refused("--ckpt", ckpt, "--out", tmp_path / "file" / "b.pt2")
     assert not (tmp_path / "b.pt2").exists()
 
