@@ -118,7 +118,7 @@ def test_features_are_limited(scene):
     assert narrow.vertices < wide.vertices
 
 
-@pytest.mark.parametrize(("count", "sigma_rgb"), [(1, 15.0), (2, 15.0), (1, None), (5, None)])
+@pytest.mark.parametrize(("count", "sigma_rgb"), [(2, 15.0), (3, None)])
 def test_energies_with_features_match_the_torch_backend(device, scene, count, sigma_rgb):
     images, probs, group = scene
     features = torch.randn(5, count, 5, 8, generator=torch.Generator().manual_seed(2)) * 3

@@ -178,7 +178,7 @@ def test_evaluate_smooths_score_maps_only(tiny_run, tmp_path, capsys):
     assert evaluate([*argv, "--smooth", "1"]) == 2
     assert capsys.readouterr().err == "error: --smooth 1.0: must be between 0 and 1\n"
     assert evaluate([*argv, "--smooth", "0.5", "--save-maps", str(tmp_path / "maps")]) == 2
-    assert "--save-maps: writes unsmoothed maps; omit --smooth" in capsys.readouterr().err
+    assert "--save-maps: writes the maps as they are; omit --smooth" in capsys.readouterr().err
     classifier = str(tiny_run.checkpoint("classifier-best-localization"))
     assert evaluate(["--ckpt", classifier, *argv[2:4], "--smooth", "0.5"]) == 2
     assert "holds a classifier" in capsys.readouterr().err
