@@ -19,7 +19,7 @@ from colocam.runtime.errors import UserError
 from colocam.runtime.files import check_file
 from colocam.runtime.messages import count_of, print_note, print_unreadable
 
-_OF_MODELS = "report", "predictions", "coco", "save_maps", "smooth"
+_OF_MODELS = "report", "predictions", "coco", "save_maps", "smooth", "refine", "min_area"
 
 
 def evaluate_maps(options: argparse.Namespace, world: int) -> None:
@@ -62,6 +62,8 @@ def _check(options: argparse.Namespace, world: int) -> None:
     for name in _OF_MODELS:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: needs --ckpt; omit it, or --maps")
+    if options.boxes != "largest":
+        raise UserError(f"--boxes {options.boxes}: needs --ckpt; omit it, or --maps")
     if options.split not in ("test", "val"):
         raise UserError(f"--split {options.split}: needs --ckpt; with --maps give test or val")
     if world > 1:

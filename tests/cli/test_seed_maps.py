@@ -255,6 +255,8 @@ def test_missing_maps_are_one_line(run, evaluated, data, tmp_path):
     [
         (("--coco", "a.json"), "--coco: needs --ckpt"),
         (("--smooth", "0.3"), "--smooth: needs --ckpt"),
+        (("--refine", "1"), "--refine: needs --ckpt"),
+        (("--boxes", "all"), "--boxes all: needs --ckpt"),
         (("--save-maps", "a"), "--save-maps: needs --ckpt"),
         (("--split", "train"), "--split train: needs --ckpt"),
         (("--ckpt", "a"), "not allowed with argument"),
