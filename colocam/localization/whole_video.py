@@ -2,6 +2,10 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
 
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import TimedFrame, first_size, timed_frames
@@ -39,10 +43,12 @@ def localized_frames(
     smooth, refine = postprocessing.smooth, postprocessing.refine
     smoothing = None if smooth is None else Smoothing(smooth)
     refinement = None if refine is None else Refinement(refine)
-    for batch in prefetched(_batches(source, batch_size)):
-        images = [frame.image for frame in batch if frame.image is not None]
-        results = zip(*localizer.infer(images, refinement), strict=True) if images else iter(())
-        for frame in batch:
+    for batch in prefetched(_batches(localizer, source, batch_size)):
+        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        if batch.inputs is not None:
+            outputs = localizer.infer(batch.images, refinement, batch.inputs)
+            results = zip(*outputs, strict=True)
+        for frame in batch.frames:
             if frame.image is None:
                 yield frame, None
                 continue
@@ -53,9 +59,24 @@ def localized_frames(
             yield frame, localizer.locate(likely, score_map, size, label, min_area)
 
 
-def _batches(source: ImageFrames | VideoFrames, batch_size: int) -> Iterator[list[TimedFrame]]:
+@dataclass(frozen=True)
+class _Batch:
+    """Consecutive frames; `images` are those that can be decoded, `inputs` None if there are none.
+
+    Decoding and resizing release the global interpreter lock: both run while the model does.
+    """
+
+    frames: list[TimedFrame]
+    images: list[np.ndarray]
+    inputs: Tensor | None
+
+
+def _batches(
+    localizer: VideoLocalizer, source: ImageFrames | VideoFrames, batch_size: int
+) -> Iterator[_Batch]:
     width, height = first_size(source)
     size = max(1, min(batch_size, _BATCH_BYTES // (width * height * 3)))
     frames = timed_frames(source)
     while batch := list(itertools.islice(frames, size)):
-        yield batch
+        images = [frame.image for frame in batch if frame.image is not None]
+        yield _Batch(batch, images, localizer.inputs(images) if images else None)
