@@ -29,10 +29,12 @@ MAY_IMPORT = {
     "report": FEATURES | {"postprocessing", "runtime", "evaluation", "localization"},
     "training": FEATURES | {"runtime", "evaluation", "report"},
     "cli": FEATURES
-    | {"postprocessing", "runtime", "evaluation", "localization", "report", "teachers", "training"},
+    | {"postprocessing", "runtime", "evaluation", "localization", "report", "teachers", "training"}
+    | {"streaming"},
     "localize": {"cli"},
     "prepare": {"cli"},
     "export": {"cli"},
+    "streaming": {"data", "runtime"},
     "teachers": {"data", "runtime"},
     "seed_maps": {"cli"},
     "__init__": {"localization"},

@@ -142,13 +142,13 @@ def peak_on_cpu(make_work: MakeWork) -> float | None:
     _return_free_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current size
-        before, reset = _resident("VmRSS"), _resident("VmHWM")
+        before, reset = resident("VmRSS"), resident("VmHWM")
     except OSError:
         return None
     if reset > before + 2**20:
         return None
     work()
-    return max(0, _resident("VmHWM") - before) / 1e6
+    return max(0, resident("VmHWM") - before) / 1e6
 
 
 def _return_free_memory() -> None:
@@ -159,12 +159,16 @@ def _return_free_memory() -> None:
         return
 
 
-def _resident(name: str) -> int:
-    """A size in /proc/self/status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def resident(name: str, process: int | str = "self") -> int:
+    """A size in /proc/PROCESS/status, in bytes.
+
+    Raises:
+        OSError: the system has no such file, or the file no such size.
+    """
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
-    raise OSError(f"no {name} in /proc/self/status")
+    raise OSError(f"no {name} in /proc/{process}/status")
 
 
 def copy_bandwidth(device: torch.device) -> float:

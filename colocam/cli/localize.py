@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
 from colocam.cli.box_options import add_boxes, check_boxes, min_area
+from colocam.cli.frame_record import Numbers, frame_record, without_box_if_empty
+from colocam.cli.localize_stream import (
+    BATCH_SIZE,
+    add_stream_options,
+    localize_stream,
+    stream_console,
+    stream_of,
+)
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
 from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.not_data import CSV_COLUMNS, TRACK_COLUMN
-from colocam.evaluation.predictions import as_record
 from colocam.localization.inference import Localization, VideoLocalizer
 from colocam.localization.input_videos import find_videos
 from colocam.localization.overlay import draw_missing, draw_result
@@ -40,8 +47,7 @@ from colocam.runtime.files import check_folder, write_atomic
 from colocam.runtime.messages import count_of, skipped_line
 
 _LEAST_SPACE = 2**20  # bytes; with less, a disk is full
-_Numbers = tuple[int, ...] | None  # of the tracks of a frame's boxes; None: no tracks
-_Draw = Callable[[TimedFrame, Localization | None, _Numbers], None]
+_Draw = Callable[[TimedFrame, Localization | None, Numbers], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,21 +65,28 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s VIDEO... --ckpt FILE [--out DIR] [options]",
         description="Localizes an object, or all, in each frame of videos. Writes, for each video, "
         "an overlay video and a CSV file with one line per frame or box, and boxes.json for all "
-        "videos.",
+        "videos. Of a stream, writes a line of JSON per frame as it comes.",
     )
     add = parser.add_argument
     add(
         "videos",
-        type=Path,
         nargs="+",
         metavar="VIDEO",
         help="video file, folder of frames, or folder of videos (DIR/<video> or "
-        "DIR/<class>/<video>)",
+        "DIR/<class>/<video>); or one stream: the number of a camera, an address such as "
+        "rtsp://HOST/PATH, or - for raw frames on standard input",
     )
     add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a localizer")
-    add("--out", type=Path, default=Path("localized"), metavar="DIR", help="output folder")
+    add(
+        "--out",
+        type=Path,
+        default=Path("localized"),
+        metavar="DIR",
+        help="output folder; of a stream - is standard output",
+    )
     _add_boxes(parser.add_argument_group("boxes"))
     _add_output(parser.add_argument_group("output"))
+    add_stream_options(parser.add_argument_group("streams"))
     runtime = parser.add_argument_group("runtime").add_argument
     runtime("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device")
     runtime(
@@ -82,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
     )
-    runtime("--batch-size", type=int, default=16, metavar="N", help="frames per forward pass")
+    runtime(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"frames per forward pass, at most (default: {BATCH_SIZE}; of a live stream 1)",
+    )
     runtime(
         "--cpu-threads", type=int, metavar="N", help="number of CPU threads (default: all cores)"
     )
@@ -91,7 +109,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--overlay", choices=("on", "off"), default="on", help="write overlay videos")
+    add(
+        "--overlay",
+        choices=("on", "off"),
+        help="write overlay videos (default: on; there is none of a stream)",
+    )
     add("--heat", choices=("on", "off"), default="off", help="show the score map in the overlay")
 
 
@@ -128,18 +150,23 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--empty-over {options.empty_over}: must be in [0, 1]")
 
 
-def _localize_all(options: argparse.Namespace) -> None:
+def _localize_all(options: argparse.Namespace) -> int:
     _check(options)
+    stream = stream_of(options)
     if options.cpu_threads is not None:
         torch.set_num_threads(options.cpu_threads)
         cv2.setNumThreads(options.cpu_threads)
-    console = make_console(soft_wrap=True)
+    console = make_console(soft_wrap=True) if stream is None else stream_console(options)
     localizer = VideoLocalizer(options.ckpt, options.device, options.amp)
-    command = _Command(options, localizer, _label(options, localizer.classes), console)
+    label = _label(options, localizer.classes)
+    if stream is not None:
+        return localize_stream(stream, options, localizer, label, console)
+    options.overlay = options.overlay or "on"
+    command = _Command(options, localizer, label, console)
     check_folder(options.out, "--out ")
     results = ResultFolder(options.out)
     notes: list[str] = []
-    videos = find_videos(options.videos, options.out, notes)
+    videos = find_videos([Path(video) for video in options.videos], options.out, notes)
     if options.overlay == "on" and not has_h264():
         notes.append("overlays are VP9, slow to encode; for H.264: pip install av")
     failed: list[str] = []
@@ -170,6 +197,7 @@ def _localize_all(options: argparse.Namespace) -> None:
         overlay = "; --overlay off writes boxes only" if options.overlay == "on" else ""
         line = skipped_line(unwritten, len(videos), "video", "without a result")
         raise UserError(line + overlay)
+    return 0
 
 
 def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
@@ -225,7 +253,7 @@ class _Command:
         every_frame = localized_frames(
             self.localizer,
             source,
-            batch_size=self.options.batch_size,
+            batch_size=self.options.batch_size or BATCH_SIZE,
             label=self.label,
             postprocessing=read_options(self.options),
             min_area=min_area(self.options),
@@ -236,12 +264,12 @@ class _Command:
         num_frames = 0
         with self._overlay(source, overlay) as draw, _FrameBar(self.console, path, source) as bar:
             for frame, localized in every_frame:
-                found, numbers = self._without_box_if_empty(localized), None
+                found, numbers = without_box_if_empty(localized, self.options.empty_over), None
                 if tracks and found is not None and frame.image is not None:
                     numbers = tracks.next(found.all_boxes, frame.image)
                 lines += _csv_lines(frame, found, numbers)
                 if found is not None:
-                    records.append(self._record(video, frame, found, numbers))
+                    records.append(frame_record(self.options, video, frame, found, numbers))
                 draw(frame, found, numbers)
                 num_frames += 1
                 bar.advance()
@@ -257,22 +285,6 @@ class _Command:
         )
         return records
 
-    def _without_box_if_empty(self, found: Localization | None) -> Localization | None:
-        over = self.options.empty_over
-        if found is None or over is None or found.emptiness <= over:
-            return found
-        return replace(found, box=None, score=0.0, all_boxes=(), all_scores=())
-
-    def _record(
-        self, video: str, frame: TimedFrame, found: Localization, tracks: _Numbers
-    ) -> dict[str, Any]:
-        record = as_record(video, frame.index, found.class_name, found, tracks is not None)
-        if tracks is not None:
-            record["tracks"] = list(tracks)
-        if self.options.empty_over is not None:
-            record["empty"] = round(found.emptiness, 4)
-        return record
-
     @contextmanager
     def _overlay(self, source: ImageFrames | VideoFrames, path: Path) -> Iterator[_Draw]:
         """Draws frames in order; the overlay video is written when the context ends."""
@@ -282,7 +294,7 @@ class _Command:
         width, height = first_size(source)
         last = np.zeros((height, width, 3), np.uint8)  # the last decoded frame
 
-        def draw(frame: TimedFrame, found: Localization | None, tracks: _Numbers) -> None:
+        def draw(frame: TimedFrame, found: Localization | None, tracks: Numbers) -> None:
             nonlocal last
             if frame.image is None or found is None:
                 video.write(draw_missing(last), frame.seconds)
@@ -295,7 +307,7 @@ class _Command:
             yield draw
 
 
-def _csv_lines(frame: TimedFrame, found: Localization | None, tracks: _Numbers) -> list[list[Any]]:
+def _csv_lines(frame: TimedFrame, found: Localization | None, tracks: Numbers) -> list[list[Any]]:
     """Values of `CSV_COLUMNS` and, with tracks, of `TRACK_COLUMN`, one line per box.
 
     Without a box or a decoded frame, one line with empty fields.

@@ -103,6 +103,7 @@ def _is_marked(folder: Path, names: list[str]) -> bool:
         _CACHED.fullmatch(name)
         or _MAP.fullmatch(name)
         or (name.endswith(".csv") and _is_table(folder / name))
+        or (name.endswith(".jsonl") and _beginning(folder / name).startswith('{"video": '))
         for name in names
     )
 

@@ -1,7 +1,7 @@
 """Localization of frames with a checkpoint: the Python interface behind `colocam.load`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args, overload
@@ -51,6 +51,10 @@ class Localization:
     emptiness: float
     all_boxes: tuple[Box, ...] = ()
     all_scores: tuple[float, ...] = ()
+
+    def without_boxes(self) -> "Localization":
+        """The same without a box, as of a frame that is regarded as empty."""
+        return replace(self, box=None, score=0.0, all_boxes=(), all_scores=())
 
 
 @dataclass(frozen=True, eq=False)

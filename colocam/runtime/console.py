@@ -38,20 +38,21 @@ class TextConsole(Console):
     def on_broken_pipe(self) -> None:
         """Goes on without output."""
         self.quiet = True
-        _discard(sys.stdout)
+        _discard(sys.stderr if self.stderr else sys.stdout)
 
 
-def make_console(*, quiet: bool = False, soft_wrap: bool = False) -> Console:
+def make_console(*, quiet: bool = False, soft_wrap: bool = False, stderr: bool = False) -> Console:
     """Console on stdout; in a file or pipe every line is written unwrapped.
 
     Args:
         quiet: print nothing.
         soft_wrap: leave the wrapping of lines to the terminal.
+        stderr: print to stderr, as stdout has results.
     """
-    console = TextConsole(quiet=quiet, soft_wrap=soft_wrap)
+    console = TextConsole(quiet=quiet, soft_wrap=soft_wrap, stderr=stderr)
     if console.is_terminal:
         return console
-    return TextConsole(quiet=quiet, soft_wrap=soft_wrap, width=_NO_WIDTH)
+    return TextConsole(quiet=quiet, soft_wrap=soft_wrap, stderr=stderr, width=_NO_WIDTH)
 
 
 def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
@@ -79,6 +80,21 @@ def print_error(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
         _discard(sys.stderr)
+
+
+def write_output(data: bytes) -> None:
+    """Writes results to stdout, at once.
+
+    Raises:
+        BrokenPipeError: nobody reads stdout any more.
+        OSError: they cannot be written.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError:
+        _discard(sys.stdout)
+        raise
 
 
 def prepare_output() -> None:

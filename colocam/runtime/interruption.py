@@ -36,6 +36,11 @@ class Interruption:
     number = 0
     _received_at = 0.0
 
+    @property
+    def name(self) -> str:
+        """Name of the signal received, such as "SIGINT"."""
+        return signal.Signals(self.number).name
+
     def receive(self, number: int, _: FrameType | None) -> None:
         """Handles a signal."""
         if not self.number:

@@ -1,10 +1,9 @@
-"""bench/file_to_boxes.py on tiny videos: rows are written and valid; user errors are one line."""
+"""bench/localize/file_to_boxes.py on tiny videos: rows are written; user errors are one line."""
 
 import json
 
-import pytest
-
 import file_to_boxes
+import pytest
 
 
 def test_every_video_and_a_large_copy_are_measured(tiny_run, write_video, tmp_path, monkeypatch):

@@ -101,6 +101,16 @@ def test_outputs_of_localization_are_no_class_and_no_video(data, ckpt, capsys):
     assert "0-overlay.mp4" not in "".join(capsys.readouterr().out.splitlines()[2:])
 
 
+def test_results_of_streams_are_no_class(data):
+    before, _ = opened(data)
+    (data / "localized").mkdir()
+    (data / "localized" / "camera-0.jsonl").write_text('{"video": "0", "frame": 0}\n')
+    note = "1 output of colocam skipped (first: localized)"
+    assert opened(data) == (before, [note])
+    (data / "localized" / "camera-0.jsonl").write_text('{"text": "a user\'s"}\n')
+    assert not holds_only_outputs(data / "localized")
+
+
 def test_runs_reports_maps_caches_and_prepared_data_are_no_classes(data, ckpt, tiny_run):
     before, _ = opened(data)
     shutil.copytree(tiny_run.out, data / "runs" / "mine")

@@ -1,6 +1,6 @@
 """Prefetching: a thread computes the next item, such as decoded frames, while one is used."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def prefetched(items: Iterator[T]) -> Iterator[T]:
+def prefetched(items: Iterator[T]) -> Generator[T, None, None]:
     """Iterates over `items` in another thread, one item ahead.
 
     At most one item waits, so that memory stays bounded. Exceptions of the iterator are raised

@@ -10,16 +10,17 @@ from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 
 from colocam.data.decoding.resizing import resized
 
 
-def open_container(path: str) -> tuple[Any, Any]:
-    """Opens a video file.
+def open_container(path: str, **options: Any) -> tuple[Any, Any]:
+    """Opens a video file or stream.
 
     Args:
-        path: path of the file.
+        path: path of the file, or address.
+        options: of `av.open`.
 
     Returns:
         The container and its first video stream, which is the one that OpenCV decodes.
@@ -28,7 +29,7 @@ def open_container(path: str) -> tuple[Any, Any]:
         FFmpegError: the file cannot be opened.
         IndexError: it contains no video.
     """
-    container = av.open(path, metadata_errors="replace")
+    container = av.open(path, metadata_errors="replace", **options)
     try:
         stream = container.streams.video[0]
         # With several threads, frames after a damaged one depend on their timing. AV1 is not
@@ -55,10 +56,10 @@ def reported_duration(path: str) -> float:
     except (FFmpegError, IndexError):
         return math.inf
     with container:
-        return _duration(container, stream) or math.inf
+        return duration_of(container, stream) or math.inf
 
 
-def _duration(container: Any, stream: Any) -> float:
+def duration_of(container: Any, stream: Any) -> float:
     """Returns the duration of a stream, seconds; 0 if it is unknown."""
     if stream.duration is None:
         return (container.duration or 0) / av.time_base
@@ -66,6 +67,11 @@ def _duration(container: Any, stream: Any) -> float:
     if container.format.name == "avi":
         ticks = max(ticks, stream.frames)  # FFmpeg shortens the duration of a truncated file
     return float(ticks * stream.time_base)
+
+
+def is_timeout(error: Exception) -> bool:
+    """Returns whether an error is that of a stream that did not answer in time."""
+    return isinstance(error, ExitError)
 
 
 def decoded(stream: Any, packets: Iterable[Any]) -> Iterator[Any]:
@@ -137,7 +143,7 @@ class PyAVCapture:
         """See `Capture.reported_frames`."""
         if self._container is None:
             return 0.0
-        return self._stream.frames or round(_duration(self._container, self._stream) * self.rate)
+        return self._stream.frames or round(duration_of(self._container, self._stream) * self.rate)
 
     @property
     def rate(self) -> float:

@@ -1,6 +1,6 @@
 """Frames per second from a video file to boxes, and of the steps on the way.
 
-    python bench/file_to_boxes.py --video FILE … --ckpt FILE [--device auto|cpu|cuda] [--json FILE]
+    python bench/localize/file_to_boxes.py --video FILE … --ckpt FILE [--device cuda]
 
 Every row is one video; of the first, a copy of 1920×1080 is made and measured too. Steps: opening,
 which decodes the file once to count its frames; decoding and resizing, as for the frame cache; all
@@ -21,6 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for lib
 
 from lib.arguments import add_device, add_json, check_at_least, make_parser
 from lib.machine import Machine, OtherProcesses, describe, disturbance_note, file_name_of, headline
