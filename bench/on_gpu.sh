@@ -17,8 +17,8 @@
 # tests      the tests that use a GPU: kernels, seeds, activation maps, training steps, DDP over NCCL
 # crf        bench/crf_vs_n.py
 # train      bench/train_step.py, also with --deterministic on; train.py --compile on
-# inference  train.py --compile off; evaluate.py and colocam.localize with its checkpoint;
-#            bench/inference.py, also with --compile on
+# inference  train.py --compile off; evaluate.py, colocam.localize and bench/localize/file_to_boxes.py (of a
+#            video file) with its checkpoint; bench/inference.py, also with --compile on
 #
 # RESULTS_FOLDER ($OUT where that is set, else bench/results) gets one file for a call,
 # on_gpu-STEPS.tar.gz, with every result and log. It is written anew every few seconds and after
@@ -147,8 +147,12 @@ inference() {
         --json "$results/evaluate.json"
     run localize 40 python3 -m colocam.localize "$video" --ckpt "$ckpt" --device cuda \
         --overlay off --out "$results/localize"
+    if [ -f "$video" ]; then
+        run file_to_boxes 50 python3 bench/localize/file_to_boxes.py --video "$video" --ckpt "$ckpt" \
+            --device cuda --json "$results/file_to_boxes-gpu.json"
+    fi
     bench inference 120 inference --seconds 0.5
-    bench inference-compiled 140 inference --seconds 0.5 --compile on --batch-sizes 1 32 \
+    bench inference-compiled 135 inference --seconds 0.5 --compile on --batch-sizes 1 32 \
         --methods localizer layercam
 }
 

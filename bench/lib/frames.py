@@ -8,9 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from colocam.data.decoding.open import open_video
+from colocam.data.decoding.resizing import resized
 from colocam.data.layouts.builtin import SIZES
 from colocam.data.layouts.builtin_drawing import draw_shot, draw_video
-from colocam.data.loading.transforms import resized, to_tensor
+from colocam.data.loading.transforms import to_tensor
 from colocam.runtime.errors import UserError
 
 SHRINK = 0.9  # side of corner crops, relative to the previous four

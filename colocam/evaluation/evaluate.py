@@ -13,9 +13,10 @@ from torch import Tensor
 
 from colocam.cam import ActivationMap, normalized_map
 from colocam.cam.activation import Method
+from colocam.data.decoding.resizing import resized
 from colocam.data.loading.frame_batches import FrameBatch, frame_batches
 from colocam.data.loading.prefetch import prefetched
-from colocam.data.loading.transforms import resized, to_tensor
+from colocam.data.loading.transforms import to_tensor
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers

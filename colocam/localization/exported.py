@@ -7,11 +7,11 @@ from colocam.models.localizer import Localizer
 
 
 class ResizedFrames(nn.Module):
-    """Resizes frames of any size as `colocam.data.loading.transforms.resized` does.
+    """Resizes frames of any size as `colocam.data.decoding.resizing.resized` does.
 
-    Both sides are resized by a matrix of weights that is computed from the frame's size: area
-    averaging if both sides shrink, bilinear interpolation otherwise. Levels differ from those of
-    OpenCV, which rounds weights, by at most 1.
+    Both sides are resized by a matrix of weights that is computed from the frame's size, columns
+    first: bilinear interpolation, antialiased where a side shrinks. Levels differ from those of
+    torch's 8-bit kernel, which rounds the weights, by at most 1.
 
     Args:
         side: of the resized frames, pixels.
@@ -32,20 +32,15 @@ class ResizedFrames(nn.Module):
             torch.arange(count, dtype=torch.float32, device=values.device)
             for count in (frames.shape[1], frames.shape[2])
         )
-        shrinks = (rows[-1] + 1 >= self.side) & (columns[-1] + 1 >= self.side)
-        values = values @ self._weights(columns, shrinks).mT
-        values = self._weights(rows, shrinks) @ values
-        return values.round().clamp(0, 255)
+        values = (values @ self._weights(columns).mT + 0.5).floor()
+        return (self._weights(rows) @ values + 0.5).floor().clamp(0, 255)
 
-    def _weights(self, pixels: Tensor, shrinks: Tensor) -> Tensor:
+    def _weights(self, pixels: Tensor) -> Tensor:
         """Weights (side, L) of pixels 0…L − 1."""
         scale = (pixels[-1] + 1) / self.side
-        low, high = self.places * scale, (self.places + 1) * scale
-        overlap = torch.minimum(pixels + 1, high) - torch.maximum(pixels, low)
-        area = overlap.clamp(min=0) / scale
-        centre = ((self.places + 0.5) * scale - 0.5).clamp(min=0).minimum(pixels[-1])
-        linear = (1 - (pixels - centre).abs()).clamp(min=0)
-        return torch.where(shrinks, area, linear)
+        centre = (self.places + 0.5) * scale - 0.5
+        weights = (1 - (pixels - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+        return weights / weights.sum(1, keepdim=True)
 
 
 class ExportedLocalizer(nn.Module):

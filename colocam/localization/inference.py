@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from colocam.data.decoding.arrays import InputFrames, frame_list, rgb_array
-from colocam.data.loading.transforms import resized, to_tensor
+from colocam.data.decoding.resizing import resized
+from colocam.data.loading.transforms import to_tensor
 from colocam.evaluation.boxes import MIN_AREA, Box, threshold_or_default
 from colocam.evaluation.emptiness import emptiness
 from colocam.evaluation.evaluate import run_model
@@ -195,14 +196,25 @@ class VideoLocalizer:
             tuple(one.all_scores for one in found),
         )
 
+    def inputs(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """Resizes B ≥ 1 frames (H, W, 3) uint8 RGB to a tensor (B, 3, S, S) uint8 in host memory.
+
+        In another thread, this can be done while `infer` runs.
+        """
+        return to_tensor([resized(image, self.info.size) for image in images])
+
     def infer(
-        self, images: Sequence[NDArray[np.uint8]], refinement: Refinement | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        refinement: Refinement | None = None,
+        inputs: torch.Tensor | None = None,
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Runs one forward pass.
 
         Args:
             images: B ≥ 1 frames (H, W, 3) uint8 RGB; sizes may differ.
             refinement: of the video that the images are the next frames of; None: none.
+            inputs: `inputs(images)`; None: computed here.
 
         Returns:
             Class probabilities (B, K) and score maps (B, S, S).
@@ -210,7 +222,7 @@ class VideoLocalizer:
         Raises:
             UserError: they are not finite.
         """
-        inputs = to_tensor([resized(image, self.info.size) for image in images])
+        inputs = self.inputs(images) if inputs is None else inputs
         with self.autocast():
             refine = None if refinement is None else partial(refinement.next, images)
             outputs = run_model(

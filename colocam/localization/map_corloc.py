@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
+from colocam.data.decoding.resizing import resized_map
 from colocam.data.loading.frame_batches import frame_batches
 from colocam.data.loading.prefetch import prefetched
 from colocam.data.loading.seed_maps import SeedMaps
-from colocam.data.loading.transforms import resized_map
 from colocam.data.records import BoxedFrame
 from colocam.evaluation.boxes import scale_box
 from colocam.evaluation.contour_workers import contour_workers, useful_processes

@@ -3,6 +3,10 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
 
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.timestamps import TimedFrame, first_size, timed_frames
@@ -37,14 +41,9 @@ def localized_frames(
     Yields:
         Each frame and its localization, None if the frame cannot be decoded.
     """
-    with closing(prefetched(_batches(source, batch_size))) as batches:
-        yield from localized_batches(
-            localizer,
-            batches,
-            label=label,
-            postprocessing=postprocessing,
-            min_area=min_area,
-        )
+    # Decoding and resizing release the global interpreter lock: both run while the model does.
+    with closing(prefetched(_resized(localizer, _batches(source, batch_size)))) as batches:
+        yield from _localized(localizer, batches, label, postprocessing, min_area)
 
 
 def localized_batches(
@@ -69,21 +68,8 @@ def localized_batches(
     Yields:
         Each frame and its localization, None if the frame cannot be decoded.
     """
-    smooth, refine = postprocessing.smooth, postprocessing.refine
-    smoothing = None if smooth is None else Smoothing(smooth)
-    refinement = None if refine is None else Refinement(refine)
-    for batch in batches:
-        images = [frame.image for frame in batch if frame.image is not None]
-        results = zip(*localizer.infer(images, refinement), strict=True) if images else iter(())
-        for frame in batch:
-            if frame.image is None:
-                yield frame, None
-                continue
-            likely, score_map = next(results)
-            if smoothing:
-                likely, score_map = smoothing.next_of_all((likely, score_map), frame.image)
-            size = frame.image.shape[1], frame.image.shape[0]
-            yield frame, localizer.locate(likely, score_map, size, label, min_area)
+    batches_with_inputs = _resized(localizer, batches)
+    yield from _localized(localizer, batches_with_inputs, label, postprocessing, min_area)
 
 
 def frames_per_batch(size: tuple[int, int], batch_size: int) -> int:
@@ -97,8 +83,49 @@ def frames_per_batch(size: tuple[int, int], batch_size: int) -> int:
     return max(1, min(batch_size, _BATCH_BYTES // (width * height * 3)))
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Consecutive frames; `images` are those that can be decoded; without any, `inputs` is None."""
+
+    frames: list[TimedFrame]
+    images: list[np.ndarray]
+    inputs: Tensor | None
+
+
 def _batches(source: ImageFrames | VideoFrames, batch_size: int) -> Iterator[list[TimedFrame]]:
     size = frames_per_batch(first_size(source), batch_size)
     frames = timed_frames(source)
     while batch := list(itertools.islice(frames, size)):
         yield batch
+
+
+def _resized(localizer: VideoLocalizer, batches: Iterator[list[TimedFrame]]) -> Iterator[_Batch]:
+    for batch in batches:
+        images = [frame.image for frame in batch if frame.image is not None]
+        yield _Batch(batch, images, localizer.inputs(images) if images else None)
+
+
+def _localized(
+    localizer: VideoLocalizer,
+    batches: Iterator[_Batch],
+    label: int | None,
+    postprocessing: Postprocessing,
+    min_area: float | None,
+) -> Iterator[tuple[TimedFrame, Localization | None]]:
+    smooth, refine = postprocessing.smooth, postprocessing.refine
+    smoothing = None if smooth is None else Smoothing(smooth)
+    refinement = None if refine is None else Refinement(refine)
+    for batch in batches:
+        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        if batch.inputs is not None:
+            outputs = localizer.infer(batch.images, refinement, batch.inputs)
+            results = zip(*outputs, strict=True)
+        for frame in batch.frames:
+            if frame.image is None:
+                yield frame, None
+                continue
+            likely, score_map = next(results)
+            if smoothing:
+                likely, score_map = smoothing.next_of_all((likely, score_map), frame.image)
+            size = frame.image.shape[1], frame.image.shape[0]
+            yield frame, localizer.locate(likely, score_map, size, label, min_area)

@@ -5,13 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from lib import ROOT
 
-SCRIPTS = sorted((ROOT / "bench").glob("*.py"))
+SCRIPTS = sorted([*(ROOT / "bench").glob("*.py"), *(ROOT / "bench/localize").glob("*.py")])
 RUN_ALL = """
 import runpy, sys
 for script in sys.argv[1:]:
@@ -72,4 +71,4 @@ def test_lib_is_imported_before_colocam(script):
 def test_readme_lists_every_script():
     text = (ROOT / "bench/README.md").read_text()
     for script in [*SCRIPTS, ROOT / "bench/on_gpu.sh"]:
-        assert f"`{Path('bench') / script.name}" in text
+        assert f"`{script.relative_to(ROOT)}" in text

@@ -1,13 +1,12 @@
-"""bench/stream.py: both runs have a row; errors of the process are one line."""
+"""bench/localize/stream.py: both runs have a row; errors of the process are one line."""
 
 import json
 from pathlib import Path
 
 import pytest
+import stream
 
 from lib.frames import load_frames
-
-import stream
 
 
 def test_a_stream_is_measured(tmp_path):

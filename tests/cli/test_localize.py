@@ -157,11 +157,11 @@ def test_after_an_error_no_partial_file_remains(
     videos = [write_video(tmp_path / name, 20) for name in ("cat.mp4", "dog.mp4")]
     infer, calls = VideoLocalizer.infer, []
 
-    def failing(self, frames, refinement):
+    def failing(self, frames, refinement, inputs):
         calls.append(len(frames))
         if len(calls) == 4:
             raise error
-        return infer(self, frames, refinement)
+        return infer(self, frames, refinement, inputs)
 
     monkeypatch.setattr(VideoLocalizer, "infer", failing)
     ckpt = str(tiny_run.checkpoint("localizer-best"))
@@ -298,7 +298,7 @@ def test_frames_above_the_emptiness_threshold_have_no_box(localized, write_video
     free = localized(video, options=["--overlay", "off"])
     lines = table(tmp_path / "out" / "cat.csv")
     empty = [float(line["empty"]) for line in lines]
-    over = sorted(empty)[2]
+    over = sum(sorted(empty)[2:4]) / 2  # of a frame itself, the fifth decimal would decide
     bound = localized(video, options=["--empty-over", str(over)])
     for record, other, score in zip(bound, free, empty, strict=True):
         assert record.pop("empty") == pytest.approx(score, abs=1e-3)

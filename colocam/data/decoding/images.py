@@ -12,6 +12,7 @@ import numpy as np
 
 from colocam.data.decoding.captures.opencv import quiet_opencv
 from colocam.data.decoding.checks import check_indices, check_name
+from colocam.data.decoding.resizing import resized
 from colocam.data.file_order import FileOrder, in_order
 from colocam.runtime.errors import UserError
 from colocam.runtime.messages import count_of
@@ -39,17 +40,22 @@ class ImageFrames:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """See `FrameSource.read`; None for an empty, missing or invalid file."""
+    def read(self, indices: Sequence[int], side: int | None = None) -> list[np.ndarray | None]:
+        """See `FrameSource.read`; None for an empty, missing or invalid file.
+
+        With `side`, frames are resized to side × side.
+        """
         check_indices(self, indices)
-        return [_decode_image(self.paths[index]) for index in indices]
+        return [_decode_image(self.paths[index], side=side) for index in indices]
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
         return self.between(0, len(self))
 
-    def between(self, start: int, stop: int) -> Iterator[np.ndarray | None]:
-        """Decodes the frames start … stop − 1, one at a time."""
-        return (_decode_image(path) for path in self.paths[start:stop])
+    def between(
+        self, start: int, stop: int, side: int | None = None
+    ) -> Iterator[np.ndarray | None]:
+        """Decodes the frames start … stop − 1, one at a time; `side` as in `read`."""
+        return (_decode_image(path, side=side) for path in self.paths[start:stop])
 
     def previews(self) -> Iterator[np.ndarray | None]:
         """Decodes all frames at about a quarter of their height and width, which is faster."""
@@ -105,8 +111,10 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def _decode_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
-    """Decodes an image file to (H, W, 3) uint8 RGB; None if that fails."""
+def _decode_image(
+    path: str, flags: int = cv2.IMREAD_COLOR, side: int | None = None
+) -> np.ndarray | None:
+    """Decodes an image file to (H, W, 3) uint8 RGB, resized to `side`; None if that fails."""
     try:
         # imread does not accept every file name on every system; bytes always work.
         data = np.fromfile(path, np.uint8)
@@ -114,7 +122,9 @@ def _decode_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None
             image = None if _is_truncated_jpeg(data) else cv2.imdecode(data, flags)
     except (OSError, cv2.error):
         return None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image is None:
+        return None
+    return cv2.cvtColor(image if side is None else resized(image, side), cv2.COLOR_BGR2RGB)
 
 
 def _is_truncated_jpeg(data: np.ndarray) -> bool:

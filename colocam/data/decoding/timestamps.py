@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colocam.data.decoding.captures.open import Capture, open_capture
+from colocam.data.decoding.captures.open import open_capture
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.video_file import VideoFrames
 
@@ -38,35 +38,19 @@ def mean_rate(source: ImageFrames | VideoFrames) -> float:
         return FOLDER_RATE
     with open_capture(source.path, source.decoder) as capture:
         reported = capture.rate
-        measured = _measured_rate(source, capture)
+    measured = _measured_rate(source)
     if measured is not None and abs(reported / measured - 1) > 0.02:
         return measured  # for a variable rate some containers report the highest
     return reported if 0 < reported < 1000 else FOLDER_RATE
 
 
-def _measured_rate(source: VideoFrames, capture: Capture) -> float | None:
+def _measured_rate(source: VideoFrames) -> float | None:
     """Returns the mean rate up to the last seek point, or of all frames if there is none."""
+    count, milliseconds = source.steps
     if source.seek_points:
         count, milliseconds = source.seek_points[-1].index, source.seek_points[-1].time
-    else:
-        count, milliseconds = _sum_of_steps(capture)
     rate = 1000 * count / milliseconds if milliseconds > 0 else 0
     return rate if 0 < rate < 1000 else None
-
-
-def _sum_of_steps(capture: Capture) -> tuple[int, float]:
-    """Decodes all frames; returns the number and the sum (ms) of the steps from frame to frame.
-
-    Time stamps that are missing, or that begin anew as in joined transport streams, are skipped.
-    """
-    count, total = 0, 0.0
-    before: float | None = None
-    while capture.grab():
-        now = capture.time
-        if before is not None and now > before:
-            count, total = count + 1, total + now - before
-        before = now if now > 0 or before is None else None
-    return count, total
 
 
 def timed_frames(source: ImageFrames | VideoFrames) -> Iterator[TimedFrame]:

@@ -31,7 +31,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video files, in lower case."""
 
-_PROBE_VERSION = 2  # to be incremented when the results of `_probe` change
+_PROBE_VERSION = 3  # to be incremented when the results of `_probe` change
 
 
 def is_video_file(name: str) -> bool:
@@ -56,6 +56,8 @@ class VideoFrames:
         seek_points: verified positions in the file, sorted by frame number.
         reported_frames: number of frames that the container reports; a truncated file has fewer.
         decoder: library that decodes the file.
+        steps: number and sum (ms) of the steps between the time stamps of consecutive frames; steps
+            from or to a missing time stamp, or back as in joined transport streams, are left out.
     """
 
     path: str
@@ -65,26 +67,29 @@ class VideoFrames:
     seek_points: tuple[SeekPoint, ...] = ()
     reported_frames: int = 0
     decoder: Decoder = "opencv"
+    steps: tuple[int, float] = (0, 0.0)
 
     def __len__(self) -> int:
         return self.num_frames
 
-    def read(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """See `FrameSource.read`."""
+    def read(self, indices: Sequence[int], side: int | None = None) -> list[np.ndarray | None]:
+        """See `FrameSource.read`; with `side`, frames are resized to side × side."""
         check_indices(self, indices)
         if not len(indices):
             return []
-        found = dict(self._decode(set(indices), min(indices), max(indices)))
+        found = dict(self._decode(set(indices), min(indices), max(indices), side))
         return [found.get(index) for index in indices]
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
         return self.between(0, self.num_frames)
 
-    def between(self, start: int, stop: int) -> Iterator[np.ndarray | None]:
-        """Decodes the frames start … stop − 1 in one pass, one at a time."""
+    def between(
+        self, start: int, stop: int, side: int | None = None
+    ) -> Iterator[np.ndarray | None]:
+        """Decodes the frames start … stop − 1 in one pass, one at a time; `side` as in `read`."""
         indices = range(start, stop)
         done = 0
-        for _, frame in self._decode(indices, start, stop - 1):
+        for _, frame in self._decode(indices, start, stop - 1, side):
             yield frame
             done += 1
         yield from [None] * (len(indices) - done)
@@ -95,7 +100,7 @@ class VideoFrames:
         return self.size
 
     def _decode(
-        self, indices: Container[int], first: int, last: int
+        self, indices: Container[int], first: int, last: int, side: int | None
     ) -> Iterator[tuple[int, np.ndarray | None]]:
         """Decodes those frames of first … last that are in `indices`, with their numbers."""
         later = bisect_left(self.seek_points, first, key=lambda point: point.index)
@@ -109,7 +114,7 @@ class VideoFrames:
                     if not capture.grab():
                         break
                     if index >= first and index in indices:
-                        yield index, capture.retrieve()
+                        yield index, capture.retrieve(side)
                         first = index + 1
                 else:
                     return
@@ -144,6 +149,7 @@ def open_video_file(
         seek_points,
         round(reported),
         probed["decoder"],
+        tuple(probed["steps"]),
     )
 
 
@@ -169,8 +175,10 @@ def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
     size, num_frames = None, 0
     seek_points: list[SeekPoint] = []
     end = 0.0  # latest time stamp, ms; the last frames of some containers have none
+    steps = _Steps()
     while capture.grab():
         time = capture.time
+        steps.add(time)
         # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
         while seek_points and 0 < time <= seek_points[-1].time:
             seek_points.pop()
@@ -194,7 +202,22 @@ def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
         "landmarks": [astuple(point) for point in seek_points],
         "promised": reported,
         "reaches_end": reaches_end,
+        "steps": (steps.count, steps.total),
     }
+
+
+class _Steps:
+    """Number and sum (ms) of the steps between time stamps, see `VideoFrames.steps`."""
+
+    def __init__(self) -> None:
+        self.count, self.total = 0, 0.0
+        self._before: float | None = None
+
+    def add(self, time: float) -> None:
+        """Adds the time stamp of the next frame."""
+        if self._before is not None and time > self._before:
+            self.count, self.total = self.count + 1, self.total + time - self._before
+        self._before = time if time > 0 or self._before is None else None
 
 
 def _are_missing(num_frames: int, reported: float) -> bool:

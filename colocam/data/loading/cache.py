@@ -24,20 +24,21 @@ from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
+import torch
 
 from colocam.data.decoding.captures.open import pyav_version
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import UNFINISHED, digest_of
+from colocam.data.decoding.resizing import resized
 from colocam.data.decoding.video_file import VideoFrames
 from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
-from colocam.data.loading.transforms import resized
 from colocam.data.records import FrameSource
 from colocam.data.shots.shots import ShotFrames
 
 FileFrames: TypeAlias = ImageFrames | VideoFrames | ShotFrames
 """Frame sources that can be cached: their frames depend only on files."""
 
-_VERSION = 1  # to be incremented when the bytes of an entry change otherwise: see `resized`
+_VERSION = 2  # to be incremented when the bytes of an entry change otherwise: see `resized`
 _ENTRY = ".frames"
 _SCANS = 256  # minimum number of scans of the folder while `max_bytes` are written
 _ABANDONED = 3600 * 10**9  # ns since the last write of an unfinished file of a killed process
@@ -234,14 +235,15 @@ def read_resized(frames: FrameSource, indices: Sequence[int], side: int) -> list
         Arrays (side, side, 3) uint8 in the order of `indices`; None for a frame that cannot be
         decoded.
     """
+    if isinstance(frames, FileFrames):  # resized before their colors are converted
+        return frames.read(indices, side)
     return [None if frame is None else resized(frame, side) for frame in frames.read(indices)]
 
 
 def _decode_window(frames: FileFrames, window: range, side: int) -> Iterator[np.ndarray | None]:
     """Decodes and resizes the frames of a window, one at a time."""
     video, numbers = _in_video(frames, window)
-    for frame in video.between(numbers.start, numbers.stop):
-        yield None if frame is None else resized(frame, side)
+    return video.between(numbers.start, numbers.stop, side)
 
 
 def _in_video(frames: FileFrames, window: range) -> tuple[ImageFrames | VideoFrames, range]:
@@ -261,7 +263,8 @@ def _digest(frames: FileFrames, window: range, side: int) -> str:
         files = video.paths[numbers.start : numbers.stop]
     else:
         files = (video.path,)
-    parts = [_VERSION, cv2.__version__, type(video).__name__, side, numbers.start, numbers.stop]
+    libraries = [cv2.__version__, torch.__version__]  # decode, resize
+    parts = [_VERSION, *libraries, type(video).__name__, side, numbers.start, numbers.stop]
     if isinstance(video, VideoFrames) and video.decoder == "pyav":
         parts.append(f"PyAV {pyav_version()}")
     return digest_of(parts, files)

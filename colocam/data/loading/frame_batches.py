@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colocam.data.loading.transforms import resized, to_tensor
+from colocam.data.decoding.resizing import resized
+from colocam.data.loading.transforms import to_tensor
 from colocam.data.records import BoxedFrame
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from colocam.data.decoding.resizing import resized_map
 from colocam.data.loading.cache import CacheWarnings, FrameCache, read_resized
 from colocam.data.loading.sampling import (
     Direction,
@@ -24,7 +25,7 @@ from colocam.data.loading.sampling import (
     sample_frames,
 )
 from colocam.data.loading.seed_maps import SeedMaps
-from colocam.data.loading.transforms import Crop, resized_map
+from colocam.data.loading.transforms import Crop
 from colocam.data.records import Shot
 from colocam.data.shots.shots import position_in_video
 from colocam.runtime.errors import UserError

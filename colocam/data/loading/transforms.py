@@ -1,9 +1,8 @@
-"""Transforms of decoded frames and maps: resizing, crops and flips."""
+"""Transforms of resized frames and maps: crops and flips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,36 +60,6 @@ def augmented(frames: Tensor, crops: Sequence[Crop], lengths: Sequence[int]) -> 
     return whole.contiguous(
         memory_format=torch.channels_last if images else torch.contiguous_format
     )
-
-
-def resized(frame: np.ndarray, side: int) -> np.ndarray:
-    """Resizes a frame, by area averaging if both sides shrink, by bilinear interpolation otherwise.
-
-    Args:
-        frame: (H, W, 3) uint8.
-        side: side of the resized frame, pixels.
-
-    Returns:
-        (side, side, 3) uint8.
-    """
-    height, width = frame.shape[:2]
-    shrinks = height >= side and width >= side
-    return cv2.resize(
-        frame, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-
-
-def resized_map(values: np.ndarray, side: int) -> np.ndarray:
-    """Resizes a map in the same way as a frame.
-
-    Args:
-        values: (h, w) float32 in [0, 1].
-        side: side of the resized map, pixels.
-
-    Returns:
-        (side, side) float32 in [0, 1].
-    """
-    return np.clip(resized(values, side), 0, 1)  # averages may exceed 1 by rounding
 
 
 def to_tensor(frames: list[np.ndarray]) -> Tensor:

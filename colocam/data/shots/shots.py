@@ -40,10 +40,10 @@ class ShotFrames:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def read(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """See `FrameSource.read`."""
+    def read(self, indices: Sequence[int], side: int | None = None) -> list[np.ndarray | None]:
+        """See `FrameSource.read`; with `side`, frames are resized to side × side."""
         check_indices(self, indices)
-        return self.video.read([self.start + index for index in indices])
+        return self.video.read([self.start + index for index in indices], side)
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
         return self.video.between(self.start, self.stop)

@@ -123,7 +123,7 @@ def test_records_of_another_opencv_version_are_not_used(tmp_path, monkeypatch):
 
 VIDEO_RECORD = (
     '{"num_frames": 230, "size": [64, 48], "landmarks": [[100, 4000.0, 7]], "promised": 240.0, '
-    '"reaches_end": true, "decoder": "%s"}'
+    '"reaches_end": true, "steps": [229, 9160.0], "decoder": "%s"}'
 )
 SHOTS_RECORD = '{"shots": [[0, 100], [100, 230]]}'
 
@@ -154,7 +154,7 @@ def test_the_digest_of_fixed_parts_does_not_change(file_states):
 
 @pytest.mark.parametrize("decoder", ["opencv", "pyav"])
 def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, decoder):
-    name = "d61ae2b3b28f57559edcf6a82e14e51129d493f1.video"
+    name = "23b52847e629e6a3f296bc0d26041adc65a5b0fa.video"
     (tmp_path / name).write_text(VIDEO_RECORD % decoder)
     path = "/data/cat/a.mp4"
     video = open_video_file(Path(path), "cat/a.mp4", [], ProbeCache(tmp_path))
@@ -166,6 +166,7 @@ def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, dec
         (SeekPoint(100, 4000.0, 7),),
         reported_frames=240,
         decoder=decoder,
+        steps=(229, 9160.0),
     )
 
 

@@ -85,9 +85,9 @@ def test_a_read_stops_at_the_last_requested_frame_and_retrieves_only_requested_f
             calls.append("grab")
             return self.inner.grab()
 
-        def retrieve(self):
+        def retrieve(self, image):
             calls.append("retrieve")
-            return self.inner.retrieve()
+            return self.inner.retrieve(image)
 
         def release(self):
             calls.append("release")

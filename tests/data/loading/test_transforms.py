@@ -3,22 +3,33 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from colocam.data.loading.transforms import (
-    Crop,
-    augmented,
-    resized,
-    resized_map,
-    to_tensor,
-)
+from colocam.data.decoding.resizing import resized, resized_map
+from colocam.data.loading.transforms import Crop, augmented, to_tensor
 
 
-def test_downscaling_averages_pixels():
-    frame = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+@pytest.mark.parametrize("shape", [(40, 60), (47, 33), (9, 70), (12, 15), (20, 20)])
+def test_frames_are_resized_as_by_pillow(shape):
+    frame = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(frame).resize((20, 20), Image.Resampling.BILINEAR))
+    assert np.abs(resized(frame, 20).astype(int) - expected).max() <= 1
+
+
+def test_constant_neighbourhoods_keep_their_value_when_a_frame_shrinks():
+    frame = np.zeros((60, 60, 3), np.uint8)
+    frame[30:] = 200
     small = resized(frame, 20)
-    blocks = frame.reshape(20, 2, 20, 3, 3).mean((1, 3))
-    assert small.shape == (20, 20, 3)
-    assert np.abs(small - blocks).max() <= 1
+    assert (small[:9] == 0).all()
+    assert (small[11:] == 200).all()
+
+
+@pytest.mark.parametrize("change", ["read-only", "mirrored"])
+def test_views_of_arrays_are_resized(change):
+    frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    view = frame[:, ::-1] if change == "mirrored" else frame.view()
+    view.flags.writeable = change != "read-only"
+    assert np.array_equal(resized(view, 20), resized(view.copy(), 20))
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (10, 60), (60, 10), (32, 32)])

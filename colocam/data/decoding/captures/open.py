@@ -35,8 +35,12 @@ class Capture(Protocol):
     def grab(self) -> bool:
         """Decodes the next frame; returns False at the end."""
 
-    def retrieve(self) -> np.ndarray | None:
-        """Returns the last grabbed frame, (H, W, 3) uint8 RGB; None if it cannot be decoded."""
+    def retrieve(self, side: int | None = None) -> np.ndarray | None:
+        """Returns the last grabbed frame, (H, W, 3) uint8 RGB; None if it cannot be decoded.
+
+        Args:
+            side: to which the frame is resized, see `resized`; None: its own size.
+        """
 
     def checksum(self) -> int | None:
         """Returns the CRC-32 of the last grabbed frame; None if it cannot be decoded."""

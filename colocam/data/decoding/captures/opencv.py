@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
+from colocam.data.decoding.resizing import resized
+
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
@@ -34,6 +36,7 @@ class OpenCVCapture:
         has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
         with quiet_opencv():
             self._video = cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
+        self._image: np.ndarray | None = None
 
     @property
     def codec(self) -> str:
@@ -67,15 +70,23 @@ class OpenCVCapture:
         """See `Capture.grab`."""
         return self._video.grab()
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self, side: int | None = None) -> np.ndarray | None:
         """See `Capture.retrieve`."""
-        decoded, image = self._video.retrieve()
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if decoded else None
+        image = self._retrieve_bgr()
+        if image is None:
+            return None
+        return cv2.cvtColor(image if side is None else resized(image, side), cv2.COLOR_BGR2RGB)
 
     def checksum(self) -> int | None:
         """See `Capture.checksum`; of the BGR image."""
-        decoded, image = self._video.retrieve()
-        return zlib.crc32(image.data) if decoded and image is not None else None
+        image = self._retrieve_bgr()
+        return None if image is None else zlib.crc32(image.data)
+
+    def _retrieve_bgr(self) -> np.ndarray | None:
+        """Returns the last grabbed frame, valid until the next call."""
+        # New memory for every frame would take longer than the conversion to BGR.
+        decoded, self._image = self._video.retrieve(self._image)
+        return self._image if decoded else None
 
     def seek_before(self, time: float, frames: int) -> bool:
         """See `Capture.seek_before`."""

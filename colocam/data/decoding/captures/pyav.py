@@ -12,6 +12,8 @@ import av
 import numpy as np
 from av.error import ExitError, FFmpegError
 
+from colocam.data.decoding.resizing import resized
+
 
 def open_container(path: str, **options: Any) -> tuple[Any, Any]:
     """Opens a video file or stream.
@@ -163,9 +165,10 @@ class PyAVCapture:
             self._size = self._frame.width, self._frame.height
         return self._frame is not None
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self, side: int | None = None) -> np.ndarray | None:
         """See `Capture.retrieve`."""
-        return to_rgb(self._frame, self._size)
+        image = to_rgb(self._frame, self._size)
+        return image if side is None or image is None else resized(image, side)
 
     def checksum(self) -> int | None:
         """See `Capture.checksum`; of the RGB image."""

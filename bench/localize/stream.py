@@ -1,6 +1,6 @@
 """Does memory grow while a stream is localized, and how late are its results?
 
-    python bench/stream.py [--ckpt FILE] [--frames 50000] [--size 64] [--json FILE]
+    python bench/localize/stream.py [--ckpt FILE] [--frames 50000] [--size 64] [--json FILE]
 
 Raw frames are written to the standard input of `python -m colocam.localize - --out -`, with boxes
 of all regions, tracks and smoothing: first as fast as they are taken, then at the pace of a camera.
@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for lib
 
 from lib import ROOT
 from lib.arguments import add_json, add_size, add_video, check_at_least, make_parser
