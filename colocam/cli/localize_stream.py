@@ -205,6 +205,8 @@ class _Run:
                 except BrokenPipeError:  # nobody reads the results any more
                     return
                 show()
+        if self.lines is None and not self.interruption.number:
+            raise UserError(f"{self.stream.name}: none of its frames can be decoded")
 
     def _batches(self) -> Iterator[list[TimedFrame]]:
         for batch in self.reader.batches(lambda: bool(self.interruption.number)):

@@ -80,14 +80,15 @@ class AddressCapture:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._pyav = import_pyav(name)
+        self._pyav, self._name = import_pyav(name), name
         match = _SCHEME.match(url)
         assert match is not None
         scheme = match[1].lower()
+        self._url = scheme + url[match.end(1) :]
         options = {"rtsp_flags": "prefer_tcp"} if scheme.startswith("rtsp") else {}
         try:
             self._container, self._stream = self._pyav.open_container(
-                scheme + url[match.end(1) :], timeout=TIMEOUT, options=options
+                self._url, timeout=TIMEOUT, options=options
             )
         except (self._pyav.FFmpegError, ValueError) as error:
             raise StreamError(self._reason(error)) from error
@@ -147,4 +148,5 @@ class AddressCapture:
             return f"no answer for {TIMEOUT:g} s"
         if getattr(error, "errno", None) == errno.EIO:  # unknown host, connection closed
             return "no connection"
-        return str(getattr(error, "strerror", None) or error).partition("\n")[0]
+        reason = str(getattr(error, "strerror", None) or error).replace(self._url, self._name)
+        return reason.partition("\n")[0]

@@ -19,6 +19,7 @@ import pytest
 import colocam.cli.localize_stream
 from colocam.cli.localize import main
 from colocam.data.decoding.open import open_video
+from colocam.streaming.captures import ReadFrame
 from colocam.streaming.raw_frames import RawFrames
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,30 @@ def test_an_empty_input_leaves_nothing(localize, pipe, tmp_path):
     pipe(b"")
     status, _, output, errors = localize("-", *SIZE)
     assert (status, output, errors) == (2, "", "error: standard input: ends without a frame\n")
+    assert not (tmp_path / "out").exists()
+
+
+class Damaged(RawFrames):
+    """A stream of which no frame can be decoded."""
+
+    live, left = False, 3
+
+    def open(self):
+        return self
+
+    def read(self):
+        object.__setattr__(self, "left", self.left - 1)
+        return ReadFrame(None, 0.0) if self.left >= 0 else None
+
+    def close(self):
+        pass
+
+
+def test_a_stream_without_a_frame_that_can_be_decoded_is_an_error(localize, monkeypatch, tmp_path):
+    monkeypatch.setattr(colocam.cli.localize_stream, "RawFrames", Damaged)
+    status, _, output, errors = localize("-", *SIZE)
+    assert (status, output) == (2, "")
+    assert errors == "error: standard input: none of its frames can be decoded\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -294,11 +319,11 @@ def test_a_camera_that_is_gone_ends_with_its_results_and_one_line(localize, came
 
 def test_a_slow_model_skips_frames_of_a_camera_and_counts_them(localize, camera, monkeypatch):
     camera(20)
-    locate = colocam.cli.localize_stream.VideoLocalizer.infer
+    infer = colocam.cli.localize_stream.VideoLocalizer.infer
 
     def slow(self, *args):
-        time.sleep(0.1)
-        return locate(self, *args)
+        time.sleep(0.3)
+        return infer(self, *args)
 
     monkeypatch.setattr(colocam.cli.localize_stream.VideoLocalizer, "infer", slow)
     status, _, output, _ = localize("0", "--retry", "0", "--batch-size", "2")

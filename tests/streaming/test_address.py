@@ -125,7 +125,7 @@ def test_a_server_that_does_not_answer_is_given_up(serve, clip, monkeypatch, beg
             handler.end_headers()
             handler.wfile.write(data[: len(data) // 2])
             handler.wfile.flush()
-        time.sleep(1)
+        time.sleep(4)
 
     began = time.monotonic()
     if begins:
@@ -135,7 +135,7 @@ def test_a_server_that_does_not_answer_is_given_up(serve, clip, monkeypatch, beg
     else:
         with pytest.raises(StreamError, match=r"^no answer for 0\.3 s$"):
             Address(serve(answer)).open()
-    assert time.monotonic() - began < 0.95
+    assert time.monotonic() - began < 3
 
 
 def test_what_is_no_video_is_refused_with_the_reason(serve, answer_file, tmp_path, unused_port):
