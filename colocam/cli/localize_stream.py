@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from colocam.cli.box_options import min_area
 from colocam.cli.frame_record import Numbers, frame_record, without_box_if_empty
@@ -19,7 +18,7 @@ from colocam.localization.inference import Localization, VideoLocalizer
 from colocam.localization.tracks import Tracks
 from colocam.localization.whole_video import frames_per_batch, localized_batches
 from colocam.postprocessing.settings import read_options
-from colocam.runtime.console import make_console, print_error, text_column
+from colocam.runtime.console import make_console, print_error, status_line
 from colocam.runtime.errors import UserError
 from colocam.runtime.files import check_folder
 from colocam.runtime.interruption import Interruption, catch_signals
@@ -257,11 +256,7 @@ class _Run:
 
         Nothing is shown in a file or pipe.
         """
-        bars = Progress(
-            text_column("{task.description}"),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
-        )  # fmt: skip
-        with bars:
+        with status_line(self.console) as bars:
             task = bars.add_task(f"{self.stream.name}: waiting for the first frame")
 
             def show() -> None:

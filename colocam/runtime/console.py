@@ -69,6 +69,14 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
     )  # fmt: skip
 
 
+def status_line(console: Console) -> Progress:
+    """Line with the description of its task, for work without a known end; see `progress_bar`."""
+    return Progress(
+        text_column("{task.description}"),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
 def text_column(template: str) -> TextColumn:
     """Column of a progress bar that shows fields of its task, such as "{task.fields[rate]}"."""
     return TextColumn(template, markup=False)
