@@ -1,6 +1,6 @@
 """Does memory grow while a stream is localized, and how late are its results?
 
-    python bench/localize/stream.py [--ckpt FILE] [--frames 50000] [--size 64] [--json FILE]
+    python bench/localize/stream.py [--ckpt FILE] [--frames 25000] [--size 64] [--json FILE]
 
 Raw frames are written to the standard input of `python -m colocam.localize - --out -`, with boxes
 of all regions, tracks and smoothing: first as fast as they are taken, then at the pace of a camera.
