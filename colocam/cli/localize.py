@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
 from colocam.cli.box_options import add_boxes, check_boxes, min_area
+from colocam.cli.video_report import add_report, make_report
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
@@ -93,6 +94,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--overlay", choices=("on", "off"), default="on", help="write overlay videos")
     add("--heat", choices=("on", "off"), default="off", help="show the score map in the overlay")
+    add_report(group)
 
 
 def _add_boxes(group: argparse._ArgumentGroup) -> None:
@@ -167,9 +169,10 @@ def _localize_all(options: argparse.Namespace) -> None:
         command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
     command.print(f"{results.records_file}: {count_of(results.write_records(), 'frame')}")
     if unwritten:
-        overlay = "; --overlay off writes boxes only" if options.overlay == "on" else ""
+        fewer = ["--overlay off"] * (options.overlay == "on") + ["no --report"] * options.report
+        hint = f"; {' and '.join(fewer)} writes boxes only" if fewer else ""
         line = skipped_line(unwritten, len(videos), "video", "without a result")
-        raise UserError(line + overlay)
+        raise UserError(line + hint)
 
 
 def _label(options: argparse.Namespace, classes: Sequence[str]) -> int | None:
@@ -221,7 +224,7 @@ class _Command:
         """Writes the files of one video and returns its records for boxes.json."""
         _make_folder(self.options.out)
         began = time.perf_counter()
-        table, overlay = (self.options.out / f"{name}{end}" for end in ENDS)
+        table, overlay, page = (self.options.out / f"{name}{end}" for end in ENDS)
         every_frame = localized_frames(
             self.localizer,
             source,
@@ -231,6 +234,7 @@ class _Command:
             min_area=min_area(self.options),
         )
         tracks = Tracks() if self.options.boxes == "all" else None
+        report = make_report(self.options, self.localizer, path)
         records: list[dict[str, Any]] = []
         lines: list[list[Any]] = []
         num_frames = 0
@@ -243,17 +247,22 @@ class _Command:
                 if found is not None:
                     records.append(self._record(video, frame, found, numbers))
                 draw(frame, found, numbers)
+                if report:
+                    report.add(frame, found, numbers)
                 num_frames += 1
                 bar.advance()
+        if report:
+            report.write(page)
         _write_csv(table, lines, [*CSV_COLUMNS, TRACK_COLUMN] if tracks else CSV_COLUMNS)
         if len(records) < num_frames:
             missing = count_of(num_frames - len(records), "frame")
             self.warn(f"{path}: {missing} cannot be decoded, skipped")
         seconds = time.perf_counter() - began
+        written = (overlay, self.options.overlay == "on"), (table, True), (page, report is not None)
         self.print(
             f"{path}: {count_of(num_frames, 'frame')} in {seconds:.1f} s, "
             f"{num_frames / seconds:.1f} frames/s: "
-            + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
+            + ", ".join(str(file) for file, on in written if on)
         )
         return records
 
