@@ -218,4 +218,5 @@ def _jump_figure(place: JumpPlace) -> Figure:
 
 def _frame_figure(frame: KeptFrame) -> Figure:
     text = f"{clock(frame.seconds)} · frame {frame.index}"
-    return Figure([frame], text, f"{frame.class_name} {frame.probability:.2f}")
+    without = "" if frame.boxes else ", no box"
+    return Figure([frame], text, f"{frame.class_name} {frame.probability:.2f}{without}")

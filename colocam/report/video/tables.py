@@ -105,7 +105,7 @@ def track_cells(numbers: FrameNumbers, tracks: Sequence[TrackSummary], total: in
         ]
         for one in tracks
     ]
-    header = ["track", "time", "first and last frame", "frames with a box", "mean score"]
+    header = ["track", "time", "frames", "boxes", "mean score"]
     return Cells(None, [header, *rows], _note("The longest", total, "tracks", len(rows)))
 
 
