@@ -41,4 +41,6 @@ def make_report(
     shown = {name: "-" if value is None else value for name, value in values.items()}
     lead = f"{video}, localized with {options.ckpt}."
     name = video.resolve().name
-    return VideoReport(name, lead, shown, tracks=options.boxes == "all")
+    return VideoReport(
+        name, lead, shown, tracks=options.boxes == "all", empty_over=options.empty_over
+    )

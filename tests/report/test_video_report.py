@@ -150,6 +150,13 @@ def test_stretches_are_listed_with_time_and_frames():
     assert "Stretches without a box" not in report_of([LEFT] * 3).html()
 
 
+def test_the_threshold_of_emptiness_is_a_line(read_page):
+    text = report_of([LEFT, None], empty_over=0.3).html()
+    assert "no box above this emptiness: 0.3" in read_page(text).of("span")
+    assert text.count('class="line reference"') == 1
+    assert "line reference" not in report_of([LEFT, None]).html()
+
+
 def test_classes_are_counted_and_have_a_row_each(read_page):
     report = VideoReport("a", "b", {})
     for index, name in enumerate(["cat", "cat", "dog", "cat"]):

@@ -41,6 +41,7 @@ class Contents:
         jumps: places of the worst jumps within shots, the worst first.
         at_cuts: the same at cuts.
         tracks: of the boxes; None: only the box of the largest region of each frame.
+        empty_over: emptiness above which a frame has no box; None: any.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Contents:
     jumps: Sequence[JumpPlace]
     at_cuts: Sequence[JumpPlace]
     tracks: Sequence[TrackSummary] | None
+    empty_over: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def page_of(contents: Contents) -> Page:
         title=contents.title,
         lead=contents.lead,
         numbers=_headline(numbers, tracks),
-        charts=_score_charts(charts),
+        charts=_score_charts(charts, contents.empty_over),
         classes=class_cells(numbers),
         stretches=_stretches(numbers),
         paths=box_paths(numbers, contents.spaced.frames) if tracks is None else [],
@@ -154,13 +156,18 @@ def _headline(numbers: FrameNumbers, tracks: Sequence[TrackSummary] | None) -> l
     return [Number(*one) for one in every]
 
 
-def _score_charts(charts: TimeCharts) -> list[TimeChart]:
+def _score_charts(charts: TimeCharts, empty_over: float | None) -> list[TimeChart]:
     """Score, probability and class over time."""
     numbers = charts.numbers
-    score = Series("score of the box", numbers.scores)
-    emptiness = Series("emptiness of the frame", numbers.emptiness, "baseline")
+    scores = [
+        Series("emptiness of the frame", numbers.emptiness, "baseline"),
+        Series("score of the box", numbers.scores),
+    ]
+    if empty_over is not None:
+        level = np.full(len(numbers), empty_over)
+        scores.append(Series(f"no box above this emptiness: {empty_over:g}", level, "reference"))
     every = [
-        charts.lines("Score and emptiness", [emptiness, score], UNIT),
+        charts.lines("Score and emptiness", scores, UNIT),
         charts.lines("Probability of the class", [Series("", numbers.probabilities)], UNIT),
     ]
     counts = np.bincount(numbers.labels[numbers.decoded], minlength=len(numbers.classes))

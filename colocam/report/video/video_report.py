@@ -31,12 +31,19 @@ class VideoReport:
         lead: what was localized with what, in one sentence.
         options: what the result depends on, by name.
         tracks: whether frames are added with tracks of their boxes.
+        empty_over: emptiness above which frames are added without a box; None: any.
     """
 
     def __init__(
-        self, title: str, lead: str, options: Mapping[str, object], tracks: bool = False
+        self,
+        title: str,
+        lead: str,
+        options: Mapping[str, object],
+        *,
+        tracks: bool = False,
+        empty_over: float | None = None,
     ) -> None:
-        self.title, self.lead, self.options = title, lead, options
+        self.title, self.lead, self.options, self.empty_over = title, lead, options, empty_over
         self._log, self._spaced = FrameLog(), SpacedFrames()
         self._jumps, self._at_cuts = WorstJumps(MOST_JUMPS), WorstJumps(MOST_AT_CUTS)
         self._tracks: dict[int, TrackSummary] | None = {} if tracks else None
@@ -96,6 +103,7 @@ class VideoReport:
             self._jumps.places(),
             self._at_cuts.places(),
             None if self._tracks is None else list(self._tracks.values()),
+            self.empty_over,
         )
         return render(TEMPLATE, page=page_of(contents))
 
