@@ -27,6 +27,7 @@ from colocam.cli.localize_stream import (
     stream_console,
     stream_of,
 )
+from colocam.cli.video_report import add_report, make_report
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.timestamps import TimedFrame, first_size, mean_rate
@@ -115,6 +116,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         help="write overlay videos (default: on; there is none of a stream)",
     )
     add("--heat", choices=("on", "off"), default="off", help="show the score map in the overlay")
+    add_report(group)
 
 
 def _add_boxes(group: argparse._ArgumentGroup) -> None:
@@ -194,9 +196,10 @@ def _localize_all(options: argparse.Namespace) -> int:
         command.warn(skipped_line(failed, len(videos), "video", "unreadable"))
     command.print(f"{results.records_file}: {count_of(results.write_records(), 'frame')}")
     if unwritten:
-        overlay = "; --overlay off writes boxes only" if options.overlay == "on" else ""
+        fewer = ["--overlay off"] * (options.overlay == "on") + ["no --report"] * options.report
+        hint = f"; {' and '.join(fewer)} writes boxes only" if fewer else ""
         line = skipped_line(unwritten, len(videos), "video", "without a result")
-        raise UserError(line + overlay)
+        raise UserError(line + hint)
     return 0
 
 
@@ -249,7 +252,7 @@ class _Command:
         """Writes the files of one video and returns its records for boxes.json."""
         _make_folder(self.options.out)
         began = time.perf_counter()
-        table, overlay = (self.options.out / f"{name}{end}" for end in ENDS)
+        table, overlay, page = (self.options.out / f"{name}{end}" for end in ENDS)
         every_frame = localized_frames(
             self.localizer,
             source,
@@ -259,6 +262,7 @@ class _Command:
             min_area=min_area(self.options),
         )
         tracks = Tracks() if self.options.boxes == "all" else None
+        report = make_report(self.options, self.localizer, path)
         records: list[dict[str, Any]] = []
         lines: list[list[Any]] = []
         num_frames = 0
@@ -271,17 +275,22 @@ class _Command:
                 if found is not None:
                     records.append(frame_record(self.options, video, frame, found, numbers))
                 draw(frame, found, numbers)
+                if report:
+                    report.add(frame, found, numbers)
                 num_frames += 1
                 bar.advance()
+        if report:
+            report.write(page)
         _write_csv(table, lines, [*CSV_COLUMNS, TRACK_COLUMN] if tracks else CSV_COLUMNS)
         if len(records) < num_frames:
             missing = count_of(num_frames - len(records), "frame")
             self.warn(f"{path}: {missing} cannot be decoded, skipped")
         seconds = time.perf_counter() - began
+        written = (overlay, self.options.overlay == "on"), (table, True), (page, report is not None)
         self.print(
             f"{path}: {count_of(num_frames, 'frame')} in {seconds:.1f} s, "
             f"{num_frames / seconds:.1f} frames/s: "
-            + (f"{overlay}, {table}" if self.options.overlay == "on" else f"{table}")
+            + ", ".join(str(file) for file, on in written if on)
         )
         return records
 

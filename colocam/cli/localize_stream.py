@@ -90,6 +90,8 @@ def stream_of(options: argparse.Namespace) -> Stream | None:
         raise UserError("--overlay on: not for a stream; record it, and localize the file")
     if options.heat == "on":
         raise UserError("--heat on: not for a stream, which has no overlay")
+    if options.report:
+        raise UserError("--report: not for a stream; record it, and localize the file")
     if options.retry is not None and not options.retry >= 0:
         raise UserError(f"--retry {options.retry}: must be at least 0")
     if raw:

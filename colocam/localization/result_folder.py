@@ -19,12 +19,13 @@ from colocam.runtime.errors import UserError
 from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of
 
-ENDS = ".csv", OVERLAY_SUFFIX
+ENDS = ".csv", OVERLAY_SUFFIX, ".html"
 """Ends of the names of a video's files."""
 
 
 class ResultFolder:
-    """Results of localization in a folder: NAME.csv and NAME-overlay.mp4 per video, boxes.json.
+    """Results of localization in a folder: NAME.csv, NAME-overlay.mp4 and NAME.html per video,
+    and boxes.json.
 
     `videos.json` in the folder holds, by NAME, the path of the video as it was given and as it is
     in the file system.

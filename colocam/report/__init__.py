@@ -1,4 +1,4 @@
-"""Report: tables, charts, pictures and the HTML page of an evaluation.
+"""Report: tables, charts, pictures and the HTML page of an evaluation, and of a localized video.
 
 - `report`: runs an evaluation and writes its numbers, tables, page, contact sheet and videos
 - `tables`: the numbers as tables for the terminal, Markdown and the page
@@ -9,6 +9,7 @@
 - `pictures`: draws an example frame, its maps and its boxes
 - `contact_sheet`: one PNG of many examples
 - `overlay_videos`: videos around the example frames
+- `video`: the page of a localized video
 - `templating`: Jinja2 environment; `templates/` holds the page, its parts, charts and style
 """
 

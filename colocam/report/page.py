@@ -4,27 +4,23 @@
 fills the template `templates/page.html.jinja`.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
-
 from colocam.evaluation.boxes import CENTRE_BOX
-from colocam.localization.drawing import GREEN, RED, Color, Image
+from colocam.localization.drawing import GREEN, RED, Color
 from colocam.report.charts import Bars, Chart, Line, bar_chart, line_chart
-from colocam.report.pictures import Example, example_tiles
-from colocam.report.tables import SEED_CAM, Cells, Columns, all_cells
+from colocam.report.pictures import Example, example_tiles, jpeg_url
+from colocam.report.tables import Cells, Columns, all_cells
 from colocam.report.templating import render
 from colocam.report.training_charts import PERCENT, LogEntry, StageCharts, training_charts
 from colocam.runtime.files import write_atomic
 from colocam.runtime.messages import count_of
 
 TEMPLATE = "page.html.jinja"
-JPEG_QUALITY = 90
 CORRECT = 0.5  # IoU from which a box counts as correct
 TILE_NAMES = ("frame", "seed CAM", "score map")
 GROUP_TITLES = {
@@ -58,11 +54,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class Number:
-    """A headline number with that of the baseline, or None; both formatted."""
+    """A headline number; `detail`, shown below it, may be empty."""
 
     name: str
     value: str
-    baseline: str | None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,6 @@ class Page:
         lead: what was evaluated, in one sentence.
         method: name of the last column.
         numbers: headline numbers.
-        baseline: name of the column that these are next to.
         localization: charts of CorLoc; empty if the frames have no boxes.
         examples: example frames; may be empty.
         overlays: (description, URL) of overlay videos; may be empty.
@@ -116,7 +111,6 @@ class Page:
     lead: str
     method: str
     numbers: Sequence[Number]
-    baseline: str
     localization: Sequence[Chart]
     examples: Sequence[ExampleGroup]
     overlays: Sequence[tuple[str, str]]
@@ -150,7 +144,6 @@ def page_of(contents: Contents) -> Page:
         lead=_lead(method, summary),
         method=method,
         numbers=_numbers(contents.columns),
-        baseline=[SEED_CAM, *contents.columns][-2],
         localization=[] if summary["corloc"] is None else _localization_charts(contents.columns),
         examples=_example_groups(contents.examples),
         overlays=[(text, quote(path)) for text, path in contents.overlays],
@@ -169,29 +162,26 @@ def _lead(method: str, summary: Mapping[str, Any]) -> str:
 
 def _numbers(columns: Columns) -> list[Number]:
     """The headline numbers of the last column, next to those of the column before it."""
-    *baselines, method = columns.values()
-    baseline = baselines[-1] if baselines else method
-    accuracy = _number("classification accuracy", method["classification_accuracy"], None)
+    name, baseline = [*columns.items()][-2:][0]
+    *_, method = columns.values()
+
+    def number(title: str, value: float | None, other: float | None = None) -> Number:
+        detail = "" if other is None else f"{name} {other:.1f}"
+        return Number(title, "-" if value is None else f"{value:.1f} %", detail)
+
+    accuracy = number("classification accuracy", method["classification_accuracy"])
     if method["corloc"] is None:
         return [accuracy]
     one_threshold = [
         one["corloc_honest"] and one["corloc_honest"]["0.5"] for one in (method, baseline)
     ]
     return [
-        _number("CorLoc, published", method["corloc"]["0.5"], baseline["corloc"]["0.5"]),
-        _number("CorLoc, one threshold", *one_threshold),
-        _number("CorLoc, version 2", method["corloc_v2"], baseline["corloc_v2"]),
-        _number("top-1 localization", method["top1_loc"], baseline["top1_loc"]),
+        number("CorLoc, published", method["corloc"]["0.5"], baseline["corloc"]["0.5"]),
+        number("CorLoc, one threshold", *one_threshold),
+        number("CorLoc, version 2", method["corloc_v2"], baseline["corloc_v2"]),
+        number("top-1 localization", method["top1_loc"], baseline["top1_loc"]),
         accuracy,
     ]
-
-
-def _number(name: str, value: float | None, baseline: float | None) -> Number:
-    return Number(
-        name,
-        "-" if value is None else f"{value:.1f} %",
-        None if baseline is None else f"{baseline:.1f}",
-    )
 
 
 def _localization_charts(columns: Columns) -> list[Chart]:
@@ -235,17 +225,9 @@ def _example_groups(groups: Mapping[str, Sequence[Example]]) -> list[ExampleGrou
 def _example_figure(example: Example) -> ExampleFigure:
     overlaps = example.overlaps()
     return ExampleFigure(
-        pictures=list(zip(map(_jpeg_url, example_tiles(example)), TILE_NAMES, strict=True)),
+        pictures=list(zip(map(jpeg_url, example_tiles(example)), TILE_NAMES, strict=True)),
         class_name=example.label_name,
         name=example.name,
         overlaps=overlaps,
         correct=overlaps is not None and overlaps[1] >= CORRECT,
     )
-
-
-def _jpeg_url(image: Image) -> str:
-    """A picture (H, W, 3) uint8 RGB as a data URL."""
-    _, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

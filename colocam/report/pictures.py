@@ -1,5 +1,6 @@
 """Example pictures: a frame, its seed CAM and its score map S¹ with their boxes drawn."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from colocam.localization.drawing import GREEN, RED, Image, blend, draw_box, hea
 TILE = 224  # longer side of a tile, pixels
 GAP = 8  # between the tiles of an example, pixels
 BACKGROUND = (255, 255, 255)
+JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,16 @@ def side_by_side(blocks: Sequence[Image], gap: int) -> Image:
     """Images (H, W, 3) of one height in a row, with `gap` white pixels between them."""
     spacer = np.full((blocks[0].shape[0], gap, 3), BACKGROUND, np.uint8)
     return np.concatenate([part for block in blocks for part in (spacer, block)][1:], axis=1)
+
+
+def jpeg_url(image: Image, quality: int = JPEG_QUALITY) -> str:
+    """A picture (H, W, 3) uint8 RGB as a data URL.
+
+    Args:
+        image: the picture.
+        quality: of the JPEG, 0…100.
+    """
+    _, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -170,6 +170,7 @@ def test_a_stream_without_a_frame_that_can_be_decoded_is_an_error(localize, monk
         (["0", "--retry", "nan"], "--retry nan: must be at least 0"),
         (["0", "--overlay", "on"], "--overlay on: not for a stream; record it"),
         (["0", "--heat", "on"], "--heat on: not for a stream, which has no overlay"),
+        (["0", "--report"], "--report: not for a stream; record it, and localize the file"),
         (["cat.mp4", "--out", "-"], "--out -: only for a stream; give a folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -76,7 +76,7 @@ def test_videos_of_the_same_relative_path_are_kept_apart(tmp_path, monkeypatch):
     assert stored(out) == {"clip.mp4": 1, str(tmp_path / "q" / "clip.mp4"): 2}
 
 
-@pytest.mark.parametrize("name", ["clip.csv", "clip-overlay.mp4"])
+@pytest.mark.parametrize("name", ["clip.csv", "clip-overlay.mp4", "clip.html"])
 def test_files_of_a_user_are_kept(tmp_path, name):
     (tmp_path / name).write_text("mine")
     assert localize(tmp_path, tmp_path / "p" / "clip.mp4")[0] == ["clip-2"]

@@ -1,4 +1,6 @@
-"""Summaries of small evaluations."""
+"""Summaries of small evaluations, and a reader of pages."""
+
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -27,3 +29,36 @@ def summary_of():
         return evaluation.summary(honest)
 
     return make
+
+
+class Reader(HTMLParser):
+    """Texts of a page by their tag, and URLs; every tag must be closed."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.addresses, self.tags = [], [], [], []
+        self.feed(text)
+        assert self.open == [], "every element is closed"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def of(self, tag):
+        return [text for own, text in self.texts if own == tag]
+
+
+@pytest.fixture
+def read_page():
+    """Reads the text of a page."""
+    return Reader

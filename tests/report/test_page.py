@@ -3,7 +3,6 @@
 import base64
 import re
 import tomllib
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -37,33 +36,6 @@ METRICS = [
 ]  # fmt: skip
 
 
-class Reader(HTMLParser):
-    """Texts of a page by their tag, and URLs; every tag must be closed."""
-
-    VOID = ("meta", "img")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.texts, self.addresses, self.tags = [], [], [], []
-        self.feed(text)
-        assert self.open == [], "every element is closed"
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.addresses += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def of(self, tag):
-        return [text for own, text in self.texts if own == tag]
-
-
 def example_of(name="cat/1#3", boxes=((20, 30, 60, 70),)):
     frame = np.full((96, 96, 3), 100, np.uint8)
     y, x = np.mgrid[:96, :96]
@@ -83,9 +55,9 @@ def contents(summary_of):
 
 
 @pytest.fixture
-def page(contents, tmp_path):
+def page(contents, read_page, tmp_path):
     write_page(tmp_path / "report" / "index.html", contents)
-    return Reader((tmp_path / "report" / "index.html").read_text())
+    return read_page((tmp_path / "report" / "index.html").read_text())
 
 
 def test_page_is_self_contained(page):
@@ -170,13 +142,13 @@ def test_captions_give_both_overlaps_if_there_are_boxes(page):
         "caf\udce9<b>",  # a file name that is invalid Unicode
     ],
 )
-def test_names_are_escaped(bad, summary_of, tmp_path):
+def test_names_are_escaped(bad, summary_of, read_page, tmp_path):
     columns = {bad: summary_of([True, False], [True], names=(bad, "dog", "cow"))}
     examples = {"best": [example_of(bad)]}
     log = [*METRICS, {**METRICS[-1], bad: 1.0}]
     odd = Contents(bad, columns, {bad: bad}, log, examples, [(bad, "a.mp4")])
     write_page(tmp_path / "index.html", odd)
-    page = Reader((tmp_path / "index.html").read_text())
+    page = read_page((tmp_path / "index.html").read_text())
     shown = bad.encode(errors="backslashreplace").decode()
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b"})
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -212,12 +184,12 @@ def test_every_template_is_installed():
 
 @pytest.mark.parametrize("boxes", [True, False])
 def test_page_of_a_classifier_or_without_boxes_shows_the_numbers_there_are(
-    boxes, summary_of, tmp_path
+    boxes, summary_of, read_page, tmp_path
 ):
     summary = summary_of([boxes or None, boxes or None])
     write_page(tmp_path / "index.html", Contents("A", {"seed CAM": summary}, {}))
     text = (tmp_path / "index.html").read_text()
-    page = Reader(text)
+    page = read_page(text)
     assert ("CorLoc, published" in page.of("dt")) == boxes
     assert "classification accuracy" in page.of("dt")
     assert bool(re.search("<polyline", text)) == boxes
