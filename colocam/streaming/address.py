@@ -24,6 +24,10 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _ALWAYS_LIVE = frozenset({"udp", "rtp", "srt", "tcp", "rtmp", "rtmps", "rtmpt", "rtmpe", "rtmpte"})
 _PLAYLISTS = frozenset({"hls", "dash"})  # whose size is not that of the video
 _LONGEST_NAME = 80  # characters
+_INDEX_LAST = (
+    "the server has no ranges of bytes and the index of the file is at its end: download it, or "
+    "put the index first with ffmpeg -movflags faststart"
+)
 
 
 def is_address(text: str) -> bool:
@@ -135,7 +139,10 @@ class AddressCapture:
         with suppress(self._pyav.FFmpegError):  # frames that the decoder still holds
             yield from self._stream.decode(None)
         if lost is not None and not self._is_complete():
-            raise StreamError(self._reason(lost)) from lost
+            reason = self._reason(lost)
+            if self._last < 0 and not self.live and "mp4" in self._container.format.name:
+                reason += f", or {_INDEX_LAST}"
+            raise StreamError(reason) from lost
 
     def _is_complete(self) -> bool:
         """Whether the last frame of a file was read: not every server reports the end of one."""

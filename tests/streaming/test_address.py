@@ -22,13 +22,15 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 def clip(tmp_path):
     """Writes 20 frames that get brighter, at 10 frames per second."""
 
-    def write(suffix, codec="mpeg4", **options):
+    def write(suffix, codec="mpeg4", container_options=None, noise=0, count=20, **options):
+        rng = np.random.default_rng(0)
         path = tmp_path / f"clip{suffix}"
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=container_options or {}) as container:
             stream = container.add_stream(codec, rate=10, options=options)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            for number in range(20):
-                image = np.full((48, 64, 3), 10 * number + 20, np.uint8)
+            for number in range(count):
+                image = np.full((48, 64, 3), (10 * number + 20) % 256, np.uint8)
+                image ^= rng.integers(0, noise + 1, image.shape, np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode(None))
         return path
@@ -78,6 +80,17 @@ def test_a_file_that_is_cut_off_is_lost_and_then_continued(serve, answer_file, c
     check(frames, range(20))
     assert len(lines) == 2
     assert "(no connection); trying again" in lines[0]
+
+
+def test_an_mp4_whose_index_cannot_be_reached_says_so(serve, answer_file, clip):
+    path = clip(".mp4", noise=200, count=120, b="8M")  # larger than what FFmpeg reads at once
+    assert path.stat().st_size > 300_000
+    with pytest.raises(UserError, match=r"cannot be read \(no connection, or the server has"):
+        list(Connection(Address(serve(answer_file(path))), 0, print))
+    path = clip("-first.mp4", container_options={"movflags": "faststart"})
+    frames, lost = frames_of(serve(answer_file(path)))
+    assert lost is None
+    check(frames, range(20))
 
 
 def test_a_video_without_length_and_duration_is_live(serve, answer_file, clip):
