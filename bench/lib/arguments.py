@@ -46,7 +46,7 @@ def add_amp(parser: argparse.ArgumentParser) -> None:
         "--amp",
         choices=AMP_MODES,
         default="auto",
-        help="mixed precision; auto: bf16 where the hardware supports it, else fp16 on a GPU",
+        help="mixed precision; auto: bf16 where it is fast, else fp16 on a GPU",
     )
 
 

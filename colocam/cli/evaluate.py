@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "--amp",
         choices=("auto", "off", "bf16", "fp16"),
         default="auto",
-        help="mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
+        help="mixed precision; auto: bf16 if it is fast here, otherwise fp16 on a GPU",
     )
     return parser
 

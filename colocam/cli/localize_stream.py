@@ -31,9 +31,6 @@ from colocam.streaming.json_lines import JsonLines, LinesFile, LinesOutput
 from colocam.streaming.raw_frames import DEFAULT_RATE, RawFrames, parse_size
 from colocam.streaming.reader import FrameReader
 
-BATCH_SIZE = 16
-"""Frames per forward pass, at most; of a live stream 1."""
-
 _STANDARD = "-"  # input or output
 _RAW_OPTIONS = ("--size", "--pixel-format", "--fps")
 
@@ -179,7 +176,7 @@ class _Run:
         def capacity(frame: TimedFrame) -> int:
             assert frame.image is not None
             height, width = frame.image.shape[:2]
-            most = self.options.batch_size or (1 if connection.live else BATCH_SIZE)
+            most = self.options.batch_size or (1 if connection.live else self.localizer.batch_size)
             return frames_per_batch((width, height), most)
 
         self.reader = FrameReader(connection, capacity)

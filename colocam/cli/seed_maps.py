@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--amp",
         choices=("auto", "off", "bf16", "fp16"),
         default="auto",
-        help="mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
+        help="mixed precision; auto: bf16 if it is fast here, otherwise fp16 on a GPU",
     )
     runtime("--batch-size", type=int, default=16, metavar="N", help="frames per forward pass")
     return parser

@@ -122,6 +122,7 @@ class VideoLocalizer:
 
     Attributes:
         classes: class names, in the order of the logits.
+        batch_size: frames per forward pass by default, 4 on a CPU: more exceed its caches.
 
     Raises:
         UserError: the checkpoint or the device cannot be used.
@@ -134,11 +135,12 @@ class VideoLocalizer:
         self.autocast = make_autocast(amp, self.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.classes = self.info.classes
+        self.batch_size = 4 if self.device.type == "cpu" else 16
 
     def localize(
         self,
         frames: InputFrames,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         *,
         boxes: Boxes = "largest",
         min_area: float = MIN_AREA,
@@ -151,7 +153,7 @@ class VideoLocalizer:
                 sizes may differ, or one array (N, H, W, 3) uint8 or one tensor (N, 3, H, W).
                 Tensors are uint8, or floating point in 0…1 (rounded to 8 bits), on any device;
                 they are resized on the CPU, as arrays are.
-            batch_size: frames per forward pass.
+            batch_size: frames per forward pass; None: `VideoLocalizer.batch_size`.
             refine: number of frames of `Refinement`; above 1 the frames have to be consecutive
                 frames of a video. None: no refinement.
             boxes: "largest": the box of the largest region of the score map above the threshold;
@@ -166,6 +168,7 @@ class VideoLocalizer:
             ValueError: invalid shape, type or range of `frames`, `batch_size` or `refine` below 1,
                 unknown `boxes`, or `min_area` out of range.
         """
+        batch_size = self.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
         if boxes not in get_args(Boxes):

@@ -22,7 +22,7 @@ def localized_frames(
     localizer: VideoLocalizer,
     source: ImageFrames | VideoFrames,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     label: int | None = None,
     postprocessing: Postprocessing = NO_POSTPROCESSING,
     min_area: float | None = None,
@@ -32,7 +32,7 @@ def localized_frames(
     Args:
         localizer: the model.
         source: the video.
-        batch_size: largest number of frames per forward pass.
+        batch_size: largest number of frames per forward pass; None: that of the localizer.
         label: class whose probability is reported; None: the most probable class of each frame.
         postprocessing: of the score maps; smoothing is applied to class probabilities, too.
         min_area: smallest area of a region with a box, as a share of the frame; None: the box of
@@ -41,6 +41,7 @@ def localized_frames(
     Yields:
         Each frame and its localization, None if the frame cannot be decoded.
     """
+    batch_size = localizer.batch_size if batch_size is None else batch_size
     # Decoding and resizing release the global interpreter lock: both run while the model does.
     with closing(prefetched(_resized(localizer, _batches(source, batch_size)))) as batches:
         yield from _localized(localizer, batches, label, postprocessing, min_area)

@@ -166,7 +166,7 @@ def test_after_an_error_no_partial_file_remains(
     monkeypatch.setattr(VideoLocalizer, "infer", failing)
     ckpt = str(tiny_run.checkpoint("localizer-best"))
     argv = [*map(str, videos), "--ckpt", ckpt, "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert main(argv) == status
+    assert main([*argv, "--batch-size", "16"]) == status
     assert calls == [16, 4, 16, 4]
     whole = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert whole == ["cat-overlay.mp4", "cat.csv", "videos.json"]

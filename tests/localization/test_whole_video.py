@@ -13,6 +13,8 @@ from colocam.postprocessing import Postprocessing
 class Localizer:
     """Outputs the value of the first pixel of every frame."""
 
+    batch_size = 16
+
     def __init__(self):
         self.batches = []
 

@@ -74,6 +74,29 @@ def test_matrix_products_have_the_precision_within_the_context_only(amp, dtype):
         assert (one @ one).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("amx", "avx512", "faster", "bfloat16"),
+    [
+        (True, True, False, True),
+        (False, True, True, True),
+        (False, True, False, False),
+        (False, False, True, False),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_that_is_faster(
+    monkeypatch, amx, avx512, faster, bfloat16
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(device_module, "_bfloat16_is_faster", lambda: faster)
+    expected = torch.bfloat16 if bfloat16 else torch.float32
+    assert make_autocast("auto", CPU).dtype == expected
+
+
+def test_the_faster_precision_stays_the_same():
+    assert len({device_module._bfloat16_is_faster.__wrapped__() for _ in range(5)}) == 1
+
+
 def test_off_disables_an_outer_autocast():
     with make_autocast("bf16", CPU)(), make_autocast("off", CPU)():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -90,7 +90,7 @@ class Config:
     amp: Literal["auto", "off", "bf16", "fp16"] = _option(
         "runtime",
         "auto",
-        "mixed precision; auto: bf16 if the hardware supports it, otherwise fp16 on a GPU",
+        "mixed precision; auto: bf16 if it is fast here, otherwise fp16 on a GPU",
         main=True,
     )
     compile: Literal["auto", "on", "off"] = _option(
