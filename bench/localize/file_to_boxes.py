@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--video", type=Path, nargs="+", required=True, metavar="FILE", help="video files")
     add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a localizer")
     add_device(parser)
-    add("--batch-size", type=int, default=16, metavar="N", help="(default: 16)")
+    add("--batch-size", type=int, metavar="N", help="(default: that of colocam.localize)")
     add("--repeats", type=int, default=3, metavar="N", help="medians over N (default: 3)")
     add_json(parser, "file_to_boxes-PROCESSOR")
     options = parser.parse_args(argv)
@@ -104,6 +104,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     machine = describe()  # first: it includes the load before this run
     localizer = VideoLocalizer(options.ckpt, options.device)
+    options.batch_size = options.batch_size or localizer.batch_size
     device = localizer.device.type
     path = result_path(options.json, f"file_to_boxes-{file_name_of(machine, device)}")
     others = OtherProcesses()
