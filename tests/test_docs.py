@@ -64,7 +64,7 @@ def test_files_named_in_code_spans_exist(page):
         assert (ROOT / name).exists(), f"{name_of(page)}: {name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_marks_of_a_merge_are_left(page):
     marks = ("<<<<<<< ", ">>>>>>> ")
     assert [line for line in page.read_text().splitlines() if line.startswith(marks)] == []
