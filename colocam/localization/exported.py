@@ -11,7 +11,7 @@ class ResizedFrames(nn.Module):
 
     Both sides are resized by a matrix of weights that is computed from the frame's size, columns
     first: bilinear interpolation, antialiased where a side shrinks. Levels differ from those of
-    torch's 8-bit kernel, which rounds the weights, by at most 1.
+    torch's 8-bit kernel, which rounds the weights, by at most 1, or 2 where a side grows.
 
     Args:
         side: of the resized frames, pixels.

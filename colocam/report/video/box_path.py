@@ -10,7 +10,7 @@ import numpy as np
 from colocam.evaluation.boxes import Size
 from colocam.report.video.clock import clock
 from colocam.report.video.frame_log import FrameNumbers
-from colocam.report.video.kept_frames import KeptFrame
+from colocam.report.video.kept_frames import KeptFrame, spread
 
 MOST_SHOTS = 4
 MOST_POINTS = 240  # of a path
@@ -95,7 +95,7 @@ def _extent(shot: range) -> str:
 
 def _path(numbers: FrameNumbers, frame: KeptFrame, boxed: list[int], extent: str) -> BoxPath:
     """Path through the frames with a box."""
-    places = [boxed[at] for at in _spread(len(boxed), MOST_POINTS)]
+    places = [boxed[at] for at in spread(len(boxed), MOST_POINTS)]
     colors = _colors(len(places))
     centres = (numbers.boxes[:, :2] + numbers.boxes[:, 2:] + 1) / 2
     segments = []
@@ -107,18 +107,13 @@ def _path(numbers: FrameNumbers, frame: KeptFrame, boxed: list[int], extent: str
         x1, y1, x2, y2 = centres[[a, b]].ravel().round(1).tolist()
         segments.append(Segment(x1, y1, x2, y2, color, jump))
     outlines = []
-    for at in _spread(len(places), BOXES):
+    for at in spread(len(places), BOXES):
         x0, y0, x1, y1 = numbers.boxes[places[at]].tolist()
         tooltip = f"frame {places[at]}, {clock(numbers.seconds[places[at]])}"
         outlines.append(Outline(x0, y0, x1 - x0 + 1, y1 - y0 + 1, colors[at], tooltip))
     first, last = (clock(numbers.seconds[place]) for place in (boxed[0], boxed[-1]))
     caption = f"{extent}; picture: frame {frame.index}, {clock(frame.seconds)}"
     return BoxPath(frame, caption, segments, outlines, first, last)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most `most` of the places 0…count − 1, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def _colors(count: int) -> list[str]:

@@ -84,6 +84,11 @@ def keep(one: LocalizedFrame, side: int) -> KeptFrame:
     )
 
 
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the places 0…count − 1, evenly spaced, the first among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
 class SpacedFrames:
     """Evenly spaced frames of a video whose length is not known: 16 to `MOST_SPACED`, or all."""
 
@@ -107,8 +112,7 @@ class SpacedFrames:
 
     def spread(self, count: int) -> list[KeptFrame]:
         """At most `count` of them, evenly spaced, the first among them."""
-        places = np.linspace(0, len(self._kept) - 1, min(count, len(self._kept)))
-        return [self._kept[place] for place in places.round().astype(int)]
+        return [self._kept[place] for place in spread(len(self._kept), count)]
 
 
 @dataclass(frozen=True)
