@@ -5,7 +5,7 @@
 Each checkpoint is evaluated on its validation and test frames with every setting, from the
 earlier frames of their videos; a row is the mean over the checkpoints. The threshold of "one τ" is
 chosen on validation with the same setting. The time is that of localizing the frames of the first
-test video, forward pass included, decoding not.
+test video, forward pass included, decoding not. The results are written after each checkpoint.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> None:
             for row, setting in zip(rows, SETTINGS, strict=True):
                 row.add(*(_corloc(localizer, frames, setting) for frames in (own.val, own.test)))
                 progress.advance(bar)
-    _write(options, machine, rows, note)
+            _write(options, machine, rows, note)
 
 
 def _data(options: argparse.Namespace, localizer: VideoLocalizer) -> VideoData:
@@ -166,11 +166,16 @@ def _milliseconds(localizer: VideoLocalizer, record: BoxedFrame, setting: Postpr
     return 1e3 * (time.perf_counter() - began) / len(frames)
 
 
+def _checkpoints(rows: Sequence[Row]) -> str:
+    count = len(rows[-1].corloc)
+    return "1 checkpoint" if count == 1 else f"{count} checkpoints"
+
+
 def _write(options: argparse.Namespace, machine: Machine, rows: list[Row], note: list[str]) -> None:
     device = "cpu" if machine["gpu"] is None else "cuda"
     encoder = VideoLocalizer(options.ckpt[0], "cpu", "off").info.encoder
     heading = (
-        f"**Postprocessing of score maps, {encoder}, {len(options.ckpt)} checkpoints.** CorLoc, % "
+        f"**Postprocessing of score maps, {encoder}, {_checkpoints(rows)}.** CorLoc, % "
         f"at IoU 0.5, mean ± standard deviation; {headline(machine, device)}."
     )
     notes = [
