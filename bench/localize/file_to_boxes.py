@@ -29,7 +29,6 @@ from lib.machine import Machine, OtherProcesses, describe, disturbance_note, fil
 from lib.markdown_table import markdown_table, page
 from lib.result_files import result_path, write_results
 
-from colocam.data.decoding.captures.open import open_capture
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.video_file import VideoFrames
 from colocam.localization.inference import VideoLocalizer
@@ -152,7 +151,7 @@ def _open(video: Path) -> VideoFrames:
 
 
 def _grab_all(source: VideoFrames) -> None:
-    with open_capture(source.path, source.decoder) as capture:
+    with source.capture() as capture:
         while capture.grab():
             pass
 

@@ -170,7 +170,7 @@ def _localize_all(options: argparse.Namespace) -> int:
     notes: list[str] = []
     videos = find_videos([Path(video) for video in options.videos], options.out, notes)
     if options.overlay == "on" and not has_h264():
-        notes.append("overlays are VP9, slow to encode; for H.264: pip install av")
+        notes.append("overlays are VP9, slow to encode, as this PyAV has no encoder of H.264")
     failed: list[str] = []
     unwritten: list[str] = []
     for path, name in zip(videos, results.names(videos, notes), strict=True):

@@ -1,7 +1,7 @@
 """Video writer: mp4 files that common players and browsers support.
 
-The codec is H.264 through PyAV, which stores the time of every frame. Without PyAV, or where it has
-no encoder for H.264, it is VP9 through OpenCV: many times slower, and at a constant frame rate.
+The codec is H.264 through PyAV, which stores the time of every frame. Where PyAV has no encoder for
+H.264, it is VP9 through OpenCV: many times slower, and at a constant frame rate.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from colocam.runtime.errors import WriteError
 from colocam.runtime.files import atomic_file
-
-av: Any
-EncoderError: type[Exception]
-try:
-    import av
-    from av.error import FFmpegError as EncoderError
-except ImportError:
-    av, EncoderError = None, OSError
 
 
 class Mp4(Protocol):
@@ -46,8 +40,8 @@ class Mp4(Protocol):
 
 
 def has_h264() -> bool:
-    """Whether PyAV with an H.264 encoder is installed."""
-    return av is not None and "libx264" in av.codecs_available
+    """Whether PyAV has an H.264 encoder."""
+    return "libx264" in av.codecs_available
 
 
 @contextmanager
@@ -69,7 +63,7 @@ def mp4_file(path: Path, size: tuple[int, int], rate: float) -> Iterator[Mp4]:
                 yield video
             finally:
                 video.close()
-        except (EncoderError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise WriteError(f"{path}: cannot be written ({reason})") from error
 
@@ -115,7 +109,7 @@ class _VP9:
         codec = cv2.VideoWriter.fourcc(*"vp09")
         self.writer = cv2.VideoWriter(str(path), codec, rate, _even(size))
         if not self.writer.isOpened():
-            raise OSError("this OpenCV has no VP9 encoder: pip install av")
+            raise OSError("no encoder: neither of H.264 in PyAV nor of VP9 in OpenCV")
 
     def write(self, frame: np.ndarray, seconds: float) -> None:
         self.writer.write(cv2.cvtColor(_fitted(frame, self.size), cv2.COLOR_RGB2BGR))

@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from colocam.data.decoding.captures.open import import_pyav
+from av.error import FFmpegError
+
+from colocam.data.decoding.capture import duration_of, is_timeout, open_container, to_rgb
 from colocam.streaming.captures import ReadFrame, StreamError
 
 TIMEOUT = 10.0
@@ -80,21 +82,20 @@ class AddressCapture:
 
     Raises:
         StreamError: it cannot be opened.
-        UserError: PyAV is not installed.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._pyav, self._name = import_pyav(name), name
+        self._name = name
         match = _SCHEME.match(url)
         assert match is not None
         scheme = match[1].lower()
         self._url = scheme + url[match.end(1) :]
         options = {"rtsp_flags": "prefer_tcp"} if scheme.startswith("rtsp") else {}
         try:
-            self._container, self._stream = self._pyav.open_container(
-                self._url, timeout=TIMEOUT, options=options
-            )
-        except (self._pyav.FFmpegError, ValueError) as error:
+            self._container, self._stream = open_container(
+                self._url, threads=1, timeout=TIMEOUT, options=options
+            )  # several threads would hold back as many frames
+        except (FFmpegError, ValueError) as error:
             raise StreamError(self._reason(error)) from error
         except IndexError as error:
             raise StreamError("there is no video in it") from error
@@ -113,7 +114,7 @@ class AddressCapture:
             return None
         self._last = self._last + self._step if frame.time is None else frame.time
         seconds = time.monotonic() if self.live else self._last
-        return ReadFrame(self._pyav.to_rgb(frame), seconds)
+        return ReadFrame(to_rgb(frame), seconds)
 
     def close(self) -> None:
         """See `StreamCapture.close`."""
@@ -132,11 +133,11 @@ class AddressCapture:
         try:
             for packet in self._container.demux(self._stream):
                 if not packet.is_corrupt:
-                    with suppress(self._pyav.FFmpegError):
+                    with suppress(FFmpegError):
                         yield from packet.decode()
-        except self._pyav.FFmpegError as error:
+        except FFmpegError as error:
             lost = error
-        with suppress(self._pyav.FFmpegError):  # frames that the decoder still holds
+        with suppress(FFmpegError):  # frames that the decoder still holds
             yield from self._stream.decode(None)
         if lost is not None and not self._is_complete():
             reason = self._reason(lost)
@@ -146,12 +147,12 @@ class AddressCapture:
 
     def _is_complete(self) -> bool:
         """Whether the last frame of a file was read: not every server reports the end of one."""
-        duration = self._pyav.duration_of(self._container, self._stream)
+        duration = duration_of(self._container, self._stream)
         start = float((self._stream.start_time or 0) * self._stream.time_base)
         return not self.live and 0 < duration <= self._last - start + 2 * self._step
 
     def _reason(self, error: Exception) -> str:
-        if self._pyav.is_timeout(error):
+        if is_timeout(error):
             return f"no answer for {TIMEOUT:g} s"
         if getattr(error, "errno", None) == errno.EIO:  # unknown host, connection closed
             return "no connection"

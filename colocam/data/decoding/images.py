@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from colocam.data.decoding.captures.opencv import quiet_opencv
 from colocam.data.decoding.checks import check_indices, check_name
+from colocam.data.decoding.opencv_log import quiet_opencv
 from colocam.data.decoding.resizing import resized
 from colocam.data.file_order import FileOrder, in_order
 from colocam.runtime.errors import UserError

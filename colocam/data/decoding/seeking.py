@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from colocam.data.decoding.captures.open import Capture
+from colocam.data.decoding.capture import Capture
 
 SEEK_POINT_INTERVAL = 100
 """Number of frames between two seek points of a video file."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colocam.data.decoding.captures.open import open_capture
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.video_file import VideoFrames
 
@@ -36,7 +35,7 @@ def mean_rate(source: ImageFrames | VideoFrames) -> float:
     """Returns the mean frame rate, frames per second."""
     if isinstance(source, ImageFrames):
         return FOLDER_RATE
-    with open_capture(source.path, source.decoder) as capture:
+    with source.capture() as capture:
         reported = capture.rate
     measured = _measured_rate(source)
     if measured is not None and abs(reported / measured - 1) > 0.02:
@@ -92,7 +91,7 @@ def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[float, np.ndar
         for index, image in enumerate(source):
             yield index / FOLDER_RATE, image
         return
-    with open_capture(source.path, source.decoder) as capture:
+    with source.capture() as capture:
         for _ in range(len(source)):
             if not capture.grab():
                 return

@@ -9,17 +9,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
-from colocam.data.decoding.captures.choice import is_wrong_in_opencv
-from colocam.data.decoding.captures.open import (
-    Capture,
-    Decoder,
-    import_pyav,
-    open_capture,
-    pyav_version,
-)
-from colocam.data.decoding.captures.opencv import OpenCVCapture, capture_options
+from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_seek_point, seek
@@ -31,7 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video files, in lower case."""
 
-_PROBE_VERSION = 3  # to be incremented when the results of `_probe` change
+_PROBE_VERSION = 4  # to be incremented when the results of `_probe` change
 
 
 def is_video_file(name: str) -> bool:
@@ -55,7 +48,8 @@ class VideoFrames:
         size: (width, height) of the frames, pixels.
         seek_points: verified positions in the file, sorted by frame number.
         reported_frames: number of frames that the container reports; a truncated file has fewer.
-        decoder: library that decodes the file.
+        damaged: whether packets are missing or cannot be decoded; one thread decodes such a file,
+            as frames after damage depend on the timing of several.
         steps: number and sum (ms) of the steps between the time stamps of consecutive frames; steps
             from or to a missing time stamp, or back as in joined transport streams, are left out.
     """
@@ -66,7 +60,7 @@ class VideoFrames:
     size: tuple[int, int]
     seek_points: tuple[SeekPoint, ...] = ()
     reported_frames: int = 0
-    decoder: Decoder = "opencv"
+    damaged: bool = False
     steps: tuple[int, float] = (0, 0.0)
 
     def __len__(self) -> int:
@@ -99,18 +93,21 @@ class VideoFrames:
         check_indices(self, [index])
         return self.size
 
+    def capture(self) -> closing[Capture]:
+        """Opens the file; the context closes it."""
+        return closing(Capture(self.path, 1 if self.damaged else None))
+
     def _decode(
         self, indices: Container[int], first: int, last: int, side: int | None
     ) -> Iterator[tuple[int, np.ndarray | None]]:
         """Decodes those frames of first … last that are in `indices`, with their numbers."""
         later = bisect_left(self.seek_points, first, key=lambda point: point.index)
         for point in (*self.seek_points[max(0, later - 1) : later], None):
-            with open_capture(self.path, self.decoder) as capture:
+            with self.capture() as capture:
                 if point is not None and not seek(capture, point):
                     continue
                 for index in range(0 if point is None else point.index + 1, last + 1):
-                    # After a seek in a file of variable frame rate, OpenCV may report the end of
-                    # the file too early: the rest is decoded from the start of the file.
+                    # A file may end too early after a seek: the rest is decoded from its start.
                     if not capture.grab():
                         break
                     if index >= first and index in indices:
@@ -124,15 +121,12 @@ def open_video_file(
     path: Path, name: str, notes: list[str], probe_cache: ProbeCache | None = None
 ) -> VideoFrames:
     """Opens a video file; decodes it once to count its frames. See `open_video`."""
-    check_name(path, str(path))  # OpenCV accepts only UTF-8
+    check_name(path, str(path))  # FFmpeg accepts only UTF-8
     if probe_cache is None:
         probed = _probe(str(path))
     else:
         # This text enters the names of records on disk: another wording invalidates them.
-        key = (
-            f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, {capture_options()}, "
-            f"PyAV {pyav_version()}"
-        )
+        key = f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, PyAV {av.__version__}"
         probed = probe_cache.get_or_probe([str(path)], key, lambda: _probe(str(path)))
     num_frames, reported = probed["num_frames"], probed["promised"]
     if _are_missing(num_frames, reported) and not probed["reaches_end"]:
@@ -148,54 +142,48 @@ def open_video_file(
         tuple(probed["size"]),
         seek_points,
         round(reported),
-        probed["decoder"],
+        probed["damaged"],
         tuple(probed["steps"]),
     )
 
 
 def _probe(path: str) -> dict[str, Any]:
     """Decodes a video file once and returns the record of it, whose keys are a file format."""
-    decoder: Decoder = "opencv"
-    probed: dict[str, Any] = {"size": None}
-    capture = OpenCVCapture(path)
-    with closing(capture):
-        if not is_wrong_in_opencv(path, capture):
-            probed = _decode_all(path, capture)
-    if probed["size"] is None:  # or not decoded at all, as AV1 by some packages of OpenCV
-        decoder = "pyav"
-        with open_capture(path, decoder) as other:
-            probed = _decode_all(path, other)
+    probed = _decode_all(path, None)
+    if probed["damaged"]:
+        probed = _decode_all(path, 1) | {"damaged": True}
     if probed["size"] is None:
         raise UserError(f"{path}: cannot be decoded; re-encode it or remove it")
-    return {**probed, "decoder": decoder}
+    return probed
 
 
-def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
+def _decode_all(path: str, threads: int | None) -> dict[str, Any]:
     """Counts the frames of a video and makes its seek points."""
     size, num_frames = None, 0
     seek_points: list[SeekPoint] = []
     end = 0.0  # latest time stamp, ms; the last frames of some containers have none
     steps = _Steps()
-    while capture.grab():
-        time = capture.time
-        steps.add(time)
-        # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
-        while seek_points and 0 < time <= seek_points[-1].time:
-            seek_points.pop()
-        if size is None and (frame := capture.retrieve()) is not None:
-            size = frame.shape[1], frame.shape[0]
-        if num_frames and num_frames % SEEK_POINT_INTERVAL == 0 and time > end:
-            point = make_seek_point(capture, num_frames)
-            seek_points += [] if point is None else [point]
-        end = max(end, time)
-        num_frames += 1
-    reported, rate = capture.reported_frames, capture.rate
-    # For a variable frame rate the reported number is an estimate, but the duration is exact.
-    reaches_end = rate > 0 and end >= 950 * (reported - 2) / rate
-    if not reaches_end and _are_missing(num_frames, reported) and rate > 0:
-        # The number includes frames that an edit list removes; the duration does not.
-        reaches_end = end >= 950 * (import_pyav(path).reported_duration(path) - 2 / rate)
-        reported = num_frames if reaches_end else reported
+    with closing(Capture(path, threads)) as capture:
+        while capture.grab():
+            time = capture.time
+            steps.add(time)
+            # A time stamp that occurs twice, as in joined transport streams, identifies no frame.
+            while seek_points and 0 < time <= seek_points[-1].time:
+                seek_points.pop()
+            if size is None and (frame := capture.retrieve()) is not None:
+                size = frame.shape[1], frame.shape[0]
+            if num_frames and num_frames % SEEK_POINT_INTERVAL == 0 and time > end:
+                point = make_seek_point(capture, num_frames)
+                seek_points += [] if point is None else [point]
+            end = max(end, time)
+            num_frames += 1
+        reported, rate = capture.reported_frames, capture.rate
+        # For a variable frame rate the reported number is an estimate, but the duration is exact.
+        reaches_end = rate > 0 and end >= 950 * (reported - 2) / rate
+        if not reaches_end and _are_missing(num_frames, reported) and rate > 0:
+            # The number includes frames that an edit list removes; the duration does not.
+            reaches_end = end >= 950 * (capture.duration - 2 / rate)
+            reported = num_frames if reaches_end else reported
     return {
         "num_frames": num_frames,
         "size": size,
@@ -203,6 +191,7 @@ def _decode_all(path: str, capture: Capture) -> dict[str, Any]:
         "promised": reported,
         "reaches_end": reaches_end,
         "steps": (steps.count, steps.total),
+        "damaged": capture.damaged,
     }
 
 

@@ -22,11 +22,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import av
 import cv2
 import numpy as np
 import torch
 
-from colocam.data.decoding.captures.open import pyav_version
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import UNFINISHED, digest_of
 from colocam.data.decoding.resizing import resized
@@ -263,8 +263,7 @@ def _digest(frames: FileFrames, window: range, side: int) -> str:
         files = video.paths[numbers.start : numbers.stop]
     else:
         files = (video.path,)
-    libraries = [cv2.__version__, torch.__version__]  # decode, resize
+    decoder = cv2.__version__ if isinstance(video, ImageFrames) else av.__version__
+    libraries = [decoder, torch.__version__]  # the latter resizes
     parts = [_VERSION, *libraries, type(video).__name__, side, numbers.start, numbers.stop]
-    if isinstance(video, VideoFrames) and video.decoder == "pyav":
-        parts.append(f"PyAV {pyav_version()}")
     return digest_of(parts, files)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import av
 import numpy as np
 
 from colocam.data.decoding.checks import check_indices
@@ -87,8 +88,8 @@ def cut_into_shots(
         files = video.paths if isinstance(video, ImageFrames) else (video.path,)
         # This text enters the names of records on disk: another wording invalidates them.
         key = f"shots, {_DETECTION_VERSION}"
-        if isinstance(video, VideoFrames) and video.decoder != "opencv":
-            key += f", {video.decoder}"
+        if isinstance(video, VideoFrames):
+            key += f", PyAV {av.__version__}"
         probed = probe_cache.get_or_probe(files, key, lambda: _detect(video))
     if len(probed["shots"]) == 1:
         return [video]

@@ -1,16 +1,14 @@
-"""Interlaced video and what else OpenCV does not decode: the frames are right, at random too."""
+"""Interlaced video, damaged video and AV1: the frames are right, at random too."""
 
 import multiprocessing
 import struct
-import sys
+from contextlib import closing
 
 import cv2
 import numpy as np
 import pytest
 
-from colocam.data.decoding.captures.choice import is_wrong_in_opencv
-from colocam.data.decoding.captures.open import open_capture
-from colocam.data.decoding.captures.opencv import OpenCVCapture
+from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.seeking import seek
 from colocam.data.decoding.timestamps import mean_rate, timed_frames
@@ -57,7 +55,7 @@ def write(encode, folder, kind, count=12, *, interlaced=True):
 def test_interlaced_frames_are_decoded(tmp_path, encode, kind):
     path, size = write(encode, tmp_path, kind)
     frames = open_video(path, "a", notes := [])
-    assert (len(frames), frames.size, frames.decoder, notes) == (12, size, "pyav", [])
+    assert (len(frames), frames.size, notes) == (12, size, [])
     for frame, expected in zip(frames, pictures(12, size), strict=True):
         assert (frame.shape, frame.dtype) == (expected.shape, np.uint8)
         assert np.abs(frame.astype(int) - expected).mean() < 12
@@ -78,26 +76,23 @@ def test_seeking_in_interlaced_video_reads_the_frames_of_a_sequential_pass(tmp_p
         assert all(map(np.array_equal, found, every[start : start + 8]))
     if kind == "MPEG-2 in mpg":
         return  # time stamps may be wrong there: some files are decoded from their start
-    with open_capture(str(path), "pyav") as capture:
+    with frames.capture() as capture:
         assert all(seek(capture, point) for point in frames.seek_points)
 
 
 @PROGRESSIVE
-def test_progressive_video_is_decoded_by_opencv_to_the_same_frames_as_by_pyav(
-    tmp_path, encode, kind
-):
+def test_frames_of_progressive_video_are_those_of_opencv(tmp_path, encode, kind):
     path, _ = write(encode, tmp_path, kind, 30, interlaced=False)
     frames = open_video(path, "a")
-    assert (len(frames), frames.decoder) == (30, "opencv")
-    with open_capture(str(path)) as ours, open_capture(str(path), "pyav") as other:
-        assert ours.rate == other.rate
-        assert abs(ours.reported_frames - other.reported_frames) <= 1  # of MPEG, an estimate
-        while ours.grab():
-            assert other.grab()
-            if ours.time:  # OpenCV reports 0 for the last frames of MPEG
-                assert ours.time == pytest.approx(other.time, abs=0.01)
-            assert np.array_equal(ours.retrieve(), other.retrieve())
-        assert not other.grab()
+    assert len(frames) == 30
+    other = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with frames.capture() as ours:
+        while other.grab():
+            assert ours.grab()
+            if time := other.get(cv2.CAP_PROP_POS_MSEC):  # 0 for the last frames of MPEG
+                assert ours.time == pytest.approx(time, abs=0.01)
+            assert np.array_equal(ours.retrieve(), other.retrieve()[1][..., ::-1])
+        assert not ours.grab()
 
 
 @pytest.mark.parametrize("codec", ["H.264 in ts", "MPEG-2 in ts"])
@@ -107,23 +102,8 @@ def test_a_video_that_becomes_interlaced_later_is_recognized(tmp_path, encode, c
     path = tmp_path / "joined.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())
     frames = open_video(path, "a")
-    assert frames.decoder == "pyav"
     last = list(frames)[-1]
     assert np.abs(last.astype(int) - list(pictures(40, size))[-1]).mean() < 12
-
-
-def test_headers_of_progressive_h264_are_enough_and_other_video_needs_pyav(
-    tmp_path, encode, monkeypatch
-):
-    path, _ = write(encode, tmp_path, "H.264 in mp4", interlaced=False)
-
-    monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "colocam.data.decoding.captures.pyav", raising=False)
-    monkeypatch.delattr("colocam.data.decoding.captures.pyav", raising=False)
-    assert open_video(path, "a").decoder == "opencv"
-    other, _ = write(encode, tmp_path, "H.264 in mp4")
-    with pytest.raises(UserError, match=r"decoding it needs PyAV .*: pip install av"):
-        open_video(other, "a")
 
 
 @pytest.mark.parametrize(
@@ -132,39 +112,36 @@ def test_headers_of_progressive_h264_are_enough_and_other_video_needs_pyav(
 )
 def test_stored_rotation_is_applied_as_by_opencv(tmp_path, encode, matrix):
     """The last two are mirrored, which OpenCV takes for a rotation."""
-    turned = []
-    for interlaced in (True, False):
-        path, _ = write(encode, tmp_path, "H.264 in mp4", 3, interlaced=interlaced)
-        data = bytearray(path.read_bytes())
-        before = open_video(path, "a").read([0])[0]
-        offset = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
-        a, b, c, d = (value << 16 for value in matrix)
-        struct.pack_into(">9i", data, offset, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        path.write_bytes(data)
-        frames = open_video(path, "a")
-        assert frames.decoder == ("pyav" if interlaced else "opencv")
-        (after,) = frames.read([0])
-        assert frames.size == after.shape[1::-1]
-        turns = [np.array_equal(np.rot90(before, turn), after) for turn in range(4)]
-        turned.append(turns.index(True))
-    assert turned[0] == turned[1]
+    path, _ = write(encode, tmp_path, "H.264 in mp4", 3, interlaced=False)
+    data = bytearray(path.read_bytes())
+    offset = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, offset, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    frames = open_video(path, "a")
+    (found,) = frames.read([0])
+    assert frames.size == found.shape[1::-1]
+    assert np.array_equal(found, cv2.VideoCapture(str(path)).read()[1][..., ::-1])
 
 
-def test_frames_that_the_decoder_reports_as_damaged_are_not_used(tmp_path, encode):
+@pytest.mark.parametrize("options", ["interlaced=1:bframes=0", "bframes=0"])
+def test_frames_that_the_decoder_reports_as_damaged_are_not_used(tmp_path, encode, options):
     rng = np.random.default_rng(0)
     noise = list(rng.integers(0, 256, (30, 48, 64, 3), np.uint8))
-    path = encode(tmp_path / "a.mp4", "libx264", noise, {"x264-params": "interlaced=1:bframes=0"})
-    valid = list(open_video(path, "a"))
+    path = encode(tmp_path / "a.mp4", "libx264", noise, {"x264-params": options})
+    whole = open_video(path, "a")
+    valid = list(whole)
+    assert not whole.damaged
     data = bytearray(path.read_bytes())
     start = data.index(b"mdat") + len(data) // 2
     data[start : start + 300] = bytes(300)
     path.write_bytes(data)
     frames = open_video(path, "a")
+    assert frames.damaged
     found = list(frames)
-    assert frames.decoder == "pyav"
     assert len(found) < 30 or any(frame is None for frame in found)
     assert np.array_equal(found[0], valid[0])
-    with open_capture(str(path), "pyav") as capture:
+    with frames.capture() as capture:
         for frame in found:
             assert capture.grab()
             assert (frame is None) == (capture.retrieve() is None)
@@ -172,12 +149,21 @@ def test_frames_that_the_decoder_reports_as_damaged_are_not_used(tmp_path, encod
         assert np.array_equal(frames.read([index])[0], frame)
 
 
+def test_the_number_of_threads_does_not_change_frames(tmp_path, encode):
+    rng = np.random.default_rng(0)
+    noise = list(rng.integers(0, 256, (30, 48, 64, 3), np.uint8))
+    path = encode(tmp_path / "a.mp4", "libx264", noise, {"bf": "3"})
+    every = []
+    for threads in (1, 2, 16):
+        with closing(Capture(str(path), threads)) as capture:
+            every.append([capture.retrieve() for _ in noise if capture.grab()])
+    assert len(every[0]) == 30
+    assert all(np.array_equal(every[0], other) for other in every[1:])
+
+
 def test_a_color_space_that_cannot_be_converted_is_reported(tmp_path, encode):
     options = {"x264-params": "colormatrix=YCgCo"}
     path = encode(tmp_path / "a.mp4", "libx264", pictures(5, (64, 48)), options)
-    capture = OpenCVCapture(str(path))
-    assert is_wrong_in_opencv(str(path), capture)
-    capture.close()
     with pytest.raises(UserError, match="cannot be decoded; re-encode it or remove it"):
         open_video(path, "a")
 

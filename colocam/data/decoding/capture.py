@@ -1,29 +1,34 @@
-"""Captures of PyAV, for the files that OpenCV decodes wrongly."""
+"""Capture: an opened video file that is decoded frame by frame, by FFmpeg in PyAV."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.error import ExitError, FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from colocam.data.decoding.resizing import resized
 
+_MOST_THREADS = 16  # of a decoder; FFmpeg advises against more
 
-def open_container(path: str, **options: Any) -> tuple[Any, Any]:
+
+def open_container(path: str, threads: int | None = None, **options: Any) -> tuple[Any, Any]:
     """Opens a video file or stream.
 
     Args:
         path: path of the file, or address.
+        threads: number of threads of the decoder; None: OpenCV's number, at most 16.
         options: of `av.open`.
 
     Returns:
-        The container and its first video stream, which is the one that OpenCV decodes.
+        The container and its first video stream.
 
     Raises:
         FFmpegError: the file cannot be opened.
@@ -32,31 +37,13 @@ def open_container(path: str, **options: Any) -> tuple[Any, Any]:
     container = av.open(path, metadata_errors="replace", **options)
     try:
         stream = container.streams.video[0]
-        # With several threads, frames after a damaged one depend on their timing. AV1 is not
-        # interlaced, takes long, and has a decoder that conceals nothing.
-        if stream.codec_context.name != "libdav1d":
-            stream.codec_context.thread_count = 1
+        stream.thread_type = "AUTO"  # frames or slices
+        most = max(1, min(cv2.getNumThreads(), _MOST_THREADS))
+        stream.codec_context.thread_count = most if threads is None else threads
     except BaseException:
         container.close()
         raise
     return container, stream
-
-
-def reported_duration(path: str) -> float:
-    """Returns the duration that a container reports, without what its edit lists remove, seconds.
-
-    Args:
-        path: path of the file.
-
-    Returns:
-        The duration; infinite if it is unknown.
-    """
-    try:
-        container, stream = open_container(path)
-    except (FFmpegError, IndexError):
-        return math.inf
-    with container:
-        return duration_of(container, stream) or math.inf
 
 
 def duration_of(container: Any, stream: Any) -> float:
@@ -74,32 +61,15 @@ def is_timeout(error: Exception) -> bool:
     return isinstance(error, ExitError)
 
 
-def decoded(stream: Any, packets: Iterable[Any]) -> Iterator[Any]:
-    """Decodes packets; those that are incomplete or cannot be decoded are skipped.
-
-    Args:
-        stream: a video stream.
-        packets: packets of it, as `av.InputContainer.demux` yields them.
-
-    Yields:
-        The frames, `av.VideoFrame`.
-    """
-    with suppress(FFmpegError):  # the file ends early
-        for packet in packets:
-            # FFmpeg's option to skip incomplete packets crashes some of its versions.
-            if not packet.is_corrupt:
-                with suppress(FFmpegError):
-                    yield from packet.decode()
-    with suppress(FFmpegError):  # EOFError where the last packet was the empty one of `demux`
-        yield from stream.decode(None)
-
-
-def to_rgb(frame: Any, size: tuple[int, int] | None = None) -> np.ndarray | None:
+def to_rgb(
+    frame: Any, size: tuple[int, int] | None = None, reformatter: VideoReformatter | None = None
+) -> np.ndarray | None:
     """Converts a frame of PyAV to (H, W, 3) uint8 RGB; the stored rotation is applied.
 
     Args:
         frame: the frame.
         size: (width, height) before rotation; None: that of the frame.
+        reformatter: which is faster from the second frame on; None: a new one.
 
     Returns:
         The image; None if the decoder reports damage or the colors cannot be converted.
@@ -107,31 +77,39 @@ def to_rgb(frame: Any, size: tuple[int, int] | None = None) -> np.ndarray | None
     if frame.is_corrupt:
         return None
     width, height = size or (frame.width, frame.height)
+    reformatter = reformatter or VideoReformatter()
     try:
-        image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        image = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
     except (FFmpegError, ValueError):
         return None
     turns, rest = divmod(round(frame.rotation), 90)  # counterclockwise
-    # OpenCV rotates by multiples of 90 degrees only.
     return np.ascontiguousarray(np.rot90(image, turns)) if rest == 0 else image
 
 
-class PyAVCapture:
-    """`Capture` of PyAV; without frames if PyAV cannot read the file.
+class Capture:
+    """An opened video file; without frames if it cannot be read.
 
-    Packets that cannot be decoded are skipped. All frames have the size of the first one.
+    Packets that are incomplete or cannot be decoded are skipped. All frames have the size of the
+    first one, before rotation.
 
     Args:
         path: path of the file.
+        threads: number of threads of the decoder; None: OpenCV's number, at most 16.
+
+    Attributes:
+        damaged: whether a packet was skipped, or a frame is reported as damaged, so far. With
+            several threads, frames after it may depend on their timing.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, threads: int | None = None) -> None:
+        self.damaged = False
         self._container: Any = None
         self._frame: Any = None
         self._size: tuple[int, int] | None = None
         self._frames: Iterator[Any] = iter(())
+        self._reformatter = VideoReformatter()
         try:
-            self._container, self._stream = open_container(path)
+            self._container, self._stream = open_container(path, threads)
         except (FFmpegError, IndexError):
             return
         self._start = self._stream.start_time or 0
@@ -140,43 +118,62 @@ class PyAVCapture:
 
     @property
     def reported_frames(self) -> float:
-        """See `Capture.reported_frames`."""
+        """Number of frames that the container reports; may be wrong or not positive."""
         if self._container is None:
             return 0.0
         return self._stream.frames or round(duration_of(self._container, self._stream) * self.rate)
 
     @property
+    def duration(self) -> float:
+        """Duration that the container reports, without what its edit lists remove, seconds.
+
+        Infinite if it is unknown.
+        """
+        if self._container is None:
+            return math.inf
+        return duration_of(self._container, self._stream) or math.inf
+
+    @property
     def rate(self) -> float:
-        """See `Capture.rate`."""
-        return 0.0 if self._container is None else float(self._stream.guessed_rate or 0)
+        """Frames per second that the container reports; 0 if unknown."""
+        if self._container is None:
+            return 0.0
+        return float(self._stream.guessed_rate or 0)
 
     @property
     def time(self) -> float:
-        """See `Capture.time`."""
+        """Time stamp of the last grabbed frame, ms from the start of the stream; 0 if unknown."""
         stamp = self._frame.dts if self._has_only_dts else self._frame.pts
         if stamp is None:
             return 0.0
         return float((stamp - self._start) * self._frame.time_base * 1000)
 
     def grab(self) -> bool:
-        """See `Capture.grab`."""
+        """Decodes the next frame; returns False at the end."""
         self._frame = next(self._frames, None)
-        if self._frame is not None and self._size is None:
+        if self._frame is None:
+            return False
+        if self._size is None:
             self._size = self._frame.width, self._frame.height
-        return self._frame is not None
+        self.damaged |= self._frame.is_corrupt
+        return True
 
     def retrieve(self, side: int | None = None) -> np.ndarray | None:
-        """See `Capture.retrieve`."""
-        image = to_rgb(self._frame, self._size)
+        """Returns the last grabbed frame, (H, W, 3) uint8 RGB; None if it cannot be decoded.
+
+        Args:
+            side: to which the frame is resized, see `resized`; None: its own size.
+        """
+        image = to_rgb(self._frame, self._size, self._reformatter)
         return image if side is None or image is None else resized(image, side)
 
     def checksum(self) -> int | None:
-        """See `Capture.checksum`; of the RGB image."""
+        """Returns the CRC-32 of the last grabbed frame; None if it cannot be decoded."""
         image = self.retrieve()
         return None if image is None else zlib.crc32(image.data)
 
     def seek_before(self, time: float, frames: int) -> bool:
-        """See `Capture.seek_before`."""
+        """Moves to about `frames` frames before a time stamp, ms; returns whether it did."""
         seconds = time / 1000 - (frames / self.rate if self.rate else 0)
         if self._container is None or seconds < 0:
             return False
@@ -196,4 +193,23 @@ class PyAVCapture:
 
     def _decode_on(self) -> Iterator[Any]:
         """Decodes the frames from the current position."""
-        return decoded(self._stream, self._container.demux(self._stream))
+        return _decoded(self._stream, self._container.demux(self._stream), self._skip)
+
+    def _skip(self) -> None:
+        self.damaged = True
+
+
+def _decoded(stream: Any, packets: Iterable[Any], skip: Callable[[], None]) -> Iterator[Any]:
+    """Yields the frames of packets; `skip` is called for each packet without one for damage."""
+    with suppress(FFmpegError):  # the file ends early
+        for packet in packets:
+            # FFmpeg's option to skip incomplete packets crashes some of its versions.
+            if packet.is_corrupt:
+                skip()
+                continue
+            try:
+                yield from packet.decode()
+            except FFmpegError:
+                skip()
+    with suppress(FFmpegError):  # EOFError where the last packet was the empty one of `demux`
+        yield from stream.decode(None)
