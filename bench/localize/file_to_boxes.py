@@ -3,10 +3,10 @@
     python bench/localize/file_to_boxes.py --video FILE … --ckpt FILE [--device cuda]
 
 Every row is one video; of the first, a copy of 1920×1080 is made and measured too. Steps: opening,
-which decodes the file once to count its frames; decoding and resizing, as for the frame cache; all
-from file to boxes, as colocam.localize without writing results. Reported with them: the network
-alone on resized frames, and the floor of each step, which is decoding alone for the input and the
-slower of decoding and network for all.
+which counts its frames; decoding and resizing, as for the frame cache; all from file to boxes, as
+colocam.localize without writing results. Reported with them: the network alone on resized frames,
+and the floor of each step, which is decoding alone for the input and the slower of decoding and
+network for all.
 """
 
 import argparse
@@ -192,8 +192,8 @@ def _write(
         f"{headline(machine, localizer.device.type)}."
     )
     notes = [
-        "Opening decodes the file once to count its frames; file to boxes includes it. Results are "
-        "not written.",
+        "File to boxes includes opening: of common files, 32 frames are decoded and packets counted; "
+        "others are decoded. Results are not written.",
         "Floor: the slower of decoding alone and the network alone. On a CPU both share the cores.",
         *disturbance_note(others),
     ]

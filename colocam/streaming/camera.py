@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from colocam.data.decoding.opencv_log import quiet_opencv
+from colocam.data.decoding.images import quiet_opencv
 from colocam.streaming.captures import ReadFrame, StreamError
 
 

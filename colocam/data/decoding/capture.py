@@ -143,10 +143,13 @@ class Capture:
     @property
     def time(self) -> float:
         """Time stamp of the last grabbed frame, ms from the start of the stream; 0 if unknown."""
-        stamp = self._frame.dts if self._has_only_dts else self._frame.pts
+        return self.time_of(self._frame.dts if self._has_only_dts else self._frame.pts)
+
+    def time_of(self, stamp: int | None) -> float:
+        """Returns the time of a time stamp of the stream, ms from its start; 0 for None."""
         if stamp is None:
             return 0.0
-        return float((stamp - self._start) * self._frame.time_base * 1000)
+        return float((stamp - self._start) * self._stream.time_base * 1000)
 
     def grab(self) -> bool:
         """Decodes the next frame; returns False at the end."""
@@ -177,7 +180,7 @@ class Capture:
         seconds = time / 1000 - (frames / self.rate if self.rate else 0)
         if self._container is None or seconds < 0:
             return False
-        offset = self._start + int(seconds / self._stream.time_base)
+        offset = self._start + round(seconds / self._stream.time_base)
         try:
             self._container.seek(offset, stream=self._stream)
         except FFmpegError:

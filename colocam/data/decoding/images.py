@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import cv2
 import numpy as np
 
 from colocam.data.decoding.checks import check_indices, check_name
-from colocam.data.decoding.opencv_log import quiet_opencv
 from colocam.data.decoding.resizing import resized
 from colocam.data.file_order import FileOrder, in_order
 from colocam.runtime.errors import UserError
@@ -104,6 +104,18 @@ def list_frames(folder: str | Path, order: FileOrder = "natural") -> tuple[str, 
     """
     names = [name for name in os.listdir(folder) if is_image(name)]
     return tuple(os.path.join(folder, name) for name in in_order(names, order))
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Suppresses OpenCV's log messages."""
+    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # OpenCV 4, OpenCV 5
+    level = log.getLogLevel()
+    log.setLogLevel(0)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
 
 
 def is_image(name: str) -> bool:

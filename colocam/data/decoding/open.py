@@ -20,9 +20,9 @@ def open_video(
 ) -> ImageFrames | VideoFrames:
     """Opens a folder of images (in natural order: frame2 before frame10) or a video file.
 
-    A video file is decoded once to count the frames that can be decoded. Of a folder, images are
-    decoded until one succeeds. Invalid frames of a folder, truncated ones included, keep their
-    number and are read as None; a frame truncated by the end of a video file is not counted.
+    The packets of a video file are counted, or its frames, see `colocam.data.decoding.probing`. Of
+    a folder, images are decoded until one succeeds. Invalid frames, truncated images included, keep
+    their number and are read as None; a frame truncated by the end of a video file is not counted.
 
     Args:
         path: path of the folder or the file.

@@ -1,9 +1,9 @@
 """Seeking in a video file, with verification of the frame that is reached.
 
 FFmpeg's seeking is not frame-accurate in some containers. Probing a file therefore stores seek
-points: frames identified by their time stamp and a checksum of their pixels. `seek` sets the
-position to some frames before a seek point, grabs frames up to its time stamp, and succeeds only
-if the checksum is the same.
+points: key frames, which their time stamp identifies, or where time stamps may be wrong any frames,
+with a checksum of their pixels. `seek` sets the position to a key frame, or to some frames before
+another one, grabs frames up to its time stamp, and succeeds only if the checksum is the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from colocam.data.decoding.capture import Capture
 SEEK_POINT_INTERVAL = 100
 """Number of frames between two seek points of a video file."""
 
-_OFFSETS = (1, 50, 400)  # frames before the seek point; the next is tried if one goes past it
+_OFFSETS = (1, 50, 400)  # frames before a seek point; the next is tried if one goes past it
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class SeekPoint:
     Attributes:
         index: number of the frame.
         time: time stamp of the frame, ms.
-        checksum: CRC-32 of its pixels as they are decoded.
+        checksum: CRC-32 of its pixels as they are decoded; None: a key frame in a file whose time
+            stamps identify its frames.
     """
 
     index: int
     time: float
-    checksum: int
+    checksum: int | None
 
 
 def make_seek_point(capture: Capture, index: int) -> SeekPoint | None:
@@ -55,12 +56,12 @@ def seek(capture: Capture, point: SeekPoint) -> bool:
     Returns:
         Whether the seek point was reached; if not, the position of `capture` is undefined.
     """
-    for offset in _OFFSETS:
+    for offset in (0, *_OFFSETS) if point.checksum is None else _OFFSETS:
         if not capture.seek_before(point.time, offset):
             return False
         while capture.grab():
             if capture.time == point.time:
-                return capture.checksum() == point.checksum
+                return point.checksum is None or capture.checksum() == point.checksum
             if capture.time > point.time:
                 break
     return False

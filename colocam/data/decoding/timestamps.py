@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,7 +67,11 @@ def timed_frames(source: ImageFrames | VideoFrames) -> Iterator[TimedFrame]:
     """
     step = 1 / mean_rate(source)
     begin, seconds, index = None, -step, -1
-    for index, (stamp, image) in enumerate(_stamped(source)):
+    for number, stamp, image in _stamped(source):
+        for missing in range(index + 1, number):
+            seconds += step
+            yield TimedFrame(missing, seconds, None)
+        index = number
         begin = stamp if begin is None else begin
         now = stamp - begin
         if abs(now - index * step) < _ROUNDING:
@@ -85,14 +90,12 @@ def first_size(source: ImageFrames | VideoFrames) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
-def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[float, np.ndarray | None]]:
-    """Decodes frames with their time stamps in seconds, up to the end of the file."""
+def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[int, float, np.ndarray | None]]:
+    """Decodes frames, with their numbers and time stamps in seconds, up to the end of the file."""
     if isinstance(source, ImageFrames):
         for index, image in enumerate(source):
-            yield index / FOLDER_RATE, image
+            yield index, index / FOLDER_RATE, image
         return
     with source.capture() as capture:
-        for _ in range(len(source)):
-            if not capture.grab():
-                return
-            yield capture.time / 1000, capture.retrieve()
+        for index in itertools.islice(source.grabbed(capture), len(source)):
+            yield index, capture.time / 1000, capture.retrieve()

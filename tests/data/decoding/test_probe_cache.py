@@ -60,7 +60,7 @@ def passes(monkeypatch):
         function = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args: done.append(name) or function(*args))
 
-    watch(video_file, "_probe")
+    watch(video_file, "probe")
     watch(shots, "find_shots")
     return done
 
@@ -69,7 +69,7 @@ def test_a_second_run_probes_nothing_and_returns_the_same_data(data_folder, tmp_
     without = open_data(data_folder, cut_over=80)
     assert any("container reports 60 frames" in note for note in without.notes)
     assert any("cut into 4 shots" in note for note in without.notes)
-    assert sorted(passes) == ["_probe"] * 2 + ["find_shots"] * 2
+    assert sorted(passes) == ["find_shots"] * 2 + ["probe"] * 2
     for _ in range(2):
         assert open_data(data_folder, cut_over=80, cache=tmp_path / "cache") == without
     assert len(passes) == 2 * 4
@@ -143,7 +143,7 @@ def no_probing(monkeypatch):
     def refuse(*_):
         raise AssertionError("probed")
 
-    monkeypatch.setattr(video_file, "_probe", refuse)
+    monkeypatch.setattr(video_file, "probe", refuse)
     monkeypatch.setattr(shots, "find_shots", refuse)
 
 

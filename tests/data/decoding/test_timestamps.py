@@ -34,9 +34,13 @@ def test_a_file_has_the_rate_of_its_container(write_video, tmp_path):
 
 
 def stamped(monkeypatch, stamps, number=None):
-    """Times of a file with the given time stamps in seconds, at 10 frames per second."""
+    """Times of a file with the given time stamps in seconds, at 10 frames per second.
+
+    A stamp of None is a frame that the decoder leaves out.
+    """
     monkeypatch.setattr(timestamps, "mean_rate", lambda _: 10.0)
-    monkeypatch.setattr(timestamps, "_stamped", lambda _: ((stamp, None) for stamp in stamps))
+    monkeypatch.setattr(timestamps, "_stamped", lambda _: given)
+    given = [(n, stamp, None) for n, stamp in enumerate(stamps) if stamp is not None]
     source = VideoFrames("clip.mp4", "clip", number or len(stamps), (64, 48))
     return [frame.seconds for frame in timed_frames(source)]
 
@@ -57,6 +61,11 @@ def test_times_start_at_zero_and_increase(monkeypatch, stamps, seconds):
 
 def test_frames_missing_at_the_end_of_the_file_keep_their_number(monkeypatch):
     assert stamped(monkeypatch, [0.0, 0.1], 4) == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_frames_that_the_decoder_leaves_out_keep_their_number(monkeypatch):
+    stamps = [0.0, None, None, 0.3, 0.4]
+    assert stamped(monkeypatch, stamps) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
 @pytest.mark.parametrize("frames", [30, 230])
