@@ -123,7 +123,7 @@ tests() {
     timeout 20 python3 -c "import xdist" 2>/dev/null && workers=(-n 8 --dist worksteal)
     OMP_NUM_THREADS=1 run tests 200 python3 -m pytest -vv -m gpu --durations 10 \
         --continue-on-collection-errors "${workers[@]}" tests/kernels tests/test_seeds.py \
-        tests/cam tests/training
+        tests/cam tests/training tests/data/decoding
 }
 
 crf() {
@@ -148,11 +148,14 @@ inference() {
     run localize 40 python3 -m colocam.localize "$video" --ckpt "$ckpt" --device cuda \
         --overlay off --out "$results/localize"
     if [ -f "$video" ]; then
-        run file_to_boxes 50 python3 bench/localize/file_to_boxes.py --video "$video" --ckpt "$ckpt" \
+        run file_to_boxes 40 python3 bench/localize/file_to_boxes.py --video "$video" --ckpt "$ckpt" \
             --device cuda --json "$results/file_to_boxes-gpu.json"
+        run file_to_boxes-decoder 30 python3 bench/localize/file_to_boxes.py --video "$video" \
+            --ckpt "$ckpt" --device cuda --decoder gpu \
+            --json "$results/file_to_boxes-decoder-gpu.json"
     fi
-    bench inference 120 inference --seconds 0.5
-    bench inference-compiled 135 inference --seconds 0.5 --compile on --batch-sizes 1 32 \
+    bench inference 115 inference --seconds 0.5
+    bench inference-compiled 125 inference --seconds 0.5 --compile on --batch-sizes 1 32 \
         --methods localizer layercam
 }
 

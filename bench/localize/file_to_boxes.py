@@ -1,6 +1,6 @@
 """Frames per second from a video file to boxes, and of the steps on the way.
 
-    python bench/localize/file_to_boxes.py --video FILE … --ckpt FILE [--device cuda]
+    python bench/localize/file_to_boxes.py --video FILE … --ckpt FILE [--device cuda --decoder gpu]
 
 Every row is one video; of the first, a copy of 1920×1080 is made and measured too. Steps: opening,
 which counts its frames; decoding and resizing, as for the frame cache; all from file to boxes, as
@@ -92,6 +92,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--video", type=Path, nargs="+", required=True, metavar="FILE", help="video files")
     add("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a localizer")
     add_device(parser)
+    add("--decoder", choices=("cpu", "gpu"), default="cpu", help="of colocam.localize")
     add("--batch-size", type=int, metavar="N", help="(default: that of colocam.localize)")
     add("--repeats", type=int, default=3, metavar="N", help="medians over N (default: 3)")
     add_json(parser, "file_to_boxes-PROCESSOR")
@@ -110,20 +111,20 @@ def _run(options: argparse.Namespace) -> None:
     rows = [measure(video, localizer, options) for video in options.video]
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / f"{options.video[0].stem}-1080p.mp4"
-        _enlarge(options.video[0], large)
+        _enlarge(options.video[0], large, options)
         rows.append(measure(large, localizer, options))
     _write(path, rows, localizer, machine, others.percent(), options)
 
 
 def measure(video: Path, localizer: VideoLocalizer, options: argparse.Namespace) -> Row:
     """Measures all steps of one video."""
-    source = _open(video)
+    source = _open(video, options)
     count, side = len(source), localizer.info.size
     batch = [frame for frame in source.between(0, options.batch_size) if frame is not None]
     inputs = localizer.inputs(batch)
 
     def boxes() -> None:
-        opened = _open(video)
+        opened = _open(video, options)
         for _ in localized_frames(localizer, opened, batch_size=options.batch_size):
             pass
 
@@ -132,7 +133,7 @@ def measure(video: Path, localizer: VideoLocalizer, options: argparse.Namespace)
 
     work = {
         "decoding": (lambda: _grab_all(source), count),
-        "opening": (lambda: _open(video), count),
+        "opening": (lambda: _open(video, options), count),
         "resized": (lambda: sum(1 for _ in source.between(0, count, side)), count),
         "network": (lambda: localizer.infer(batch, inputs=inputs), len(batch)),
         "boxes": (boxes, count),
@@ -143,11 +144,11 @@ def measure(video: Path, localizer: VideoLocalizer, options: argparse.Namespace)
     return Row(video.name, f"{width}×{height}", count, floor=floor, **rates)
 
 
-def _open(video: Path) -> VideoFrames:
+def _open(video: Path, options: argparse.Namespace) -> VideoFrames:
     source = open_video(video, str(video), [])
     if not isinstance(source, VideoFrames):
         raise UserError(f"--video {video}: is a folder; give a video file")
-    return source
+    return source.decoded_by_gpu() if options.decoder == "gpu" else source
 
 
 def _grab_all(source: VideoFrames) -> None:
@@ -167,9 +168,9 @@ def _seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def _enlarge(video: Path, out: Path) -> None:
+def _enlarge(video: Path, out: Path, options: argparse.Namespace) -> None:
     """Writes the first frames of a video at 1920×1080."""
-    source = _open(video)
+    source = _open(video, options)
     with mp4_file(out, LARGE, 30.0) as written:
         for number, frame in enumerate(source.between(0, min(LARGE_FRAMES, len(source)))):
             if frame is not None:
@@ -188,12 +189,13 @@ def _write(
     side = localizer.info.size
     heading = (
         f"Frames per second from a video file to boxes: {localizer.info.encoder} at {side}×{side}, "
-        f"batches of {options.batch_size}, {torch.get_num_threads()} threads; "
+        f"batches of {options.batch_size}, {torch.get_num_threads()} threads, decoded by the "
+        f"{options.decoder.upper()}; "
         f"{headline(machine, localizer.device.type)}."
     )
     notes = [
-        "File to boxes includes opening: of common files, 32 frames are decoded and packets counted; "
-        "others are decoded. Results are not written.",
+        "File to boxes includes opening: of common files, 16 frames are decoded and all packets "
+        "counted; others are decoded. Results are not written.",
         "Floor: the slower of decoding alone and the network alone. On a CPU both share the cores.",
         *disturbance_note(others),
     ]
@@ -203,6 +205,7 @@ def _write(
         "encoder": localizer.info.encoder,
         "side": side,
         "batch_size": options.batch_size,
+        "decoder": options.decoder,
         "others_cpu_percent": others,
         "rows": [asdict(row) for row in rows],
     }

@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         help="mixed precision; auto: bf16 if it is fast here, otherwise fp16 on a GPU",
     )
     runtime(
+        "--decoder",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="what decodes video files; gpu: the video decoder of an NVIDIA GPU",
+    )
+    runtime(
         "--batch-size",
         type=int,
         metavar="N",
@@ -181,6 +187,8 @@ def _localize_all(options: argparse.Namespace) -> int:
             continue
         finally:
             command.show_notes(notes)
+        if options.decoder == "gpu" and isinstance(source, VideoFrames):
+            source = source.decoded_by_gpu()
         try:
             records = command.localize(results.video(path), path, source, name)
         except WriteError as error:

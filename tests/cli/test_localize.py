@@ -373,6 +373,19 @@ def test_cpu_threads_sets_the_number_of_threads(localized, write_video, tmp_path
         cv2.setNumThreads(before[1])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_decoder_of_a_gpu_that_is_not_there_is_one_line(
+    tiny_run, write_video, tmp_path, capsys
+):
+    video = write_video(tmp_path / "cat.mp4", 2)
+    argv = [str(video), "--ckpt", str(tiny_run.checkpoint("localizer-best")), "--decoder", "gpu"]
+    assert main([*argv, "--device", "cpu", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{video}: no GPU that decodes video" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_earlier_output_is_not_read_as_input(localized, write_video, tmp_path):
     write_video(tmp_path / "cat.mp4", 2)
     for _ in range(2):  # the output folder is inside the folder of videos

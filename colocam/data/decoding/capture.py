@@ -6,16 +6,22 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import av
 import cv2
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.error import ExitError, FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from colocam.data.decoding.resizing import resized
 
+Decoder: TypeAlias = Literal["cpu", "gpu"]
+"""What decodes a video file: the CPU, or the video decoder of an NVIDIA GPU."""
+
+# Layouts of decoders on GPUs, and those of FFmpeg's own: FFmpeg converts them differently to RGB.
+_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 _MOST_THREADS = 16  # of a decoder; FFmpeg advises against more
 
 
@@ -78,8 +84,10 @@ def to_rgb(
         return None
     width, height = size or (frame.width, frame.height)
     reformatter = reformatter or VideoReformatter()
-    try:
-        image = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
+    planar = _PLANAR.get(frame.format.name)
+    try:  # With several threads, the first conversion sometimes has other rows.
+        given = frame if planar is None else frame.reformat(format=planar, threads=1)
+        image = reformatter.reformat(given, width, height, "rgb24", threads=1).to_ndarray()
     except (FFmpegError, ValueError):
         return None
     turns, rest = divmod(round(frame.rotation), 90)  # counterclockwise
@@ -95,13 +103,14 @@ class Capture:
     Args:
         path: path of the file.
         threads: number of threads of the decoder; None: OpenCV's number, at most 16.
+        decoder: "gpu" leaves codecs that the GPU does not decode to the CPU.
 
     Attributes:
         damaged: whether a packet was skipped, or a frame is reported as damaged, so far. With
             several threads, frames after it may depend on their timing.
     """
 
-    def __init__(self, path: str, threads: int | None = None) -> None:
+    def __init__(self, path: str, threads: int | None = None, decoder: Decoder = "cpu") -> None:
         self.damaged = False
         self._container: Any = None
         self._frame: Any = None
@@ -109,7 +118,7 @@ class Capture:
         self._frames: Iterator[Any] = iter(())
         self._reformatter = VideoReformatter()
         try:
-            self._container, self._stream = open_container(path, threads)
+            self._container, self._stream = open_container(path, threads, **_options(decoder))
         except (FFmpegError, IndexError):
             return
         self._start = self._stream.start_time or 0
@@ -200,6 +209,28 @@ class Capture:
 
     def _skip(self) -> None:
         self.damaged = True
+
+
+def gpu_error(path: str) -> str | None:
+    """Opens a video file with the decoder of a GPU.
+
+    Args:
+        path: of a file that the CPU decodes.
+
+    Returns:
+        Why that is not possible; None if it is.
+    """
+    try:
+        container, _ = open_container(path, 1, **_options("gpu"))
+    except (FFmpegError, NotImplementedError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    container.close()
+    return None
+
+
+def _options(decoder: Decoder) -> dict[str, Any]:
+    """Options of `av.open`."""
+    return {"hwaccel": HWAccel("cuda")} if decoder == "gpu" else {}
 
 
 def _decoded(stream: Any, packets: Iterable[Any], skip: Callable[[], None]) -> Iterator[Any]:

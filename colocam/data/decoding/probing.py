@@ -22,7 +22,7 @@ from colocam.runtime.errors import UserError
 _CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # by FFmpeg's names
 # Packets of other codecs may have no frame, or two: MPEG-4, VP8.
 _CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "prores"})
-_COMPARED = 32  # frames
+_COMPARED = 16  # frames
 
 
 def probe(path: str) -> dict[str, Any]:

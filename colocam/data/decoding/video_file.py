@@ -5,17 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import numpy as np
 
-from colocam.data.decoding.capture import Capture
+from colocam.data.decoding.capture import Capture, Decoder, gpu_error
 from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.probing import are_missing, probe
 from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, seek
+from colocam.runtime.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"}
@@ -51,6 +52,7 @@ class VideoFrames:
             as frames after damage depend on the timing of several.
         steps: number and sum (ms) of the steps between the time stamps of consecutive frames; steps
             from or to a missing time stamp, or back as in joined transport streams, are left out.
+        decoder: of the file, see `colocam.data.decoding.capture`.
     """
 
     path: str
@@ -61,6 +63,7 @@ class VideoFrames:
     reported_frames: int = 0
     damaged: bool = False
     steps: tuple[int, float] = (0, 0.0)
+    decoder: Decoder = "cpu"
 
     def __len__(self) -> int:
         return self.num_frames
@@ -92,9 +95,21 @@ class VideoFrames:
         check_indices(self, [index])
         return self.size
 
+    def decoded_by_gpu(self) -> VideoFrames:
+        """Returns the same video, decoded by the video decoder of an NVIDIA GPU.
+
+        Raises:
+            UserError: there is none.
+        """
+        if reason := gpu_error(self.path):
+            raise UserError(
+                f"{self.path}: no GPU that decodes video ({reason}); leave out --decoder gpu"
+            )
+        return replace(self, decoder="gpu")
+
     def capture(self) -> closing[Capture]:
         """Opens the file; the context closes it."""
-        return closing(Capture(self.path, 1 if self.damaged else None))
+        return closing(Capture(self.path, 1 if self.damaged else None, self.decoder))
 
     def grabbed(self, capture: Capture, start: int = 0) -> Iterator[int]:
         """Grabs the frames of a capture and yields their numbers.

@@ -1,0 +1,50 @@
+"""The video decoder of a GPU: the frames are those of the CPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from colocam.data.decoding.capture import Capture, gpu_error, to_rgb
+from colocam.data.decoding.open import open_video
+from colocam.runtime.errors import UserError
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture
+def video(tmp_path, encode):
+    """Video of 40 frames of 176×144 noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 144, 176, 3), np.uint8)
+    return encode(tmp_path / "a.mp4", "libx264", noise, {"bf": "3", "g": "20"})
+
+
+@pytest.mark.parametrize(("planar", "other"), [("yuv420p", "nv12"), ("yuv420p10le", "p010le")])
+def test_layouts_of_gpus_are_converted_to_the_same_rgb(planar, other):
+    av = pytest.importorskip("av")
+    noise = np.random.default_rng(0).integers(0, 256, (144, 176, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=planar, threads=1)
+    on_gpu = frame.reformat(format=other, threads=1)
+    assert np.array_equal(to_rgb(frame), to_rgb(on_gpu))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_the_error_names_the_option(video):
+    assert gpu_error(str(video))
+    with pytest.raises(UserError, match=r"a\.mp4: no GPU that decodes video .*--decoder gpu"):
+        open_video(video, "a").decoded_by_gpu()
+
+
+@needs_gpu
+def test_frames_of_a_gpu_are_those_of_the_cpu(video):
+    frames = open_video(video, "a")
+    found = list(frames.decoded_by_gpu())
+    assert all(map(np.array_equal, found, frames))
+    assert len(found) == 40
+
+
+@needs_gpu
+def test_a_gpu_decodes(video):
+    capture = Capture(str(video), decoder="gpu")
+    assert capture.grab()
+    assert capture._stream.codec_context.is_hwaccel
+    capture.close()
