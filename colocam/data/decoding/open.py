@@ -43,7 +43,7 @@ def open_video(
     if path.is_dir():
         return open_image_folder(path, name, notes, order)
     try:
-        path.open("rb").close()  # OpenCV does not report why it cannot open a file
+        path.open("rb").close()  # PyAV's captures do not report why they cannot open a file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file or folder") from None
     except OSError as error:

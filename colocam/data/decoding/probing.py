@@ -21,7 +21,8 @@ from colocam.runtime.errors import UserError
 
 _CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # by FFmpeg's names
 # Packets of other codecs may have no frame, or two: MPEG-4, VP8.
-_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "prores"})
+_INTRA = frozenset({"mjpeg", "prores"})  # every frame is a key frame
+_CODECS = _INTRA | {"h264", "hevc", "av1", "vp9"}
 _COMPARED = 16  # frames
 
 
@@ -99,6 +100,8 @@ def _packets(path: str) -> tuple[list[int], list[int]] | None:
                 if packet.is_keyframe:
                     keys.append(packet.pts)
             if stream.frames not in (0, len(stamps)):
+                return None
+            if codec not in _INTRA and len(keys) == len(stamps) > 1:  # some files call all so
                 return None
     except (FFmpegError, IndexError):
         return None

@@ -34,7 +34,7 @@ def is_video_file(name: str) -> bool:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """`FrameSource` of a video file; frames are numbered in decoding order.
+    """`FrameSource` of a video file; frames are numbered as they are shown.
 
     Every `read` opens the file and decodes it once, from the last seek point before the first
     requested frame (from the start of the file if seeking fails, see

@@ -1,6 +1,6 @@
 """Plain folder layout: DIR/<class>/<video>, with an optional DIR/boxes.csv.
 
-A video is a file that OpenCV or PyAV reads or a folder of frames.
+A video is a file that FFmpeg reads or a folder of frames.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def open_data(
 
     With split files (given, or in `data`/splits), their ids are folders and files below `data`, as
     in YouTube-Objects. Without split files, `data` is a plain folder `<class>/<video>`, where a
-    video is a file that OpenCV or PyAV reads or a folder of frames, with an optional `boxes.csv`.
+    video is a file that FFmpeg reads or a folder of frames, with an optional `boxes.csv`.
 
     Args:
         data: the data folder.

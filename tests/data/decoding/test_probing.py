@@ -14,7 +14,6 @@ OPEN_GOP = {"x264-params": "open-gop=1:bframes=3", "g": "40"}
 COMMON = [
     (".mp4", "libx264", B_FRAMES),
     (".mp4", "libx264", OPEN_GOP),
-    (".mov", "libx264", {"bf": "0", "g": "1"}),
     (".mkv", "libx264", B_FRAMES),
     (".mp4", "libx264", {"x264-params": "interlaced=1", "g": "50"}),
     (".mp4", "libx265", {"x265-params": "log-level=none:keyint=60"}),
@@ -28,6 +27,7 @@ OTHERS = [
     (".ts", "libx264", B_FRAMES),
     (".webm", "libvpx", {"lag-in-frames": "16", "auto-alt-ref": "1", "deadline": "realtime"}),
     (".mp4", "mpeg4", {}),
+    (".mov", "libx264", {"bf": "0", "g": "1"}),  # each packet a key frame: may be wrong
 ]
 
 
