@@ -48,8 +48,8 @@ class VideoFrames:
         size: (width, height) of the frames, pixels.
         seek_points: verified positions in the file, sorted by frame number.
         reported_frames: number of frames that the container reports; a truncated file has fewer.
-        damaged: whether packets are missing or cannot be decoded; one thread decodes such a file,
-            as frames after damage depend on the timing of several.
+        damaged: whether a packet could not be decoded when the file was decoded to be probed; one
+            thread decodes such a file, as frames after damage depend on the timing of several.
         steps: number and sum (ms) of the steps between the time stamps of consecutive frames; steps
             from or to a missing time stamp, or back as in joined transport streams, are left out.
         decoder: of the file, see `colocam.data.decoding.capture`.
