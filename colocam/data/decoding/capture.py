@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from av.codec.hwaccel import HWAccel
 from av.error import ExitError, FFmpegError
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from colocam.data.decoding.resizing import resized
@@ -34,15 +35,16 @@ def open_container(path: str, threads: int | None = None, **options: Any) -> tup
         options: of `av.open`.
 
     Returns:
-        The container and its first video stream.
+        The container and its first video stream that is no cover picture.
 
     Raises:
         FFmpegError: the file cannot be opened.
-        IndexError: it contains no video.
+        IndexError: it contains no video of a codec that FFmpeg knows.
     """
     container = av.open(path, metadata_errors="replace", **options)
     try:
-        stream = container.streams.video[0]
+        videos = [stream for stream in container.streams.video if _is_video(stream)]
+        stream = videos[0]
         stream.thread_type = "AUTO"  # frames or slices
         most = max(1, min(cv2.getNumThreads(), _MOST_THREADS))
         stream.codec_context.thread_count = most if threads is None else threads
@@ -50,6 +52,10 @@ def open_container(path: str, threads: int | None = None, **options: Any) -> tup
         container.close()
         raise
     return container, stream
+
+
+def _is_video(stream: Any) -> bool:
+    return stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
 
 
 def duration_of(container: Any, stream: Any) -> float:

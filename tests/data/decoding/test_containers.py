@@ -11,6 +11,7 @@ import pytest
 from colocam.cli.prepare import main as prepare
 from colocam.data.decoding.open import open_video
 from colocam.data.layouts.open import open_data
+from colocam.runtime.errors import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CONTAINERS = [
@@ -114,6 +115,32 @@ def test_pixel_formats_and_odd_sizes_are_converted_to_8_bit_rgb(tmp_path, pixels
     if pixels == "gray":
         expected = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2) for i in expected]
     assert_same(open_video(path, "a"), expected)
+
+
+def test_a_file_of_an_unknown_codec_is_one_line(tmp_path, encode):
+    path = encode(tmp_path / "a.mp4", "libx264", pictures(4, (96, 64)))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be decoded; re-encode it or remove it"):
+        open_video(path, "a")
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path, encode):
+    av = pytest.importorskip("av")
+    path = encode(tmp_path / "a.mp4", "libx264", pictures(6, (96, 64)))
+    with av.open(str(path)) as given, av.open(str(tmp_path / "b.mp4"), "w") as output:
+        cover = output.add_stream("mjpeg", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        copy = output.add_stream_from_template(given.streams.video[0])
+        frame = av.VideoFrame.from_ndarray(corners((32, 32)), format="rgb24")
+        output.mux(cover.encode(frame.reformat(format="yuvj420p")))
+        output.mux(cover.encode(None))
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                output.mux(packet)
+    frames = open_video(tmp_path / "b.mp4", "b")
+    assert (len(frames), frames.size) == (6, (96, 64))
 
 
 # ---- time and rotation
