@@ -20,9 +20,10 @@ from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_s
 from colocam.runtime.errors import UserError
 
 _CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # by FFmpeg's names
-# Packets of other codecs may have no frame, or two: MPEG-4, VP8.
+# Packets of other codecs may have no frame, or two: MPEG-4, VP8, HEVC that was cut and joined.
+# Frames of VP9 may change their size, and with AV1 depend on the number of threads if damaged.
 _INTRA = frozenset({"mjpeg", "prores"})  # every frame is a key frame
-_CODECS = _INTRA | {"h264", "hevc", "av1", "vp9"}
+_CODECS = _INTRA | {"h264"}
 _COMPARED = 16  # frames
 
 

@@ -16,13 +16,13 @@ COMMON = [
     (".mp4", "libx264", OPEN_GOP),
     (".mkv", "libx264", B_FRAMES),
     (".mp4", "libx264", {"x264-params": "interlaced=1", "g": "50"}),
+    (".mov", "mjpeg", {}),
+]
+OTHERS = [
     (".mp4", "libx265", {"x265-params": "log-level=none:keyint=60"}),
     (".webm", "libvpx-vp9", {"g": "60", "lag-in-frames": "16", "auto-alt-ref": "1", "speed": "8"}),
     (".mkv", "libvpx-vp9", {"g": "60", "speed": "8"}),
     (".mp4", "libsvtav1", {"g": "60", "preset": "12"}),
-    (".mov", "mjpeg", {}),
-]
-OTHERS = [
     (".avi", "libx264", B_FRAMES),
     (".ts", "libx264", B_FRAMES),
     (".webm", "libvpx", {"lag-in-frames": "16", "auto-alt-ref": "1", "deadline": "realtime"}),
