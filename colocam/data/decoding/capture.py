@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
@@ -211,10 +211,18 @@ class Capture:
 
     def _decode_on(self) -> Iterator[Any]:
         """Decodes the frames from the current position."""
-        return _decoded(self._stream, self._container.demux(self._stream), self._skip)
-
-    def _skip(self) -> None:
-        self.damaged = True
+        with suppress(FFmpegError):  # the file ends early
+            for packet in self._container.demux(self._stream):
+                # FFmpeg's option to skip incomplete packets crashes some of its versions.
+                if packet.is_corrupt:
+                    self.damaged = True
+                    continue
+                try:
+                    yield from packet.decode()
+                except FFmpegError:
+                    self.damaged = True
+        with suppress(FFmpegError):  # EOFError where the last packet was the empty one of `demux`
+            yield from self._stream.decode(None)
 
 
 def gpu_error(path: str) -> str | None:
@@ -237,19 +245,3 @@ def gpu_error(path: str) -> str | None:
 def _options(decoder: Decoder) -> dict[str, Any]:
     """Options of `av.open`."""
     return {"hwaccel": HWAccel("cuda")} if decoder == "gpu" else {}
-
-
-def _decoded(stream: Any, packets: Iterable[Any], skip: Callable[[], None]) -> Iterator[Any]:
-    """Yields the frames of packets; `skip` is called for each packet without one for damage."""
-    with suppress(FFmpegError):  # the file ends early
-        for packet in packets:
-            # FFmpeg's option to skip incomplete packets crashes some of its versions.
-            if packet.is_corrupt:
-                skip()
-                continue
-            try:
-                yield from packet.decode()
-            except FFmpegError:
-                skip()
-    with suppress(FFmpegError):  # EOFError where the last packet was the empty one of `demux`
-        yield from stream.decode(None)

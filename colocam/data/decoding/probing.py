@@ -89,7 +89,7 @@ def _packets(path: str) -> tuple[list[int], list[int]] | None:
     try:
         container, stream = open_container(path, 1)
         with container:
-            codec = stream.codec_context.name.removeprefix("lib").replace("dav1d", "av1")
+            codec = stream.codec_context.name
             if container.format.name not in _CONTAINERS or codec not in _CODECS:
                 return None
             for packet in container.demux(stream):

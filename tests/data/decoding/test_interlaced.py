@@ -87,6 +87,9 @@ def test_frames_of_progressive_video_are_those_of_opencv(tmp_path, encode, kind)
     assert len(frames) == 30
     other = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     with frames.capture() as ours:
+        assert ours.rate == other.get(cv2.CAP_PROP_FPS)
+        reported = other.get(cv2.CAP_PROP_FRAME_COUNT)
+        assert abs(ours.reported_frames - reported) <= 1  # of MPEG, an estimate
         while other.grab():
             assert ours.grab()
             if time := other.get(cv2.CAP_PROP_POS_MSEC):  # 0 for the last frames of MPEG
@@ -112,16 +115,22 @@ def test_a_video_that_becomes_interlaced_later_is_recognized(tmp_path, encode, c
 )
 def test_stored_rotation_is_applied_as_by_opencv(tmp_path, encode, matrix):
     """The last two are mirrored, which OpenCV takes for a rotation."""
-    path, _ = write(encode, tmp_path, "H.264 in mp4", 3, interlaced=False)
-    data = bytearray(path.read_bytes())
-    offset = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
-    a, b, c, d = (value << 16 for value in matrix)
-    struct.pack_into(">9i", data, offset, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-    frames = open_video(path, "a")
-    (found,) = frames.read([0])
-    assert frames.size == found.shape[1::-1]
-    assert np.array_equal(found, cv2.VideoCapture(str(path)).read()[1][..., ::-1])
+    turned = []
+    for interlaced in (True, False):
+        path, _ = write(encode, tmp_path, "H.264 in mp4", 3, interlaced=interlaced)
+        data = bytearray(path.read_bytes())
+        before = open_video(path, "a").read([0])[0]
+        offset = data.index(b"tkhd") + 44  # offset of the matrix in the track header, version 0
+        a, b, c, d = (value << 16 for value in matrix)
+        struct.pack_into(">9i", data, offset, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+        path.write_bytes(data)
+        frames = open_video(path, "a")
+        (after,) = frames.read([0])
+        assert frames.size == after.shape[1::-1]
+        turns = [np.array_equal(np.rot90(before, turn), after) for turn in range(4)]
+        turned.append(turns.index(True))
+    assert turned[0] == turned[1]
+    assert np.array_equal(after, cv2.VideoCapture(str(path)).read()[1][..., ::-1])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])

@@ -19,7 +19,6 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 OPEN_EACH = """
 import sys
 from colocam.runtime.errors import UserError
-from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.open import open_video
 for path in sys.argv[1:]:
     try:
