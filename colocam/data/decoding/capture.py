@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 import av
@@ -122,12 +123,13 @@ class Capture:
         self._frame: Any = None
         self._size: tuple[int, int] | None = None
         self._frames: Iterator[Any] = iter(())
+        self._start, self._time_base = 0, Fraction(0)
         self._reformatter = VideoReformatter()
         try:
             self._container, self._stream = open_container(path, threads, **_options(decoder))
         except (FFmpegError, IndexError):
             return
-        self._start = self._stream.start_time or 0
+        self._start, self._time_base = self._stream.start_time or 0, self._stream.time_base
         self._has_only_dts = self._container.format.name == "avi"
         self._frames = self._decode_on()
 
@@ -164,7 +166,7 @@ class Capture:
         """Returns the time of a time stamp of the stream, ms from its start; 0 for None."""
         if stamp is None:
             return 0.0
-        return float((stamp - self._start) * self._stream.time_base * 1000)
+        return float((stamp - self._start) * self._time_base * 1000)
 
     def grab(self) -> bool:
         """Decodes the next frame; returns False at the end."""
@@ -195,7 +197,7 @@ class Capture:
         seconds = time / 1000 - (frames / self.rate if self.rate else 0)
         if self._container is None or seconds < 0:
             return False
-        offset = self._start + round(seconds / self._stream.time_base)
+        offset = self._start + round(seconds / self._time_base)
         try:
             self._container.seek(offset, stream=self._stream)
         except FFmpegError:

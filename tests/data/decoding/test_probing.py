@@ -5,9 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from colocam.data.decoding import probing
 from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probing import _probe_frames, _probe_packets
+from colocam.runtime.errors import UserError
 
 B_FRAMES = {"bf": "3", "g": "60"}
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3", "g": "40"}
@@ -102,6 +104,12 @@ def test_other_files_are_decoded_to_count_their_frames(
     frames = open_video(write(encode, tmp_path, suffix, codec, options), "a")
     assert len(grabs) == len(frames) + 1
     assert len(frames) == 230
+
+
+def test_a_file_that_is_gone_once_its_packets_are_read_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "_packets", lambda _: ([0, 512], [0]))
+    with pytest.raises(UserError, match=r"gone\.mp4: cannot be decoded"):
+        probing.probe(str(tmp_path / "gone.mp4"))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
