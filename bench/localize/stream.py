@@ -162,10 +162,11 @@ def measure(frames: Sequence[np.ndarray], ckpt: Path, count: int, fps: float | N
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        begun = threading.Event()
-        arguments = (process, [frame.tobytes() for frame in frames], written, fps, begun)
+        begun, measured = threading.Event(), threading.Event()
+        pixels = [frame.tobytes() for frame in frames]
+        arguments = (process, pixels, written, fps, begun, measured)
         threading.Thread(target=_write, args=arguments, daemon=True).start()
-        read, early, end = _read(process, count, begun)
+        read, early, end = _read(process, count, begun, measured)
         assert process.stderr is not None
         error = process.stderr.read().decode()
     if process.returncode or len(read) < count:
@@ -188,8 +189,12 @@ def _write(
     written: list[float],
     fps: float | None,
     begun: threading.Event,
+    measured: threading.Event,
 ) -> None:
-    """Writes frames to a process and their times to `written`, until nobody reads them."""
+    """Writes frames to a process and their times to `written`, until nobody reads them.
+
+    Its input ends when its memory is measured: it would end with it.
+    """
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as file:
         for number in range(len(written)):
@@ -201,10 +206,14 @@ def _write(
             file.write(frames[number % len(frames)])
             file.flush()
             written[number] = time.perf_counter()
+        measured.wait()
 
 
 def _read(
-    process: subprocess.Popen[bytes], count: int, begun: threading.Event
+    process: subprocess.Popen[bytes],
+    count: int,
+    begun: threading.Event,
+    measured: threading.Event,
 ) -> tuple[list[float], float | None, float | None]:
     """Reads the results; returns their times, and the memory after a tenth and at the end."""
     assert process.stdout is not None
@@ -216,9 +225,11 @@ def _read(
         begun.set()
         if len(read) == max(1, count // 10):
             early = _megabytes(process.pid)
-        if len(read) == count - 1:  # after the last one the process may be gone
+        if len(read) == count - 1:
             end = _megabytes(process.pid)
+            measured.set()
     begun.set()
+    measured.set()
     return read, early, end
 
 
