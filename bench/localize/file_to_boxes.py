@@ -148,7 +148,12 @@ def _open(video: Path, options: argparse.Namespace) -> VideoFrames:
     source = open_video(video, str(video), [])
     if not isinstance(source, VideoFrames):
         raise UserError(f"--video {video}: is a folder; give a video file")
-    return source.decoded_by_gpu() if options.decoder == "gpu" else source
+    if options.decoder == "cpu":
+        return source
+    source = source.decoded_by_gpu()
+    if source.decoder == "cpu":
+        raise UserError(f"--video {video}: the GPU does not decode it")
+    return source
 
 
 def _grab_all(source: VideoFrames) -> None:

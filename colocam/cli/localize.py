@@ -188,7 +188,8 @@ def _localize_all(options: argparse.Namespace) -> int:
         finally:
             command.show_notes(notes)
         if options.decoder == "gpu" and isinstance(source, VideoFrames):
-            source = source.decoded_by_gpu()
+            source = source.decoded_by_gpu(notes)
+            command.show_notes(notes)
         try:
             records = command.localize(results.video(path), path, source, name)
         except WriteError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -81,7 +81,7 @@ def to_rgb(
 
     Args:
         frame: the frame.
-        size: (width, height) before rotation; None: that of the frame.
+        size: (width, height) of the image; None: that of the frame.
         reformatter: which is faster from the second frame on; None: a new one.
 
     Returns:
@@ -89,7 +89,9 @@ def to_rgb(
     """
     if frame.is_corrupt:
         return None
-    width, height = size or (frame.width, frame.height)
+    turns, rest = divmod(round(frame.rotation), 90)  # counterclockwise
+    turns = turns if rest == 0 else 0
+    width, height = _turned(size, turns) if size else (frame.width, frame.height)
     reformatter = reformatter or VideoReformatter()
     planar = _PLANAR.get(frame.format.name)
     try:  # With several threads, the first conversion sometimes has other rows.
@@ -97,31 +99,41 @@ def to_rgb(
         image = reformatter.reformat(given, width, height, "rgb24", threads=1).to_ndarray()
     except (FFmpegError, ValueError):
         return None
-    turns, rest = divmod(round(frame.rotation), 90)  # counterclockwise
-    return np.ascontiguousarray(np.rot90(image, turns)) if rest == 0 else image
+    return np.ascontiguousarray(np.rot90(image, turns))
+
+
+def _turned(size: tuple[int, int], turns: int) -> tuple[int, int]:
+    """(width, height) of an image after a number of quarter turns."""
+    return (size[1], size[0]) if turns % 2 else size
 
 
 class Capture:
     """An opened video file; without frames if it cannot be read.
 
-    Packets that are incomplete or cannot be decoded are skipped. All frames have the size of the
-    first one, before rotation.
+    Packets that are incomplete or cannot be decoded are skipped. All images have one size.
 
     Args:
         path: path of the file.
         threads: number of threads of the decoder; None: OpenCV's number, at most 16.
         decoder: "gpu" leaves codecs that the GPU does not decode to the CPU.
+        size: (width, height) of the images; None: that of the first one that is retrieved.
 
     Attributes:
         damaged: whether a packet was skipped, or a frame is reported as damaged, so far. With
             several threads, frames after it may depend on their timing.
     """
 
-    def __init__(self, path: str, threads: int | None = None, decoder: Decoder = "cpu") -> None:
+    def __init__(
+        self,
+        path: str,
+        threads: int | None = None,
+        decoder: Decoder = "cpu",
+        size: tuple[int, int] | None = None,
+    ) -> None:
         self.damaged = False
         self._container: Any = None
         self._frame: Any = None
-        self._size: tuple[int, int] | None = None
+        self._size = size
         self._frames: Iterator[Any] = iter(())
         self._start, self._time_base = 0, Fraction(0)
         self._reformatter = VideoReformatter()
@@ -160,7 +172,13 @@ class Capture:
     @property
     def time(self) -> float:
         """Time stamp of the last grabbed frame, ms from the start of the stream; 0 if unknown."""
-        return self.time_of(self._frame.dts if self._has_only_dts else self._frame.pts)
+        return self.time_of(self.stamp)
+
+    @property
+    def stamp(self) -> int | None:
+        """Time stamp of the last grabbed frame, in units of the stream; None if it has none."""
+        stamp: int | None = self._frame.dts if self._has_only_dts else self._frame.pts
+        return stamp
 
     def time_of(self, stamp: int | None) -> float:
         """Returns the time of a time stamp of the stream, ms from its start; 0 for None."""
@@ -173,8 +191,6 @@ class Capture:
         self._frame = next(self._frames, None)
         if self._frame is None:
             return False
-        if self._size is None:
-            self._size = self._frame.width, self._frame.height
         self.damaged |= self._frame.is_corrupt
         return True
 
@@ -185,6 +201,8 @@ class Capture:
             side: to which the frame is resized, see `resized`; None: its own size.
         """
         image = to_rgb(self._frame, self._size, self._reformatter)
+        if self._size is None and image is not None:
+            self._size = image.shape[1], image.shape[0]
         return image if side is None or image is None else resized(image, side)
 
     def checksum(self) -> int | None:
@@ -242,6 +260,15 @@ def gpu_error(path: str) -> str | None:
         return str(getattr(error, "strerror", None) or error)
     container.close()
     return None
+
+
+def gpu_decodes(path: str) -> bool:
+    """Returns whether the decoder of the GPU, which there is, decodes the first frame of a file.
+
+    It does not know every codec, and of those that it knows not every number of bits or size.
+    """
+    with closing(Capture(path, decoder="gpu")) as capture:
+        return capture.grab() and not capture.damaged and capture.retrieve() is not None
 
 
 def _options(decoder: Decoder) -> dict[str, Any]:

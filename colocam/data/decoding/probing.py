@@ -1,8 +1,8 @@
 """Probing: number of frames, size and seek points of a video file.
 
 Common files are not decoded for it: where every packet has a time stamp of its own, they are the
-frames. The first ones are decoded all the same and compared. Every other file, a truncated one
-among them, is decoded once.
+frames, which the time stamps number. The first ones are decoded all the same and compared. Every
+other file, a truncated one among them, is decoded once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from colocam.data.decoding.seeking import SEEK_POINT_INTERVAL, SeekPoint, make_s
 from colocam.runtime.errors import UserError
 
 _CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # by FFmpeg's names
-# Packets of other codecs may have no frame, or two: MPEG-4, VP8, HEVC that was cut and joined.
-# Frames of VP9 may change their size, and with AV1 depend on the number of threads if damaged.
+# Packets of other codecs, as MPEG-4 and VP8, may regularly have no frame, or two.
 _INTRA = frozenset({"mjpeg", "prores"})  # every frame is a key frame
-_CODECS = _INTRA | {"h264"}
+_CODECS = _INTRA | {"h264", "hevc", "vp9", "av1"}
 _COMPARED = 16  # frames
 
 
@@ -63,7 +62,7 @@ def _probe_packets(path: str) -> dict[str, Any] | None:
     with closing(Capture(path)) as capture:
         times = [capture.time_of(stamp) for stamp in stamps]
         size = _size_if_frames_are(times[:_COMPARED], capture)
-        reported = capture.reported_frames
+        reported, damaged = capture.reported_frames, capture.damaged
     if size is None or are_missing(len(times), reported):
         return None
     return {
@@ -73,7 +72,8 @@ def _probe_packets(path: str) -> dict[str, Any] | None:
         "promised": reported,
         "reaches_end": True,
         "steps": (len(times) - 1, times[-1] - times[0]),
-        "damaged": False,
+        "damaged": damaged,
+        "stamps": stamps,
     }
 
 
@@ -89,7 +89,7 @@ def _packets(path: str) -> tuple[list[int], list[int]] | None:
     try:
         container, stream = open_container(path, 1)
         with container:
-            codec = stream.codec_context.name
+            codec = stream.codec_context.codec.canonical_name  # that of libdav1d is av1
             if container.format.name not in _CONTAINERS or codec not in _CODECS:
                 return None
             for packet in container.demux(stream):
@@ -113,17 +113,20 @@ def _packets(path: str) -> tuple[list[int], list[int]] | None:
 
 
 def _size_if_frames_are(times: list[float], capture: Capture) -> tuple[int, int] | None:
-    """Decodes the first frames; (width, height) if they have the given times, otherwise None."""
-    size = None
-    for time in times:
-        if not capture.grab() or capture.time != time:
+    """Decodes the first frames; (width, height) if they have the given times, otherwise None.
+
+    Frames that the decoder leaves out for damage may lack.
+    """
+    size, number = None, 0
+    while number < len(times) and capture.grab():
+        while capture.damaged and number < len(times) and times[number] < capture.time:
+            number += 1
+        if number < len(times) and capture.time != times[number]:
             return None
-        if size is None:
-            frame = capture.retrieve()
-            if frame is None:
-                return None
+        if size is None and (frame := capture.retrieve()) is not None:
             size = frame.shape[1], frame.shape[0]
-    return size
+        number += 1
+    return size if number >= len(times) else None
 
 
 def _seek_points(stamps: list[int], keys: list[int], times: list[float]) -> list[SeekPoint]:

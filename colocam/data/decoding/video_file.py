@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
 import numpy as np
 
-from colocam.data.decoding.capture import Capture, Decoder, gpu_error
+from colocam.data.decoding.capture import Capture, Decoder, gpu_decodes, gpu_error
 from colocam.data.decoding.checks import check_indices, check_name
 from colocam.data.decoding.probe_cache import ProbeCache
 from colocam.data.decoding.probing import are_missing, probe
@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video files, in lower case."""
 
-_PROBE_VERSION = 4  # to be incremented when the results of `probe` change
+_PROBE_VERSION = 5  # to be incremented when the results of `probe` change
 
 
 def is_video_file(name: str) -> bool:
@@ -48,10 +48,12 @@ class VideoFrames:
         size: (width, height) of the frames, pixels.
         seek_points: verified positions in the file, sorted by frame number.
         reported_frames: number of frames that the container reports; a truncated file has fewer.
-        damaged: whether a packet could not be decoded when the file was decoded to be probed; one
-            thread decodes such a file, as frames after damage depend on the timing of several.
+        damaged: whether a packet could not be decoded when the file was probed; one thread decodes
+            such a file, as pixels of frames after damage may depend on the timing of several.
         steps: number and sum (ms) of the steps between the time stamps of consecutive frames; steps
             from or to a missing time stamp, or back as in joined transport streams, are left out.
+        stamps: time stamps of the frames, increasing, in units of the stream, which number frames
+            where the decoder leaves some out; empty where they do not identify frames.
         decoder: of the file, see `colocam.data.decoding.capture`.
     """
 
@@ -63,6 +65,7 @@ class VideoFrames:
     reported_frames: int = 0
     damaged: bool = False
     steps: tuple[int, float] = (0, 0.0)
+    stamps: tuple[int, ...] = field(default=(), repr=False)
     decoder: Decoder = "cpu"
 
     def __len__(self) -> int:
@@ -95,8 +98,11 @@ class VideoFrames:
         check_indices(self, [index])
         return self.size
 
-    def decoded_by_gpu(self) -> VideoFrames:
+    def decoded_by_gpu(self, notes: list[str] | None = None) -> VideoFrames:
         """Returns the same video, decoded by the video decoder of an NVIDIA GPU.
+
+        Args:
+            notes: gets a line if the GPU cannot decode this video, which the CPU then does.
 
         Raises:
             UserError: there is none.
@@ -105,28 +111,40 @@ class VideoFrames:
             raise UserError(
                 f"{self.path}: no GPU that decodes video ({reason}); leave out --decoder gpu"
             )
-        return replace(self, decoder="gpu")
+        if gpu_decodes(self.path):
+            return replace(self, decoder="gpu")
+        if notes is not None:
+            notes.append(f"{self.name}: the GPU does not decode it; the CPU does")
+        return self
 
     def capture(self) -> closing[Capture]:
         """Opens the file; the context closes it."""
-        return closing(Capture(self.path, 1 if self.damaged else None, self.decoder))
+        threads = 1 if self.damaged else None
+        return closing(Capture(self.path, threads, self.decoder, self.size))
 
     def grabbed(self, capture: Capture, start: int = 0) -> Iterator[int]:
         """Grabs the frames of a capture and yields their numbers.
 
-        Numbers of frames that the decoder leaves out for damage are skipped at the next key frame
-        that is a seek point.
+        With `stamps`, numbers of frames that the decoder leaves out for damage are skipped.
 
         Args:
             capture: of this file.
             start: number of the next frame.
         """
-        known = {point.time: point.index for point in self.seek_points if point.checksum is None}
-        number = start
+        due = start
         while capture.grab():
-            number = known.get(capture.time, number)
+            number = self._number(capture.stamp) if self.stamps else due
+            if number is None or number < due:
+                continue  # not the frame of a packet
             yield number
-            number += 1
+            due = number + 1
+
+    def _number(self, stamp: int | None) -> int | None:
+        """Number of the frame with a time stamp, None if there is none."""
+        if stamp is None:
+            return None
+        index = bisect_left(self.stamps, stamp)
+        return index if self.stamps[index : index + 1] == (stamp,) else None
 
     def _decode(
         self, indices: Container[int], first: int, last: int, side: int | None
@@ -173,4 +191,5 @@ def open_video_file(
         round(reported),
         probed["damaged"],
         tuple(probed["steps"]),
+        tuple(probed.get("stamps", ())),
     )

@@ -1,9 +1,13 @@
 """The video decoder of a GPU: the frames are those of the CPU."""
 
+from contextlib import closing
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from colocam.data.decoding import capture, video_file
 from colocam.data.decoding.capture import Capture, gpu_error, to_rgb
 from colocam.data.decoding.open import open_video
 from colocam.runtime.errors import UserError
@@ -34,6 +38,17 @@ def test_without_a_gpu_the_error_names_the_option(video):
         open_video(video, "a").decoded_by_gpu()
 
 
+def test_a_file_that_the_gpu_does_not_decode_stays_with_the_cpu(video, monkeypatch):
+    frames = open_video(video, "a")
+    monkeypatch.setattr(video_file, "gpu_error", lambda _: None)
+    monkeypatch.setattr(capture, "_options", lambda _: {})  # the CPU in place of the GPU
+    assert frames.decoded_by_gpu(notes := []) == replace(frames, decoder="gpu")
+    assert notes == []
+    monkeypatch.setattr(capture, "to_rgb", lambda *_: None)
+    assert frames.decoded_by_gpu(notes) == frames
+    assert notes == ["a: the GPU does not decode it; the CPU does"]
+
+
 @needs_gpu
 def test_frames_of_a_gpu_are_those_of_the_cpu(video):
     frames = open_video(video, "a")
@@ -44,7 +59,6 @@ def test_frames_of_a_gpu_are_those_of_the_cpu(video):
 
 @needs_gpu
 def test_a_gpu_decodes(video):
-    capture = Capture(str(video), decoder="gpu")
-    assert capture.grab()
-    assert capture._stream.codec_context.is_hwaccel
-    capture.close()
+    with closing(Capture(str(video), decoder="gpu")) as opened:
+        assert opened.grab()
+        assert opened._stream.codec_context.is_hwaccel

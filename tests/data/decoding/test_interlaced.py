@@ -152,9 +152,10 @@ def test_frames_that_the_decoder_reports_as_damaged_are_not_used(tmp_path, encod
     assert len(found) < 80 or any(frame is None for frame in found)
     assert np.array_equal(found[0], valid[0])
     with frames.capture() as capture:
-        decoded = [capture.retrieve() is None for _ in iter(capture.grab, False)]
-    lost = [True] * (len(found) - len(decoded))
-    assert [frame is None for frame in found] == decoded + lost
+        lost = {index: capture.retrieve() is None for index in frames.grabbed(capture)}
+    assert [frame is None for frame in found] == [
+        lost.get(index, True) for index in range(len(found))
+    ]
     for index, frame in enumerate(found):
         assert np.array_equal(frames.read([index])[0], frame)
 

@@ -153,7 +153,7 @@ def test_the_digest_of_fixed_parts_does_not_change(file_states):
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, damaged):
-    name = "eba05313046e7e504772bd78a5291b34e412edd9.video"
+    name = "c95fa39ad55c9c5a69f9d85c69495c094bfa86b6.video"
     (tmp_path / name).write_text(VIDEO_RECORD % json.dumps(damaged))
     path = "/data/cat/a.mp4"
     video = open_video_file(Path(path), "cat/a.mp4", [], ProbeCache(tmp_path))

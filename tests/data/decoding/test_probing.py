@@ -1,5 +1,6 @@
 """Probing: packets number the frames of common files as decoding them does; others are decoded."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from colocam.data.decoding import probing
 from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probing import _probe_frames, _probe_packets
+from colocam.data.decoding.timestamps import timed_frames
 from colocam.runtime.errors import UserError
 
 B_FRAMES = {"bf": "3", "g": "60"}
@@ -19,12 +21,13 @@ COMMON = [
     (".mkv", "libx264", B_FRAMES),
     (".mp4", "libx264", {"x264-params": "interlaced=1", "g": "50"}),
     (".mov", "mjpeg", {}),
-]
-OTHERS = [
     (".mp4", "libx265", {"x265-params": "log-level=none:keyint=60"}),
+    (".mov", "libx265", {"x265-params": "log-level=none:keyint=60:open-gop=1:bframes=4"}),
     (".webm", "libvpx-vp9", {"g": "60", "lag-in-frames": "16", "auto-alt-ref": "1", "speed": "8"}),
     (".mkv", "libvpx-vp9", {"g": "60", "speed": "8"}),
     (".mp4", "libsvtav1", {"g": "60", "preset": "12"}),
+]
+OTHERS = [
     (".avi", "libx264", B_FRAMES),
     (".ts", "libx264", B_FRAMES),
     (".webm", "libvpx", {"lag-in-frames": "16", "auto-alt-ref": "1", "deadline": "realtime"}),
@@ -127,16 +130,83 @@ def test_a_truncated_file_is_decoded_to_count_its_frames(tmp_path, encode, grabs
     assert len(grabs) > len(frames)
 
 
+def damage(path, start, stop):
+    """Overwrites the bytes of a file between two shares of its length by zeros."""
+    data = bytearray(path.read_bytes())
+    start, stop = int(start * len(data)), int(stop * len(data))
+    data[start:stop] = bytes(stop - start)
+    path.write_bytes(data)
+
+
 def test_frames_behind_damage_keep_their_numbers(tmp_path, encode):
     path = write(encode, tmp_path, ".mp4", "libx264", B_FRAMES)
     valid = list(open_video(path, "a"))
-    data = bytearray(path.read_bytes())
-    start, stop = len(data) * 3 // 10, len(data) * 4 // 10  # between the key frames 60 and 120
-    data[start:stop] = bytes(stop - start)
-    path.write_bytes(data)
+    damage(path, 0.3, 0.4)  # between the key frames 60 and 120
     frames = open_video(path, "a")
     found = list(frames)
     assert len(frames) == len(found) == 230
     assert any(frame is None for frame in found[60:120])
     assert all(map(np.array_equal, found[120:], valid[120:]))
     assert all(map(np.array_equal, frames.read(range(120, 230)), valid[120:]))
+
+
+@pytest.mark.parametrize("start", [0.05, 0.1])  # in the first frames, and behind them
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("libx264", {"bf": "0", "g": "60"}), ("libx265", {"x265-params": "log-level=none:keyint=60"})],
+)
+def test_frames_before_the_next_seek_point_keep_their_numbers_behind_damage(
+    tmp_path, encode, codec, options, start
+):
+    path = write(encode, tmp_path, ".mp4", codec, options)
+    valid = list(open_video(path, "a"))
+    damage(path, start, start + 0.04)  # between the key frames 0 and 60; a seek point is at 120
+    frames = open_video(path, "a")
+    found = list(frames)
+    lost = [number for number, frame in enumerate(found) if frame is None]
+    assert lost
+    assert max(lost) < 60
+    assert all(map(np.array_equal, found[60:], valid[60:]))
+    assert all(map(np.array_equal, frames.read(range(60, 120)), valid[60:120]))
+
+
+def test_times_of_frames_behind_damage_are_their_own(tmp_path, encode):
+    path = write(encode, tmp_path, ".mp4", "libx264", {"bf": "0", "g": "60"})
+    damage(path, 0.1, 0.14)
+    timed = list(timed_frames(open_video(path, "a")))
+    assert [frame.index for frame in timed] == list(range(230))
+    assert any(frame.image is None for frame in timed)
+    for frame in timed:
+        assert frame.seconds == pytest.approx(frame.index / 25)
+
+
+def join(path, parts):
+    """Joins videos of 25 frames per second without encoding them."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as output:
+        copy, number = None, 0
+        for part in parts:
+            with av.open(str(part)) as given:
+                copy = copy or output.add_stream_from_template(given.streams.video[0])
+                for packet in given.demux(video=0):
+                    if packet.size:
+                        packet.stream, packet.time_base = copy, Fraction(1, 25)
+                        packet.pts = packet.dts = number
+                        packet.duration = 1
+                        output.mux(packet)
+                        number += 1
+    return path
+
+
+def test_frames_that_are_read_behind_a_change_of_size_have_the_size_of_the_first(tmp_path, encode):
+    smaller = [image[:32] for image in pictures(120)]
+    parts = [
+        encode(tmp_path / name, "mjpeg", images, pixels="yuvj420p")
+        for name, images in (("a.mov", pictures(120)), ("b.mov", smaller))
+    ]
+    path = join(tmp_path / "joined.mov", parts)
+    frames = open_video(path, "a")
+    assert len(frames) == 240
+    (late,) = frames.read([239])
+    assert late.shape == (48, 64, 3)
+    assert np.array_equal(late, list(frames)[239])
