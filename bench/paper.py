@@ -23,6 +23,7 @@ from lib.arguments import add_data, check_at_least, make_parser
 from lib.machine import Machine, describe, headline
 from lib.markdown_table import markdown_table, mean_and_deviation, page
 from lib.paper.runs import run_parallel
+from lib.paper.stored_maps import make_trial
 from lib.paper.tables import BUDGETS, TABLES, Budget, Row, Table, make_table
 from lib.paper.trials import Experiment, Trial, honest_corloc
 from lib.result_files import RESULTS, write_results
@@ -141,7 +142,8 @@ def _run(options: argparse.Namespace) -> None:
     for name in options.tables:
         table = make_table(name, budget)
         trials = [
-            [Trial(experiment, row, seed) for seed in _seeds(row, budget)] for row in table.rows
+            [make_trial(experiment, row, seed) for seed in _seeds(row, budget)]
+            for row in table.rows
         ]
         if not options.only_done:
             _run_all(name, trials, _jobs(options))

@@ -12,6 +12,7 @@ import pytest
 
 from lib.paper import runs as paper_runs
 from lib.paper import trials as paper_trials
+from lib.paper.stored_maps import make_trial
 from lib.paper.tables import BUDGETS, TABLES, Row, make_table
 from lib.paper.trials import Experiment, Trial
 
@@ -72,7 +73,7 @@ def test_every_row_has_valid_options_of_train(name, budget, tmp_path):
     assert len(set(names)) == len(names) >= 3
     experiment = Experiment(tmp_path, None, None, {"preset": "smoke"})
     for row in table.rows:
-        options = experiment.options_of(row)
+        options = make_trial(experiment, row, 0).options
         arguments = experiment.arguments(0, tmp_path, row.classifier, options)
         config = parse_config(arguments, cuda=False)
         assert config.seed == 0

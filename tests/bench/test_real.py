@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.paper import teaching
+from lib.paper import stored_maps, teaching
 from lib.paper import trials as paper_trials
 from lib.paper.tables import Row
 from lib.paper.trials import Experiment
@@ -88,7 +88,7 @@ def trained(monkeypatch, tmp_path):
 
     monkeypatch.setattr(paper_trials, "train", train)
     monkeypatch.setattr(
-        real_trials.StoredMapsTrial, "_write_maps", lambda trial: trial.maps.mkdir(parents=True)
+        stored_maps.StoredMapsTrial, "_write_maps", lambda trial: trial.maps.mkdir(parents=True)
     )
     monkeypatch.setattr(real, "write_sheet", lambda *_: None)
     return calls
@@ -157,7 +157,7 @@ def test_stored_maps_are_those_of_the_trials_own_stage_1_and_written_once(folder
 
 
 def test_every_training_frame_gets_a_map_of_the_classifier(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(real_trials.StoredMapsTrial, "classifier", tmp_path)
+    monkeypatch.setattr(stored_maps.StoredMapsTrial, "classifier", tmp_path)
     (tmp_path / "checkpoints").symlink_to(tiny_run.out / "checkpoints")
     experiment = Experiment(tmp_path, tiny_run.data, None, {"preset": "smoke"})
     trial = real_trials.make_trial(experiment, Row("", {"method": "trcam"}), 0)
