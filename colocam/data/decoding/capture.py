@@ -170,6 +170,11 @@ class Capture:
         return float(self._stream.guessed_rate or 0)
 
     @property
+    def uses_gpu(self) -> bool:
+        """Whether the decoder is that of a GPU, which has none for some codecs."""
+        return self._container is not None and bool(self._stream.codec_context.is_hwaccel)
+
+    @property
     def time(self) -> float:
         """Time stamp of the last grabbed frame, ms from the start of the stream; 0 if unknown."""
         return self.time_of(self.stamp)
@@ -268,7 +273,9 @@ def gpu_decodes(path: str) -> bool:
     It does not know every codec, and of those that it knows not every number of bits or size.
     """
     with closing(Capture(path, decoder="gpu")) as capture:
-        return capture.grab() and not capture.damaged and capture.retrieve() is not None
+        if not capture.uses_gpu or not capture.grab():
+            return False
+        return not capture.damaged and capture.retrieve() is not None
 
 
 def _options(decoder: Decoder) -> dict[str, Any]:

@@ -42,11 +42,15 @@ def test_a_file_that_the_gpu_does_not_decode_stays_with_the_cpu(video, monkeypat
     frames = open_video(video, "a")
     monkeypatch.setattr(video_file, "gpu_error", lambda _: None)
     monkeypatch.setattr(capture, "_options", lambda _: {})  # the CPU in place of the GPU
+    monkeypatch.setattr(Capture, "uses_gpu", True)
     assert frames.decoded_by_gpu(notes := []) == replace(frames, decoder="gpu")
     assert notes == []
-    monkeypatch.setattr(capture, "to_rgb", lambda *_: None)
-    assert frames.decoded_by_gpu(notes) == frames
+    with monkeypatch.context() as other:
+        other.setattr(capture, "to_rgb", lambda *_: None)
+        assert frames.decoded_by_gpu(notes) == frames
     assert notes == ["a: the GPU does not decode it; the CPU does"]
+    monkeypatch.setattr(Capture, "uses_gpu", False)
+    assert frames.decoded_by_gpu() == frames
 
 
 @needs_gpu
@@ -61,4 +65,4 @@ def test_frames_of_a_gpu_are_those_of_the_cpu(video):
 def test_a_gpu_decodes(video):
     with closing(Capture(str(video), decoder="gpu")) as opened:
         assert opened.grab()
-        assert opened._stream.codec_context.is_hwaccel
+        assert opened.uses_gpu
