@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import av
@@ -25,6 +26,7 @@ Decoder: TypeAlias = Literal["cpu", "gpu"]
 # Layouts of decoders on GPUs, and those of FFmpeg's own: FFmpeg converts them differently to RGB.
 _PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 _MOST_THREADS = 16  # of a decoder; FFmpeg advises against more
+_FIRST_PACKETS = 64  # by then a decoder has given the first frame of a valid file
 
 
 def open_container(path: str, threads: int | None = None, **options: Any) -> tuple[Any, Any]:
@@ -119,8 +121,9 @@ class Capture:
         size: (width, height) of the images; None: that of the first one that is retrieved.
 
     Attributes:
-        damaged: whether a packet was skipped, or a frame is reported as damaged, so far. With
-            several threads, frames after it may depend on their timing.
+        damaged: whether a packet was skipped, or a frame is reported as damaged, so far.
+        repeats: whether frames behind damage are the same in every pass: with several threads they
+            may depend on their timing.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Capture:
         size: tuple[int, int] | None = None,
     ) -> None:
         self.damaged = False
+        self.repeats = threads == 1
         self._container: Any = None
         self._frame: Any = None
         self._size = size
@@ -168,11 +172,6 @@ class Capture:
         if self._container is None:
             return 0.0
         return float(self._stream.guessed_rate or 0)
-
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether the decoder is that of a GPU, which has none for some codecs."""
-        return self._container is not None and bool(self._stream.codec_context.is_hwaccel)
 
     @property
     def time(self) -> float:
@@ -272,10 +271,17 @@ def gpu_decodes(path: str) -> bool:
 
     It does not know every codec, and of those that it knows not every number of bits or size.
     """
-    with closing(Capture(path, decoder="gpu")) as capture:
-        if not capture.uses_gpu or not capture.grab():
+    container, stream = open_container(path, **_options("gpu"))
+    with container:
+        if not stream.codec_context.is_hwaccel:
             return False
-        return not capture.damaged and capture.retrieve() is not None
+        try:
+            for packet in islice(container.demux(stream), _FIRST_PACKETS):
+                for frame in packet.decode():
+                    return to_rgb(frame) is not None
+        except FFmpegError:
+            pass
+    return False
 
 
 def _options(decoder: Decoder) -> dict[str, Any]:

@@ -24,7 +24,7 @@ UNFINISHED = ".unfinished"
 
 
 class ProbeCache:
-    """Folder of probe records, up to 10 bytes a frame; several processes may share it.
+    """Folder of probe records, about 10 bytes a frame; several processes may share it.
 
     Args:
         folder: created if it does not exist; nothing is stored if it cannot be written.

@@ -96,6 +96,9 @@ def _stamped(source: ImageFrames | VideoFrames) -> Iterator[tuple[int, float, np
         for index, image in enumerate(source):
             yield index, index / FOLDER_RATE, image
         return
+    if source.stamps:
+        yield from zip(range(len(source)), source.times, source, strict=True)
+        return
     with source.capture() as capture:
         for index in itertools.islice(source.grabbed(capture), len(source)):
             yield index, capture.time / 1000, capture.retrieve()

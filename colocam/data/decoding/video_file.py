@@ -24,7 +24,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video files, in lower case."""
 
-_PROBE_VERSION = 5  # to be incremented when the results of `probe` change
+_PROBE_VERSION = 5  # to be incremented when the results of `probe` change otherwise
+_NUMBERING_VERSION = 2  # to be incremented when frames get other numbers or pixels
 
 
 def is_video_file(name: str) -> bool:
@@ -65,7 +66,7 @@ class VideoFrames:
     reported_frames: int = 0
     damaged: bool = False
     steps: tuple[int, float] = (0, 0.0)
-    stamps: tuple[int, ...] = field(default=(), repr=False)
+    stamps: tuple[int, ...] = field(default=(), repr=False, compare=False)
     decoder: Decoder = "cpu"
 
     def __len__(self) -> int:
@@ -117,9 +118,22 @@ class VideoFrames:
             notes.append(f"{self.name}: the GPU does not decode it; the CPU does")
         return self
 
-    def capture(self) -> closing[Capture]:
-        """Opens the file; the context closes it."""
-        threads = 1 if self.damaged else None
+    @property
+    def times(self) -> list[float]:
+        """Times of the frames from the first one, seconds; empty without `stamps`."""
+        if not self.stamps:
+            return []
+        first, last = self.stamps[0], self.stamps[-1]
+        unit = self.steps[1] / 1000 / max(1, last - first)
+        return [unit * (stamp - first) for stamp in self.stamps]
+
+    def capture(self, threads: int | None = None) -> closing[Capture]:
+        """Opens the file; the context closes it.
+
+        Args:
+            threads: of the decoder, as of `Capture`; a damaged file is decoded by one.
+        """
+        threads = 1 if self.damaged else threads
         return closing(Capture(self.path, threads, self.decoder, self.size))
 
     def grabbed(self, capture: Capture, start: int = 0) -> Iterator[int]:
@@ -151,17 +165,37 @@ class VideoFrames:
     ) -> Iterator[tuple[int, np.ndarray | None]]:
         """Decodes those frames of first … last that are in `indices`, with their numbers."""
         later = bisect_left(self.seek_points, first, key=lambda point: point.index)
-        for point in (*self.seek_points[max(0, later - 1) : later], None):
-            with self.capture() as capture:
-                if point is not None and not seek(capture, point):
-                    continue
-                for index in self.grabbed(capture, 0 if point is None else point.index + 1):
+        starts = [*self.seek_points[max(0, later - 1) : later], None]
+        threads = None
+        while starts:
+            with self.capture(threads) as capture:
+                for index in self._grabbed_behind(starts[0], capture):
+                    if capture.damaged and not capture.repeats:
+                        break
                     if first <= index <= last and index in indices:
                         yield index, capture.retrieve(side)
                         first = index + 1
                     if index >= last:
                         return
-                # A file may end too early after a seek: the rest is decoded from its start.
+                if capture.damaged and not capture.repeats:
+                    threads = 1
+                else:  # the file may end too early after a seek: the rest is decoded from its start
+                    del starts[0]
+
+    def _grabbed_behind(self, point: SeekPoint | None, capture: Capture) -> Iterator[int]:
+        """Grabs the frames behind a seek point; none if it is not reached."""
+        if point is None:
+            yield from self.grabbed(capture)
+        elif seek(capture, point):
+            yield from self.grabbed(capture, point.index + 1)
+
+
+def frames_version() -> str:
+    """What numbers and pixels of the frames of a video file depend on besides the file.
+
+    This text enters the names of records on disk: another wording invalidates them.
+    """
+    return f"PyAV {av.__version__}, frames {_NUMBERING_VERSION}"
 
 
 def open_video_file(
@@ -172,8 +206,8 @@ def open_video_file(
     if probe_cache is None:
         probed = probe(str(path))
     else:
-        # This text enters the names of records on disk: another wording invalidates them.
-        key = f"frames {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, PyAV {av.__version__}"
+        # This text enters the names of records on disk, as that of `frames_version`.
+        key = f"probe {_PROBE_VERSION}, a landmark in {SEEK_POINT_INTERVAL}, {frames_version()}"
         probed = probe_cache.get_or_probe([str(path)], key, lambda: probe(str(path)))
     num_frames, reported = probed["num_frames"], probed["promised"]
     if are_missing(num_frames, reported) and not probed["reaches_end"]:

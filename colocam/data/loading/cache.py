@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ import torch
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import UNFINISHED, digest_of
 from colocam.data.decoding.resizing import resized
-from colocam.data.decoding.video_file import VideoFrames
+from colocam.data.decoding.video_file import VideoFrames, frames_version
 from colocam.data.loading.cache_entry import DamagedEntry, entry_bytes, read_entry, write_entry
 from colocam.data.records import FrameSource
 from colocam.data.shots.shots import ShotFrames
@@ -263,7 +262,7 @@ def _digest(frames: FileFrames, window: range, side: int) -> str:
         files = video.paths[numbers.start : numbers.stop]
     else:
         files = (video.path,)
-    decoder = cv2.__version__ if isinstance(video, ImageFrames) else av.__version__
+    decoder = cv2.__version__ if isinstance(video, ImageFrames) else frames_version()
     libraries = [decoder, torch.__version__]  # the latter resizes
     parts = [_VERSION, *libraries, type(video).__name__, side, numbers.start, numbers.stop]
     return digest_of(parts, files)

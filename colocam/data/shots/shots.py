@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import av
 import numpy as np
 
 from colocam.data.decoding.checks import check_indices
 from colocam.data.decoding.images import ImageFrames
 from colocam.data.decoding.probe_cache import ProbeCache
-from colocam.data.decoding.video_file import VideoFrames
+from colocam.data.decoding.video_file import VideoFrames, frames_version
 from colocam.data.records import FrameSource
 from colocam.data.shots.detection import find_shots
 
@@ -89,7 +88,7 @@ def cut_into_shots(
         # This text enters the names of records on disk: another wording invalidates them.
         key = f"shots, {_DETECTION_VERSION}"
         if isinstance(video, VideoFrames):
-            key += f", PyAV {av.__version__}"
+            key += f", {frames_version()}"
         probed = probe_cache.get_or_probe(files, key, lambda: _detect(video))
     if len(probed["shots"]) == 1:
         return [video]

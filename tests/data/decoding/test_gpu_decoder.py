@@ -1,14 +1,11 @@
 """The video decoder of a GPU: the frames are those of the CPU."""
 
-from contextlib import closing
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from colocam.data.decoding import capture, video_file
-from colocam.data.decoding.capture import Capture, gpu_error, to_rgb
+from colocam.data.decoding.capture import gpu_decodes, gpu_error, to_rgb
 from colocam.data.decoding.open import open_video
 from colocam.runtime.errors import UserError
 
@@ -41,16 +38,25 @@ def test_without_a_gpu_the_error_names_the_option(video):
 def test_a_file_that_the_gpu_does_not_decode_stays_with_the_cpu(video, monkeypatch):
     frames = open_video(video, "a")
     monkeypatch.setattr(video_file, "gpu_error", lambda _: None)
-    monkeypatch.setattr(capture, "_options", lambda _: {})  # the CPU in place of the GPU
-    monkeypatch.setattr(Capture, "uses_gpu", True)
-    assert frames.decoded_by_gpu(notes := []) == replace(frames, decoder="gpu")
-    assert notes == []
-    with monkeypatch.context() as other:
-        other.setattr(capture, "to_rgb", lambda *_: None)
-        assert frames.decoded_by_gpu(notes) == frames
+    monkeypatch.setattr(capture, "_options", lambda _: {})
+    assert not gpu_decodes(str(video))  # the CPU is no GPU
+    monkeypatch.setattr(video_file, "gpu_decodes", lambda _: False)
+    assert frames.decoded_by_gpu(notes := []) == frames.decoded_by_gpu() == frames
     assert notes == ["a: the GPU does not decode it; the CPU does"]
-    monkeypatch.setattr(Capture, "uses_gpu", False)
-    assert frames.decoded_by_gpu() == frames
+    monkeypatch.setattr(video_file, "gpu_decodes", lambda _: True)
+    assert frames.decoded_by_gpu(notes).decoder == "gpu"
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("codec", ["libsvtav1", "mjpeg"])
+def test_a_codec_that_no_gpu_decodes_is_told(tmp_path, encode, codec):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 144, 176, 3), np.uint8)
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    frames = open_video(encode(tmp_path / "a.mp4", codec, noise, pixels=pixels), "a")
+    if gpu_error(frames.path) is not None:
+        pytest.skip("this FFmpeg has a GPU decoder of it")
+    assert frames.decoded_by_gpu(notes := []) == frames
+    assert notes == ["a: the GPU does not decode it; the CPU does"]
 
 
 @needs_gpu
@@ -63,6 +69,4 @@ def test_frames_of_a_gpu_are_those_of_the_cpu(video):
 
 @needs_gpu
 def test_a_gpu_decodes(video):
-    with closing(Capture(str(video), decoder="gpu")) as opened:
-        assert opened.grab()
-        assert opened.uses_gpu
+    assert gpu_decodes(str(video))

@@ -153,7 +153,7 @@ def test_the_digest_of_fixed_parts_does_not_change(file_states):
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, damaged):
-    name = "c95fa39ad55c9c5a69f9d85c69495c094bfa86b6.video"
+    name = "d1382dbfc270ab69803cb6c44fad967f3883d0d8.video"
     (tmp_path / name).write_text(VIDEO_RECORD % json.dumps(damaged))
     path = "/data/cat/a.mp4"
     video = open_video_file(Path(path), "cat/a.mp4", [], ProbeCache(tmp_path))
@@ -169,17 +169,22 @@ def test_records_of_video_files_are_found(tmp_path, file_states, no_probing, dam
     )
 
 
-def test_records_of_another_decoder_are_not_used(tmp_path, file_states):
-    """Of an interlaced video that OpenCV decoded, they contain checksums of wrong pictures."""
-    name = "39d922402ae0bbecfaa86be23ef1d36516a251aa.video"
-    (tmp_path / name).write_text(VIDEO_RECORD % "false")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "39d922402ae0bbecfaa86be23ef1d36516a251aa",  # of OpenCV: checksums of wrong pictures
+        "eba05313046e7e504772bd78a5291b34e412edd9",  # frames were counted as they were decoded
+    ],
+)
+def test_records_of_other_frames_are_not_used(tmp_path, file_states, name):
+    (tmp_path / f"{name}.video").write_text(VIDEO_RECORD % "false")
     with pytest.raises(UserError, match="cannot be decoded"):  # it is probed, and does not exist
         open_video_file(Path("/data/cat/a.mp4"), "cat/a.mp4", [], ProbeCache(tmp_path))
 
 
 def test_records_of_shots_are_found(tmp_path, file_states, no_probing, monkeypatch):
     for name in (
-        "8a836a60bd2da29151382460d2d1fa362aba3bfa",
+        "8f4d64d610f43fad546b00e66ed2bb2733fd1cc1",
         "f5c7950585c099e34d3e7d360711aba2a5e08691",
     ):
         (tmp_path / f"{name}.video").write_text(SHOTS_RECORD)

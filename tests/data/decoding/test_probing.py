@@ -1,7 +1,9 @@
 """Probing: packets number the frames of common files as decoding them does; others are decoded."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from colocam.data.decoding.capture import Capture
 from colocam.data.decoding.open import open_video
 from colocam.data.decoding.probing import _probe_frames, _probe_packets
 from colocam.data.decoding.timestamps import timed_frames
+from colocam.data.decoding.video_file import VideoFrames
 from colocam.runtime.errors import UserError
 
 B_FRAMES = {"bf": "3", "g": "60"}
@@ -166,8 +169,72 @@ def test_frames_before_the_next_seek_point_keep_their_numbers_behind_damage(
     lost = [number for number, frame in enumerate(found) if frame is None]
     assert lost
     assert max(lost) < 60
+    assert frames.damaged or start > 0.05
     assert all(map(np.array_equal, found[60:], valid[60:]))
     assert all(map(np.array_equal, frames.read(range(60, 120)), valid[60:120]))
+
+
+def test_from_damage_on_one_thread_decodes(tmp_path, encode, monkeypatch):
+    path = write(encode, tmp_path, ".mp4", "libx264", {"bf": "0", "g": "60"})
+    valid = list(open_video(path, "a"))
+    damage(path, 0.3, 0.34)
+    frames = open_video(path, "a")
+    assert not frames.damaged  # its first frames are valid
+    expected = list(replace(frames, damaged=True))
+    used = []
+    capture = VideoFrames.capture
+    monkeypatch.setattr(
+        VideoFrames, "capture", lambda self, threads: used.append(threads) or capture(self, threads)
+    )
+    found = list(frames)
+    assert used == [None, 1]
+    assert any(frame is None for frame in found)
+    assert all(map(same, found, expected))
+    assert all(map(np.array_equal, frames.read(range(30)), valid[:30]))
+    assert used == [None, 1, None]
+
+
+def same(one, other):
+    """Whether two frames are equal, or none."""
+    return other is None if one is None else np.array_equal(one, other)
+
+
+def test_frames_that_are_not_those_of_packets_are_passed_over():
+    """A decoder may repeat a frame, give one twice, or one without a time stamp."""
+    frames = VideoFrames("a.mp4", "a", 5, (64, 48), stamps=(0, 10, 20, 30, 40))
+    given = iter([0, 10, 10, None, 15, 0, 30, 40])
+    capture = SimpleNamespace(stamp=None)
+
+    def grab():
+        capture.stamp = next(given, "end")
+        return capture.stamp != "end"
+
+    capture.grab = grab
+    assert list(frames.grabbed(capture)) == [0, 1, 3, 4]
+
+
+def test_lost_frames_of_a_variable_rate_have_times(tmp_path):
+    av = pytest.importorskip("av")
+    path, times = tmp_path / "a.mov", [*range(0, 2000, 40), *range(2000, 10000, 1000)]  # ms
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for picture, time in zip(pictures(len(times)), times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with av.open(str(path)) as opened:
+        packets = [(packet.pos, packet.size) for packet in opened.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position, size in [*packets[:2], *packets[20:30]]:
+        data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    timed = list(timed_frames(open_video(path, "a")))
+    lost = [frame.index for frame in timed if frame.image is None]
+    assert lost == [0, 1, *range(20, 30)]
+    assert [frame.seconds for frame in timed] == pytest.approx([time / 1000 for time in times])
 
 
 def test_times_of_frames_behind_damage_are_their_own(tmp_path, encode):

@@ -480,9 +480,9 @@ FILE = VideoFrames("/data/cat/a.mp4", "cat/a.mp4", 230, (64, 48))
     ("frames", "window", "name"),
     [
         (FOLDER, range(40, 160), "8ec0ab7d07c9892ec7f26f1985e9702b64d9d013"),
-        (FILE, range(46, 184), "bb5c49bd797c32596db34bd64fc5c61609ecf47b"),
+        (FILE, range(46, 184), "09f71902c88d5d8d749db1867bd3dd018313aef5"),
         (ShotFrames(FOLDER, 100, 200), range(20, 80), "9d7c8bb1eedfb459e710977dca0421a31e74aadd"),
-        (ShotFrames(FILE, 100, 230), range(26, 104), "0a05a5a816fa2288c586ddb5a3ffc232bbf08742"),
+        (ShotFrames(FILE, 100, 230), range(26, 104), "6608fa2b0f8e12c7e0f6a5dbd3cc9398e4846d91"),
     ],
     ids=["images", "video file", "shot of images", "shot of a video file"],
 )
