@@ -277,7 +277,8 @@ def _write(
         f"IoU 0.5 on test; {headline(machine, 'cpu' if machine['gpu'] is None else 'cuda')}"
         f"{_parallel(options)}; trained at {', '.join(commits)}."
     )
-    lines = page(heading, markdown_table(HEADS, results), [f"Expected: {table.expected}"])
+    notes = [f"The papers: {table.expected}"] if table.expected else []
+    lines = page(heading, markdown_table(HEADS, results), notes)
     path = options.results / f"paper-{name}-{data}.json"
     rows = [asdict(result) for result in results]
     result = {"machine": machine, "data": data, "budget": options.budget, "rows": rows}

@@ -50,7 +50,7 @@ class Table:
         title: content, and number in the papers.
         rows: of the table, or points of the figure.
         x_label: of a figure; None: a table.
-        expected: statement of the papers, one sentence.
+        expected: statement of the papers, one sentence; empty if they have none.
     """
 
     title: str
@@ -230,7 +230,6 @@ def _features(_: Budget) -> Table:
     return Table(
         "What the joint term compares (beyond the papers)",
         rows,
-        expected="Features bind pixels of one object whose colours differ.",
     )
 
 
