@@ -1,11 +1,13 @@
 """The video decoder of a GPU: the frames are those of the CPU."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
 
 from colocam.data.decoding import capture, video_file
-from colocam.data.decoding.capture import gpu_decodes, gpu_error, to_rgb
+from colocam.data.decoding.capture import Capture, gpu_decodes, gpu_error, to_rgb
 from colocam.data.decoding.open import open_video
 from colocam.runtime.errors import UserError
 
@@ -48,13 +50,11 @@ def test_a_file_that_the_gpu_does_not_decode_stays_with_the_cpu(video, monkeypat
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("codec", ["libsvtav1", "mjpeg"])
-def test_a_codec_that_no_gpu_decodes_is_told(tmp_path, encode, codec):
+@pytest.mark.parametrize(("codec", "pixels"), [("libsvtav1", "yuv420p"), ("prores", "yuv422p10le")])
+def test_a_codec_that_no_gpu_decodes_is_told(tmp_path, encode, codec, pixels):
+    suffix = ".mov" if codec == "prores" else ".mp4"
     noise = np.random.default_rng(0).integers(0, 256, (5, 144, 176, 3), np.uint8)
-    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    frames = open_video(encode(tmp_path / "a.mp4", codec, noise, pixels=pixels), "a")
-    if gpu_error(frames.path) is not None:
-        pytest.skip("this FFmpeg has a GPU decoder of it")
+    frames = open_video(encode(tmp_path / f"a{suffix}", codec, noise, pixels=pixels), "a")
     assert frames.decoded_by_gpu(notes := []) == frames
     assert notes == ["a: the GPU does not decode it; the CPU does"]
 
@@ -70,3 +70,6 @@ def test_frames_of_a_gpu_are_those_of_the_cpu(video):
 @needs_gpu
 def test_a_gpu_decodes(video):
     assert gpu_decodes(str(video))
+    with closing(Capture(str(video), decoder="gpu")) as opened:
+        assert opened.grab()
+        assert opened._stream.codec_context.is_hwaccel
